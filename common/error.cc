@@ -1,0 +1,60 @@
+#include "common/error.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <system_error>
+
+namespace athanor {
+
+namespace {
+
+ErrorKind kind_of(int error_number) {
+  switch (error_number) {
+    case ENOENT:
+    case ENOTDIR:
+      return ErrorKind::kNotFound;
+    case EEXIST:
+    case EADDRINUSE:
+    case EBUSY:
+      return ErrorKind::kConflict;
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return ErrorKind::kDenied;
+    case ENOSPC:
+    case EDQUOT:
+    case ENOMEM:
+    case EMFILE:
+    case ENFILE:
+    case EFBIG:
+      return ErrorKind::kExhausted;
+    case EAGAIN:
+    case ECONNREFUSED:
+    case ECONNRESET:
+    case ETIMEDOUT:
+    case EPIPE:
+    case EHOSTUNREACH:
+      return ErrorKind::kUnavailable;
+    case EIO:
+      return ErrorKind::kCorrupt;
+    case EINVAL:
+    case ENAMETOOLONG:
+      return ErrorKind::kInvalid;
+    default:
+      return ErrorKind::kInternal;
+  }
+}
+
+}  // namespace
+
+Error system_error(int error_number, const std::string& doing) {
+  return Error(kind_of(error_number), "{}: {}", doing, std::generic_category().message(error_number));
+}
+
+void assertion_failed(const char* expression, const char* file, int line) {
+  std::fprintf(stderr, "athanor: assertion failed: %s (%s:%d)\n", expression, file, line);
+  std::abort();
+}
+
+}  // namespace athanor

@@ -1,0 +1,49 @@
+#include "common/files.h"
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include "common/error.h"
+
+namespace athanor {
+namespace {
+
+class SystemFilesTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    char pattern[] = "/tmp/athanor-files-XXXXXX";
+    root_ = mkdtemp(pattern);
+  }
+  void TearDown() override { files_.remove_all(root_); }
+  SystemFiles files_;
+  std::string root_;
+};
+
+TEST_F(SystemFilesTest, ReplaceLeavesTheNewContentsAndNoTemporary) {
+  files_.replace(root_ + "/a", "one");
+  files_.replace(root_ + "/a", "two");
+  EXPECT_EQ(files_.read_all(root_ + "/a"), "two");
+  EXPECT_EQ(files_.list(root_), std::vector<std::string>{"a"});
+}
+
+TEST_F(SystemFilesTest, MakesFoldersAboveAndRemovesAllBelow) {
+  files_.make_folders(root_ + "/x/y/z", 0755);
+  files_.replace(root_ + "/x/y/z/f", "1");
+  files_.remove_all(root_ + "/x");
+  EXPECT_FALSE(files_.stat(root_ + "/x"));
+}
+
+TEST_F(SystemFilesTest, ErrorsNameThePath) {
+  try {
+    files_.open(root_ + "/absent", Files::Open::kRead, 0);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kNotFound);
+    EXPECT_NE(std::string(error.what()).find(root_ + "/absent"), std::string::npos);
+  }
+}
+
+TEST_F(SystemFilesTest, ReadsFilesOfUnknownSize) { EXPECT_FALSE(files_.read_all("/proc/self/status").empty()); }
+
+}  // namespace
+}  // namespace athanor
