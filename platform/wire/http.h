@@ -84,14 +84,18 @@ struct FilePart {
 struct Response {
   int status = 200;
   Headers headers;   // without Content-Length, Connection, Date: the server adds them
-  std::string body;  // sent when `file` is absent
-  std::optional<FilePart> file;
-  bool head_only = false;  // answer to HEAD: Content-Length of the body or file, and no bytes
+  std::string body;  // sent when `files` is empty
+  std::vector<FilePart> files;  // sent one after the other: an object of several parts
+  bool head_only = false;  // answer to HEAD: Content-Length of the body or files, and no bytes
 };
 
 // %XX decoding (a '+' stays a '+'). Throws kInvalid on a broken escape.
 std::string percent_decode(std::string_view text);
 // RFC 3986: all but unreserved characters (and '/', when `keep_slash`) become %XX in upper case.
 std::string percent_encode(std::string_view text, bool keep_slash);
+// "a=1&b" to {("a", "1"), ("b", "")}, decoded; empty pieces are left out. Throws kInvalid on a broken escape.
+std::vector<std::pair<std::string, std::string>> parse_query(std::string_view text);
+// Sets target, path and query. Throws kInvalid on a broken escape in the query.
+void set_target(Request& request, std::string target);
 
 }  // namespace athanor::wire
