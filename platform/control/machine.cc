@@ -1,0 +1,609 @@
+#include "platform/control/machine.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "common/error.h"
+#include "platform/control/reasons.h"
+#include "platform/control/transitions.h"
+
+namespace athanor::control {
+namespace {
+
+// Nothing of the job's program runs there, and nothing will.
+bool is_settled(const InstanceRecord& instance) {
+  if (instance.gone || instance.order == Order::kNone || instance.phase == Phase::kBroken) return true;
+  if (instance.exit.has_value() || instance.phase >= Phase::kExited || !instance.error.empty()) return true;
+  return instance.order == Order::kTerminate && instance.last_sequence >= instance.order_sequence &&
+         (instance.phase == Phase::kIdle || instance.phase == Phase::kPrepared);
+}
+
+bool can_upload(const InstanceRecord& instance) { return !instance.gone && instance.phase != Phase::kBroken; }
+
+// What an agent says of its program's failure stays in its reports while it uploads; it is no failure to upload.
+bool failed_to_upload(const InstanceRecord& instance) {
+  return !can_upload(instance) || (!instance.error.empty() && !instance.error.starts_with("AlgorithmError: "));
+}
+
+// Why the instance's part of the job failed, or nothing.
+std::optional<std::string> failure_of(const InstanceRecord& instance) {
+  if (!instance.error.empty()) return with_prefix(instance.error);
+  if (instance.gone) return lost_agent(instance.index, instance.gone_why);
+  if (instance.phase == Phase::kBroken) return lost_agent(instance.index, "it reported that it is broken");
+  if (instance.exit && instance.exit->code != 0) return algorithm_error(instance.index, *instance.exit);
+  return std::nullopt;
+}
+
+template <typename Predicate>
+bool all_of(const JobRecord& record, Predicate predicate) {
+  return std::all_of(record.instances.begin(), record.instances.end(), predicate);
+}
+
+}  // namespace
+
+Machine::Machine(std::vector<Slot> slots, std::vector<JobRecord> records) : slots_(std::move(slots)) {
+  for (JobRecord& record : records) {
+    const std::int64_t job = record.job.sequence;
+    if (record.step == Step::kWaiting) {
+      waiting_.insert(job);
+    } else {
+      volatile_[job];
+    }
+    for (const InstanceRecord& instance : record.instances) {
+      if (!instance.gone) owners_[instance.id] = job;
+    }
+    ATHANOR_ASSERT(jobs_.emplace(job, std::move(record)).second);
+  }
+  check();
+}
+
+Outcome Machine::apply(const Event& event, Now now) {
+  Turn turn{now, {}};
+  std::visit([&](const auto& e) { on(turn, e); }, event);
+  for (const std::int64_t job : turn.outcome.changed) {
+    ATHANOR_ASSERT(jobs_.contains(job));
+    check_record(jobs_.at(job));
+  }
+  for (const JobRecord& record : turn.outcome.finished) {
+    ATHANOR_ASSERT(is_terminal(record.job.status));
+    ATHANOR_ASSERT(all_of(record, [](const InstanceRecord& i) { return i.gone; }));
+    check_record(record);
+  }
+  return std::move(turn.outcome);
+}
+
+const JobRecord* Machine::find(std::int64_t job) const {
+  const auto it = jobs_.find(job);
+  return it == jobs_.end() ? nullptr : &it->second;
+}
+
+const JobRecord* Machine::find_by_instance(std::string_view instance) const {
+  const auto it = owners_.find(std::string(instance));
+  return it == owners_.end() ? nullptr : find(it->second);
+}
+
+std::optional<std::int64_t> Machine::next_deadline_ms() const {
+  std::optional<std::int64_t> next;
+  const auto consider = [&next](const std::optional<std::int64_t>& at) {
+    if (at && (!next || *at < *next)) next = at;
+  };
+  for (const auto& [job, forgettable] : volatile_) {
+    consider(forgettable.max_runtime_deadline_ms);
+    for (const auto& [instance, watch] : forgettable.watches) {
+      consider(watch.link_deadline_ms);
+      consider(watch.order_deadline_ms);
+    }
+  }
+  return next;
+}
+
+void Machine::check() const {
+  std::set<std::string> held;
+  for (const auto& [job, record] : jobs_) {
+    ATHANOR_ASSERT(job == record.job.sequence);
+    ATHANOR_ASSERT((record.step == Step::kWaiting) == waiting_.contains(job));
+    ATHANOR_ASSERT((record.step == Step::kWaiting) != volatile_.contains(job));
+    check_record(record);
+    for (const InstanceRecord& instance : record.instances) {
+      if (instance.gone) continue;
+      ATHANOR_ASSERT(held.insert(instance.slot.id).second);
+      ATHANOR_ASSERT(owners_.at(instance.id) == job);
+    }
+  }
+  ATHANOR_ASSERT(held.size() == owners_.size());
+}
+
+// ------------------------------------------------------------------------------------------------------------ events
+
+void Machine::on(Turn& turn, const Submitted& event) {
+  const std::int64_t job = event.record.job.sequence;
+  ATHANOR_ASSERT(jobs_.empty() || jobs_.rbegin()->first < job);
+  ATHANOR_ASSERT(event.record.job.instance_count > 0);
+  JobRecord& record = jobs_.emplace(job, event.record).first->second;
+  record.job.created_ms = turn.now.wall_ms;
+  enter(record.job, SecondaryStatus::kStarting, "Starting the training job", turn.now.wall_ms);
+  waiting_.insert(job);
+  turn.outcome.changed.insert(job);
+  schedule(turn);
+  if (record.step == Step::kWaiting) {
+    enter(record.job, SecondaryStatus::kPending, "Training job waiting for capacity", turn.now.wall_ms);
+  }
+}
+
+void Machine::on(Turn& turn, const Withdrawn& event) {
+  const auto it = jobs_.find(event.job);
+  if (it == jobs_.end()) return;
+  for (const InstanceRecord& instance : it->second.instances) owners_.erase(instance.id);
+  jobs_.erase(it);
+  waiting_.erase(event.job);
+  volatile_.erase(event.job);
+  schedule(turn);
+}
+
+void Machine::on(Turn& turn, const StopRequested& event) {
+  const auto it = jobs_.find(event.job);
+  if (it == jobs_.end() || is_terminal(it->second.job.status)) return;
+  JobRecord& record = it->second;
+  if (record.verdict != Verdict::kNone && record.verdict != Verdict::kCompleted) return;  // it is ending already
+  if (record.step != Step::kWaiting) volatile_[event.job].grace_s = event.grace_s;
+  decide(turn, record, Verdict::kStopped, "");
+  advance(turn, event.job);
+  schedule(turn);
+}
+
+void Machine::on(Turn& turn, const Connected& event) {
+  const auto [record, instance] = locate(event.instance);
+  if (record == nullptr) return;
+  Watch& watched = watch(*record, *instance);
+  watched.connected = true;
+  watched.link_deadline_ms.reset();
+  hear(turn, *record, *instance, event.report);
+  const Order before = instance->order;
+  const std::int64_t job = record->job.sequence;
+  advance(turn, job);
+  // What was ordered while nobody listened, or was lost with the last link.
+  if (const auto [same, still] = locate(event.instance); same != nullptr) {
+    if (still->order == before && before != Order::kNone && still->last_sequence < still->order_sequence) {
+      tell(turn, *same, *still);
+    }
+  }
+}
+
+void Machine::on(Turn& turn, const Reported& event) {
+  const auto [record, instance] = locate(event.instance);
+  if (record == nullptr) return;
+  hear(turn, *record, *instance, event.report);
+  advance(turn, record->job.sequence);
+}
+
+void Machine::on(Turn& turn, const Disconnected& event) {
+  const auto [record, instance] = locate(event.instance);
+  if (record == nullptr) return;
+  Watch& watched = watch(*record, *instance);
+  if (!watched.connected) return;
+  watched.connected = false;
+  watched.link_deadline_ms = turn.now.steady_ms + kReconnectMax_ms;
+}
+
+void Machine::on(Turn& turn, const InstanceGone& event) {
+  const auto [record, instance] = locate(event.instance);
+  if (record == nullptr) return;
+  instance->gone = true;
+  instance->gone_why = event.why;
+  owners_.erase(event.instance);
+  volatile_[record->job.sequence].watches.erase(event.instance);
+  turn.outcome.changed.insert(record->job.sequence);
+  advance(turn, record->job.sequence);
+  schedule(turn);
+}
+
+void Machine::on(Turn& turn, const LaunchFailed& event) {
+  const auto it = jobs_.find(event.job);
+  if (it == jobs_.end() || it->second.attempt != event.attempt || it->second.step == Step::kWaiting) return;
+  JobRecord& record = it->second;
+  if (record.verdict == Verdict::kNone || record.verdict == Verdict::kCompleted) {
+    record.artifacts = false;
+    decide(turn, record, Verdict::kFailed, with_prefix(event.why));
+  }
+  advance(turn, event.job);
+}
+
+void Machine::on(Turn& turn, const Restarted&) {
+  std::vector<std::int64_t> jobs;
+  for (const auto& [job, record] : jobs_) jobs.push_back(job);
+  for (const std::int64_t job : jobs) {
+    JobRecord& record = jobs_.at(job);
+    if (record.step == Step::kWaiting) continue;
+    Launch launch;
+    for (InstanceRecord& instance : record.instances) {
+      if (instance.gone) continue;
+      launch.instances.push_back(instance);
+      const bool may_never_have_been = instance.order == Order::kNone && record.step == Step::kStarting;
+      if (!may_never_have_been) launch.attach_only.insert(instance.id);
+      Watch& watched = watch(record, instance);
+      watched.link_deadline_ms = turn.now.steady_ms + (may_never_have_been ? kConnectMax_ms : kReconnectMax_ms);
+      if (instance.order != Order::kNone) arm(turn, record, instance);
+    }
+    if (record.job.training_start_ms && !is_terminal(record.job.status)) {
+      const std::int64_t max_ms = record.job.max_runtime_s * 1000;
+      const std::int64_t ran_ms = turn.now.wall_ms - *record.job.training_start_ms;
+      volatile_[job].max_runtime_deadline_ms = turn.now.steady_ms + std::clamp<std::int64_t>(max_ms - ran_ms, 0, max_ms);
+    }
+    if (!launch.instances.empty()) {
+      turn.outcome.actions.push_back({job, record.attempt, ++record.last_sequence, std::move(launch)});
+      turn.outcome.changed.insert(job);
+    }
+    advance(turn, job);
+  }
+  schedule(turn);
+}
+
+void Machine::on(Turn& turn, const TimePassed&) {
+  const auto due = [&turn](const std::optional<std::int64_t>& at) { return at && *at <= turn.now.steady_ms; };
+  std::vector<std::int64_t> jobs;
+  for (const auto& [job, forgettable] : volatile_) jobs.push_back(job);
+  for (const std::int64_t job : jobs) {
+    JobRecord& record = jobs_.at(job);
+    Volatile& forgettable = volatile_[job];
+    bool touched = false;
+    if (due(forgettable.max_runtime_deadline_ms)) {
+      forgettable.max_runtime_deadline_ms.reset();
+      if (record.verdict == Verdict::kNone) decide(turn, record, Verdict::kMaxRuntime, "");
+      touched = true;
+    }
+    for (InstanceRecord& instance : record.instances) {
+      if (instance.gone) continue;
+      Watch& watched = watch(record, instance);
+      if (due(watched.link_deadline_ms)) {
+        watched.link_deadline_ms.reset();
+        lose(turn, record, instance,
+             instance.order == Order::kNone ? fmt::format("it did not connect within {} s", kConnectMax_ms / 1000)
+                                            : fmt::format("it did not reconnect within {} s", kReconnectMax_ms / 1000));
+        touched = true;
+      } else if (due(watched.order_deadline_ms)) {
+        lose(turn, record, instance, "it did not do in time what it was told");
+        touched = true;
+      }
+    }
+    if (touched) advance(turn, job);
+  }
+}
+
+// -------------------------------------------------------------------------------------------------------- scheduling
+
+bool Machine::is_free(const Slot& slot) const {
+  for (const auto& [id, job] : owners_) {
+    for (const InstanceRecord& instance : jobs_.at(job).instances) {
+      if (instance.gone) continue;
+      if (instance.slot.id == slot.id) return false;
+      for (const std::uint32_t cpu : instance.slot.cpus) {  // the machine was cut differently when that one began
+        if (std::find(slot.cpus.begin(), slot.cpus.end(), cpu) != slot.cpus.end()) return false;
+      }
+    }
+  }
+  return true;
+}
+
+// Strictly in order: a job that needs much is not overtaken by those that need little, so that none waits for ever.
+void Machine::schedule(Turn& turn) {
+  while (!waiting_.empty()) {
+    const std::int64_t job = *waiting_.begin();
+    JobRecord& record = jobs_.at(job);
+    const auto needed = static_cast<std::size_t>(record.job.instance_count);
+    if (needed > slots_.size()) {
+      decide(turn, record, Verdict::kFailed,
+             fmt::format("CapacityError: the job needs {} instances and this machine is now cut into {}; start athanor "
+                         "with more instances, or submit the job with fewer",
+                         needed, slots_.size()));
+      advance(turn, job);
+      continue;
+    }
+    std::vector<const Slot*> free;
+    for (const Slot& slot : slots_) {
+      if (free.size() < needed && is_free(slot)) free.push_back(&slot);
+    }
+    if (free.size() < needed) return;
+    start(turn, record, free);
+  }
+}
+
+void Machine::start(Turn& turn, JobRecord& record, const std::vector<const Slot*>& slots) {
+  const std::int64_t job = record.job.sequence;
+  waiting_.erase(job);
+  volatile_[job];
+  record.step = Step::kStarting;
+  Launch launch;
+  for (std::uint32_t index = 0; index < slots.size(); ++index) {
+    InstanceRecord instance;
+    instance.id = fmt::format("i{}-{}-{}", job, record.attempt, index + 1);
+    instance.index = index;
+    instance.slot = *slots[index];
+    owners_[instance.id] = job;
+    record.instances.push_back(instance);
+    watch(record, instance).link_deadline_ms = turn.now.steady_ms + kConnectMax_ms;
+    launch.instances.push_back(std::move(instance));
+  }
+  enter(record.job, SecondaryStatus::kStarting, "Launching requested ML instances", turn.now.wall_ms);
+  turn.outcome.actions.push_back({job, record.attempt, ++record.last_sequence, std::move(launch)});
+  turn.outcome.changed.insert(job);
+}
+
+// --------------------------------------------------------------------------------------------------- a job's progress
+
+void Machine::advance(Turn& turn, std::int64_t job) {
+  // Each round enters a later step; there are seven.
+  for (int round = 0; round < 8; ++round) {
+    const auto it = jobs_.find(job);
+    if (it == jobs_.end()) return;
+    JobRecord& record = it->second;
+    const Step before = record.step;
+    switch (record.step) {
+      case Step::kWaiting:
+        if (record.verdict != Verdict::kNone) {
+          waiting_.erase(job);
+          volatile_[job];
+          finish(turn, record);
+        }
+        break;
+      case Step::kStarting: advance_starting(turn, record); break;
+      case Step::kTraining: advance_training(turn, record); break;
+      case Step::kEnding: advance_ending(turn, record); break;
+      case Step::kStaging: advance_staging(turn, record); break;
+      case Step::kPublishing: advance_publishing(turn, record); break;
+      case Step::kReleasing: advance_releasing(turn, record); return;
+    }
+    if (record.step == before) return;
+    turn.outcome.changed.insert(job);
+  }
+}
+
+void Machine::advance_starting(Turn& turn, JobRecord& record) {
+  for (const InstanceRecord& instance : record.instances) {
+    if (record.verdict != Verdict::kNone) break;
+    if (auto reason = failure_of(instance)) decide(turn, record, Verdict::kFailed, std::move(*reason));
+  }
+  if (record.verdict != Verdict::kNone) {
+    record.step = Step::kEnding;
+    return;
+  }
+  bool all_connected = true;
+  for (InstanceRecord& instance : record.instances) {
+    if (instance.order == Order::kNone && watch(record, instance).connected) {
+      say(record.job, SecondaryStatus::kStarting, "Preparing the instances for training", turn.now.wall_ms);
+      give(turn, record, instance, Order::kPrepare);
+    }
+    all_connected = all_connected && instance.order != Order::kNone;
+  }
+  if (all_connected && !record.job.training_start_ms) {
+    enter(record.job, SecondaryStatus::kDownloading,
+          record.has_inputs ? "Downloading input data" : "Downloading the training image", turn.now.wall_ms);
+    record.job.training_start_ms = turn.now.wall_ms;
+    volatile_[record.job.sequence].max_runtime_deadline_ms = turn.now.steady_ms + record.job.max_runtime_s * 1000;
+    turn.outcome.changed.insert(record.job.sequence);
+  }
+  if (!all_of(record, [](const InstanceRecord& i) { return i.phase == Phase::kPrepared; })) return;
+  for (InstanceRecord& instance : record.instances) give(turn, record, instance, Order::kStart);
+  record.started = true;
+  record.step = Step::kTraining;
+  enter(record.job, SecondaryStatus::kTraining, "Training image download completed. Training in progress.",
+        turn.now.wall_ms);
+}
+
+void Machine::advance_training(Turn& turn, JobRecord& record) {
+  for (const InstanceRecord& instance : record.instances) {
+    if (record.verdict != Verdict::kNone) break;
+    if (auto reason = failure_of(instance)) decide(turn, record, Verdict::kFailed, std::move(*reason));
+  }
+  if (record.verdict == Verdict::kNone && all_of(record, [](const InstanceRecord& i) { return i.exit.has_value(); })) {
+    decide(turn, record, Verdict::kCompleted, "");
+  }
+  if (record.verdict != Verdict::kNone) record.step = Step::kEnding;
+}
+
+void Machine::advance_ending(Turn& turn, JobRecord& record) {
+  for (InstanceRecord& instance : record.instances) {
+    if (!is_settled(instance) && instance.order != Order::kTerminate) give(turn, record, instance, Order::kTerminate);
+  }
+  if (!all_of(record, is_settled)) return;
+  if (!record.started || !record.artifacts) return finish(turn, record);
+  for (const InstanceRecord& instance : record.instances) {
+    if (!can_upload(instance)) return upload_failed(turn, record, instance);
+  }
+  enter(record.job, SecondaryStatus::kUploading, "Uploading generated training model", turn.now.wall_ms);
+  for (std::size_t i = 1; i < record.instances.size(); ++i) give(turn, record, record.instances[i], Order::kStage);
+  record.step = Step::kStaging;
+}
+
+void Machine::advance_staging(Turn& turn, JobRecord& record) {
+  bool all_staged = true;
+  for (const InstanceRecord& instance : record.instances) {
+    if (failed_to_upload(instance)) return upload_failed(turn, record, instance);
+    all_staged = all_staged && (instance.index == 0 || instance.phase >= Phase::kStaged);
+  }
+  if (!all_staged) return;
+  give(turn, record, record.instances[0], Order::kPublish);
+  record.step = Step::kPublishing;
+}
+
+void Machine::advance_publishing(Turn& turn, JobRecord& record) {
+  const InstanceRecord& publisher = record.instances[0];
+  const bool published = publisher.phase == Phase::kPublished;
+  if (published ? !publisher.error.empty() && failed_to_upload(publisher) && !publisher.gone
+                : failed_to_upload(publisher)) {
+    return upload_failed(turn, record, publisher);
+  }
+  if (published) finish(turn, record);
+}
+
+void Machine::advance_releasing(Turn& turn, JobRecord& record) {
+  bool all_gone = true;
+  for (InstanceRecord& instance : record.instances) {
+    if (instance.gone) continue;
+    all_gone = false;
+    if (instance.order == Order::kRelease) continue;
+    const bool never_connected = instance.order == Order::kNone && !watch(record, instance).connected;
+    give(turn, record, instance, Order::kRelease);
+    if (never_connected || instance.phase == Phase::kBroken) discard(turn, record, instance);
+  }
+  if (!all_gone) return;
+  const std::int64_t job = record.job.sequence;
+  turn.outcome.actions.push_back({job, record.attempt, ++record.last_sequence, Clean{}});
+  turn.outcome.changed.erase(job);
+  turn.outcome.finished.push_back(std::move(record));
+  volatile_.erase(job);
+  jobs_.erase(job);
+}
+
+void Machine::upload_failed(Turn& turn, JobRecord& record, const InstanceRecord& instance) {
+  if (record.verdict != Verdict::kFailed) {
+    decide(turn, record, Verdict::kFailed, failure_of(instance).value_or(lost_agent(instance.index, "it is gone")));
+  }
+  finish(turn, record);
+}
+
+void Machine::decide(Turn& turn, JobRecord& record, Verdict verdict, std::string reason) {
+  ATHANOR_ASSERT(!is_terminal(record.job.status));
+  record.verdict = verdict;
+  record.job.failure_reason = std::move(reason);
+  if (verdict == Verdict::kStopped || verdict == Verdict::kMaxRuntime) {
+    record.job.status = Status::kStopping;
+    // A job that is uploading already goes on to do so.
+    if (record.step < Step::kStaging) {
+      enter(record.job, SecondaryStatus::kStopping, "Stopping the training job", turn.now.wall_ms);
+    }
+  }
+  record.job.modified_ms = turn.now.wall_ms;
+  turn.outcome.changed.insert(record.job.sequence);
+}
+
+void Machine::finish(Turn& turn, JobRecord& record) {
+  ATHANOR_ASSERT(!is_terminal(record.job.status));
+  ATHANOR_ASSERT(record.verdict != Verdict::kNone);
+  const std::int64_t now_ms = turn.now.wall_ms;
+  switch (record.verdict) {
+    case Verdict::kNone: break;
+    case Verdict::kCompleted:
+      record.job.status = Status::kCompleted;
+      enter(record.job, SecondaryStatus::kCompleted, "Training job completed", now_ms);
+      break;
+    case Verdict::kStopped:
+      record.job.status = Status::kStopped;
+      enter(record.job, SecondaryStatus::kStopped, "Training job stopped", now_ms);
+      break;
+    case Verdict::kMaxRuntime:
+      record.job.status = Status::kStopped;
+      enter(record.job, SecondaryStatus::kMaxRuntimeExceeded,
+            "Training job runtime exceeded MaxRuntimeInSeconds provided", now_ms);
+      break;
+    case Verdict::kFailed:
+      record.job.status = Status::kFailed;
+      enter(record.job, SecondaryStatus::kFailed, "Training job failed", now_ms);
+      break;
+  }
+  record.job.transitions.back().end_ms = record.job.transitions.back().start_ms;
+  if (record.job.training_start_ms) record.job.training_end_ms = std::max(now_ms, *record.job.training_start_ms);
+  volatile_[record.job.sequence].max_runtime_deadline_ms.reset();
+  record.step = Step::kReleasing;
+  turn.outcome.changed.insert(record.job.sequence);
+}
+
+// ---------------------------------------------------------------------------------------------------------- instances
+
+void Machine::hear(Turn& turn, JobRecord& record, InstanceRecord& instance, const Report& report) {
+  const bool of_this_job = report.job == record.job.name && report.attempt == record.attempt;
+  if (!of_this_job) return;  // it has done nothing yet
+  // Agents only go forward: a report that was overtaken on the way says nothing new.
+  if (report.phase < instance.phase || report.last_sequence < instance.last_sequence) return;
+  if (report.phase == instance.phase && report.last_sequence == instance.last_sequence &&
+      report.error == instance.error && report.staged_key == instance.staged_key &&
+      report.exit.has_value() == instance.exit.has_value() && report.metrics.empty()) {
+    return;
+  }
+  instance.phase = report.phase;
+  instance.last_sequence = report.last_sequence;
+  instance.error = report.error;
+  instance.staged_key = report.staged_key;
+  if (report.exit) instance.exit = report.exit;
+  if (instance.phase >= Phase::kExited && instance.phase != Phase::kBroken && !instance.exit) instance.exit = Exit{};
+  merge_metrics(record.job, report.metrics);
+  turn.outcome.changed.insert(record.job.sequence);
+  Watch& watched = watch(record, instance);
+  const bool done = (instance.order == Order::kTerminate && is_settled(instance)) ||
+                    (instance.order == Order::kStage && instance.phase >= Phase::kStaged) ||
+                    (instance.order == Order::kPublish && instance.phase >= Phase::kPublished);
+  if (done) watched.order_deadline_ms.reset();
+}
+
+// The agent may live on, out of our reach: it is ended by force, and its slot is free when that has been seen.
+void Machine::lose(Turn& turn, JobRecord& record, InstanceRecord& instance, const std::string& why) {
+  if (record.step != Step::kReleasing) {
+    instance.phase = Phase::kBroken;
+    instance.error = lost_agent(instance.index, why);
+    turn.outcome.changed.insert(record.job.sequence);
+  }
+  discard(turn, record, instance);
+}
+
+void Machine::give(Turn& turn, JobRecord& record, InstanceRecord& instance, Order order) {
+  ATHANOR_ASSERT(!instance.gone);
+  ATHANOR_ASSERT(order > instance.order);
+  instance.order = order;
+  instance.order_sequence = ++record.last_sequence;
+  turn.outcome.changed.insert(record.job.sequence);
+  arm(turn, record, instance);
+  if (watch(record, instance).connected) tell(turn, record, instance);
+}
+
+void Machine::arm(Turn& turn, JobRecord& record, const InstanceRecord& instance) {
+  Watch& watched = watch(record, instance);
+  watched.order_deadline_ms.reset();
+  if (instance.order == Order::kTerminate && !is_settled(instance)) {
+    const std::int64_t grace_ms = volatile_[record.job.sequence].grace_s * 1000;
+    watched.order_deadline_ms = turn.now.steady_ms + grace_ms + kTerminateSlack_ms;
+  } else if (instance.order == Order::kStage || instance.order == Order::kPublish) {
+    watched.order_deadline_ms = turn.now.steady_ms + kUploadMax_ms;
+  } else if (instance.order == Order::kRelease) {
+    watched.order_deadline_ms = turn.now.steady_ms + kReleaseMax_ms;
+  }
+}
+
+void Machine::tell(Turn& turn, JobRecord& record, const InstanceRecord& instance) {
+  Tell tell;
+  tell.instance = instance.id;
+  tell.order = instance.order;
+  if (instance.order == Order::kTerminate) {
+    tell.grace_s = static_cast<std::uint32_t>(volatile_[record.job.sequence].grace_s);
+  }
+  if (instance.order == Order::kPublish) {
+    for (const InstanceRecord& other : record.instances) {
+      if (!other.staged_key.empty() && other.index != instance.index) tell.staged_keys.push_back(other.staged_key);
+    }
+  }
+  turn.outcome.actions.push_back({record.job.sequence, record.attempt, instance.order_sequence, std::move(tell)});
+}
+
+void Machine::discard(Turn& turn, JobRecord& record, const InstanceRecord& instance) {
+  Watch& watched = watch(record, instance);
+  watched.link_deadline_ms.reset();
+  watched.order_deadline_ms = turn.now.steady_ms + kReleaseMax_ms;  // and again, until it is gone
+  turn.outcome.actions.push_back({record.job.sequence, record.attempt, ++record.last_sequence, Discard{instance.id}});
+  turn.outcome.changed.insert(record.job.sequence);
+}
+
+Machine::Watch& Machine::watch(const JobRecord& record, const InstanceRecord& instance) {
+  return volatile_[record.job.sequence].watches[instance.id];
+}
+
+std::pair<JobRecord*, InstanceRecord*> Machine::locate(const std::string& instance) {
+  const auto owner = owners_.find(instance);
+  if (owner == owners_.end()) return {nullptr, nullptr};
+  JobRecord& record = jobs_.at(owner->second);
+  for (InstanceRecord& candidate : record.instances) {
+    if (candidate.id == instance) return {&record, &candidate};
+  }
+  ATHANOR_ASSERT(!"an instance has an owner that does not know it");
+  return {nullptr, nullptr};
+}
+
+}  // namespace athanor::control
