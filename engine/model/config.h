@@ -1,0 +1,35 @@
+// The shape of a Llama-style decoder, in the words of a Hugging Face config.json.
+#pragma once
+
+#include <cstdint>
+
+namespace athanor::model {
+
+struct Config {
+  std::int64_t vocab_size = 0;               // V
+  std::int64_t hidden_size = 0;              // C
+  std::int64_t intermediate_size = 0;        // F
+  std::int64_t num_hidden_layers = 0;        // L
+  std::int64_t num_attention_heads = 0;      // H
+  std::int64_t num_key_value_heads = 0;      // G, divides H
+  std::int64_t head_dim = 0;                 // D, even
+  std::int64_t max_position_embeddings = 0;  // the longest sequence that it is meant for
+  double rms_norm_eps = 1e-5;
+  double rope_theta = 10000;
+  bool tie_word_embeddings = true;
+  double initializer_range = 0.02;
+
+  bool operator==(const Config&) const = default;
+};
+
+// Throws kInvalid, naming the field, when it does not describe a decoder that we can build.
+void check(const Config& config);
+
+// All parameters, a tied head counted once.
+std::int64_t parameter_count(const Config& config);
+
+// Floating-point operations to train on one token of a sequence of `length`: 6 a weight of every matrix product (the
+// embedding is none), and attention's products with the causal half counted as half.
+double training_flops_per_token(const Config& config, std::int64_t length);
+
+}  // namespace athanor::model

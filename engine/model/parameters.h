@@ -1,0 +1,67 @@
+// A decoder's parameters: one flat buffer, with named views by Hugging Face's names.
+//
+// The order is that of the forward pass. q, k and v of a layer follow each other without a gap, as do gate and up, so
+// that each group is one matrix product; every group starts on a 64-byte boundary (the padding between stays zero).
+// Gradients and optimizer moments are buffers of the same layout: summing, sharding and saving them needs no names.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/model/config.h"
+#include "engine/tensor/memory_plan.h"
+#include "engine/tensor/tensor.h"
+
+namespace athanor::model {
+
+struct ParameterInfo {
+  std::string name;                 // "model.layers.0.self_attn.q_proj.weight"
+  std::vector<std::int64_t> shape;  // (out, in) or (C)
+  std::int64_t offset = 0;          // in elements of the flat buffer
+  std::int64_t count = 0;
+  bool decays = false;  // weight decay is for matrices
+};
+
+class ParameterLayout {
+ public:
+  explicit ParameterLayout(const Config& config);
+
+  std::int64_t size() const { return size_; }  // elements of the flat buffer, padding included
+  std::span<const ParameterInfo> all() const { return all_; }
+  // Throws kNotFound.
+  const ParameterInfo& find(std::string_view name) const;
+  // The named part of a flat buffer of this layout.
+  tensor::Tensor view(const tensor::Tensor& flat, const ParameterInfo& info) const;
+
+ private:
+  std::vector<ParameterInfo> all_;
+  std::int64_t size_ = 0;
+};
+
+class Parameters {
+ public:
+  // Plans the buffer, and one for gradients if asked. Usable once the plan is allocated.
+  Parameters(const Config& config, bool with_gradients, tensor::MemoryPlan& plan);
+
+  const Config& config() const { return config_; }
+  const ParameterLayout& layout() const { return layout_; }
+  const tensor::Tensor& values() const { return *values_; }  // (size)
+  const tensor::Tensor& gradients() const;                   // (size)
+  tensor::Tensor value(std::string_view name) const { return layout_.view(*values_, layout_.find(name)); }
+  tensor::Tensor gradient(std::string_view name) const { return layout_.view(gradients(), layout_.find(name)); }
+
+  // As Hugging Face's Llama: matrices normal(0, initializer_range), norms one. The same numbers on every machine and
+  // for every number of ranks: each tensor has a stream of its own, made from the seed and its name.
+  void initialize(std::uint64_t seed);
+
+ private:
+  Config config_;
+  ParameterLayout layout_;
+  const tensor::Tensor* values_;
+  const tensor::Tensor* gradients_ = nullptr;
+};
+
+}  // namespace athanor::model

@@ -1,0 +1,34 @@
+// AdamW (Loshchilov and Hutter 2019), as torch.optim.AdamW computes it, in one pass over memory.
+//
+//   g = gradient · gradient_scale
+//   p = p − rate · decay · p
+//   m = beta1 · m + (1 − beta1) · g
+//   v = beta2 · v + (1 − beta2) · g²
+//   p = p − rate · (m / (1 − beta1^t)) / (sqrt(v / (1 − beta2^t)) + eps)
+#pragma once
+
+#include <cstdint>
+
+#include "engine/tensor/context.h"
+#include "engine/tensor/tensor.h"
+
+namespace athanor::tensor {
+
+struct AdamW {
+  float rate = 0;
+  float beta1 = 0.9F;
+  float beta2 = 0.95F;
+  float eps = 1e-8F;
+  float weight_decay = 0;
+  std::int64_t step = 1;     // t, from 1
+  float gradient_scale = 1;  // what clipping multiplies the gradient by
+};
+
+// All of one shape, contiguous.
+void adamw(Context& context, const AdamW& how, const Tensor& parameters, const Tensor& gradients, const Tensor& m,
+           const Tensor& v);
+
+// The sum of squares of a contiguous tensor. The same on any number of threads.
+double squared_norm(Context& context, const Tensor& x);
+
+}  // namespace athanor::tensor

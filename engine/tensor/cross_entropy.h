@@ -1,0 +1,30 @@
+// The language-model head and its loss, a chunk of rows at a time, so that the (N, V) logits never exist at once.
+//
+//   z    = x · Wᵀ                                 (rows of the chunk, V)
+//   loss = sum over n of log(sum over v of exp z[n][v]) − z[n][target[n]]
+//
+// Backward, in the same pass while the chunk is in cache, with every row weighted by `scale`:
+//   dz = (softmax(z) − onehot(target)) · scale
+//   dx = dz · W
+//   dW += dzᵀ · x
+//
+// A row whose target is kNoTarget counts nowhere.
+#pragma once
+
+#include "engine/tensor/context.h"
+#include "engine/tensor/tensor.h"
+
+namespace athanor::tensor {
+
+inline constexpr std::int32_t kNoTarget = -1;
+
+// x (N, C); weight (V, C); targets (N) int32; logits (R, V) is scratch, R ≥ 1 sets the chunk.
+// Returns the sum of the losses, unscaled.
+double cross_entropy_forward(Context& context, const Tensor& x, const Tensor& weight, const Tensor& targets,
+                             const Tensor& logits);
+
+// Also replaces dx (N, C) and adds to d_weight (V, C).
+double cross_entropy_forward_backward(Context& context, const Tensor& x, const Tensor& weight, const Tensor& targets,
+                                      float scale, const Tensor& logits, const Tensor& dx, const Tensor& d_weight);
+
+}  // namespace athanor::tensor

@@ -1,0 +1,17 @@
+// Rows of a table, by token.
+//
+//   forward   x[n] = table[tokens[n]]
+//   backward  d_table[v] += sum of dx[n] over all n with tokens[n] = v
+#pragma once
+
+#include "engine/tensor/context.h"
+#include "engine/tensor/tensor.h"
+
+namespace athanor::tensor {
+
+// tokens (N) int32, each in [0, V); table (V, C); x (N, C).
+void embedding_forward(Context& context, const Tensor& tokens, const Tensor& table, const Tensor& x);
+// Adds to d_table (V, C).
+void embedding_backward(Context& context, const Tensor& tokens, const Tensor& dx, const Tensor& d_table);
+
+}  // namespace athanor::tensor

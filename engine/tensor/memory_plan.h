@@ -1,0 +1,68 @@
+// All memory of a program, planned before its first step: one table of named tensors with lifetimes, one allocation.
+//
+// Time is counted in phases that the planner of the tensors numbers as it likes (a decoder: forward through its layers,
+// then back). Two tensors may share bytes when no phase needs both. add() everything, then allocate() once; the
+// references that add() returns are good for the plan's life and point somewhere after allocate(). One thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "engine/tensor/tensor.h"
+
+namespace athanor::tensor {
+
+// The phases in which a tensor's contents matter, both ends included.
+struct Lifetime {
+  int first = 0;
+  int last = 0;
+  static constexpr Lifetime always() { return {INT32_MIN, INT32_MAX}; }
+  bool overlaps(const Lifetime& other) const { return first <= other.last && other.first <= last; }
+};
+
+class MemoryPlan {
+ public:
+  MemoryPlan() = default;
+  ~MemoryPlan();
+  MemoryPlan(const MemoryPlan&) = delete;
+  MemoryPlan& operator=(const MemoryPlan&) = delete;
+
+  // `group` is the line of the table that this tensor is counted in ("parameters"); `name` is its own.
+  const Tensor& add(const std::string& group, const std::string& name, DType type,
+                    std::initializer_list<std::int64_t> shape, Lifetime lifetime = Lifetime::always());
+
+  // Places and allocates everything, zeroed. Throws kExhausted when it is more than `limit_bytes`, with the largest
+  // lines of the table and `advice`: what the user can change ("a smaller micro-batch").
+  void allocate(std::uint64_t limit_bytes, const std::string& advice);
+
+  // Bytes of the allocation; known after allocate().
+  std::uint64_t bytes() const { return bytes_; }
+  // One line a group, largest first, then what sharing saves and the total; for people.
+  std::string table() const;
+
+ private:
+  struct Entry {
+    std::string group;
+    std::string name;
+    Tensor tensor;
+    Lifetime lifetime;
+    std::uint64_t bytes = 0;   // rounded up to the alignment
+    std::uint64_t offset = 0;  // in the arena
+  };
+  void place();
+
+  std::deque<Entry> entries_;  // a deque: references stay good while it grows
+  void* arena_ = nullptr;
+  std::uint64_t bytes_ = 0;
+  std::uint64_t mapped_bytes_ = 0;
+};
+
+// Bytes that this process may still take: what the machine has free, or its memory control group's limit if less.
+std::uint64_t available_memory_bytes();
+// "1.50 GiB", "12.0 MiB".
+std::string format_bytes(std::uint64_t bytes);
+
+}  // namespace athanor::tensor

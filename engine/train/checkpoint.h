@@ -1,0 +1,60 @@
+// The state of a training run on disk, each a folder that appears whole or not at all:
+//
+//   FOLDER/step-00000100/
+//     checkpoint.json       step, seed, data position, the options and the model it was made with; for every tensor its
+//                           global shape, offset and extent and the file it is in; each file's size and SHA-256
+//     shard-00000.safetensors   parameters, and AdamW's two moments, as "NAME", "optimizer.m.NAME", "optimizer.v.NAME"
+//
+// A folder is written as FOLDER/.step-00000100.tmp, synced and renamed, so a crash at any moment leaves the older
+// checkpoints whole and at most a temporary folder, which the next save removes. Any number of ranks can load what any
+// other wrote. One thread; only rank 0 writes.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/files.h"
+#include "engine/model/parameters.h"
+#include "engine/tensor/tensor.h"
+
+namespace athanor::train {
+
+// What a run goes on from, apart from the tensors.
+struct TrainState {
+  std::int64_t step = 0;             // steps done; sequences of step + 1 come next
+  std::uint64_t seed = 0;            // of the initial parameters
+  std::int64_t tokens_seen = 0;      // in training, over all ranks
+  double first_evaluation_loss = 0;  // 0 when there was none
+};
+
+// Buffers of one parameter layout.
+struct TrainTensors {
+  tensor::Tensor parameters;
+  tensor::Tensor m;
+  tensor::Tensor v;
+};
+
+// "step-00000100"
+std::string checkpoint_name(std::int64_t step);
+
+// Names of what looks like a checkpoint in `folder`, newest first; empty when there is no such folder.
+std::vector<std::string> list_checkpoints(Files& files, const std::string& folder);
+
+// Writes FOLDER/step-N and then removes all but the newest `kept`. Returns the name.
+std::string save_checkpoint(Files& files, const std::string& folder, const model::Config& config,
+                            const model::ParameterLayout& layout, const TrainState& state,
+                            const TrainTensors& tensors, std::int64_t kept);
+
+// Fills `tensors` from FOLDER/NAME. Throws kCorrupt when a file is missing, short or changed, and kInvalid when it is
+// of another model.
+TrainState load_checkpoint(Files& files, const std::string& folder, const std::string& name,
+                           const model::Config& config, const model::ParameterLayout& layout,
+                           const TrainTensors& tensors);
+
+// The newest whole checkpoint: damaged ones are skipped with a warning in the log. Nothing when there is none.
+std::optional<TrainState> load_newest_checkpoint(Files& files, const std::string& folder, const model::Config& config,
+                                                 const model::ParameterLayout& layout, const TrainTensors& tensors);
+
+}  // namespace athanor::train

@@ -1,0 +1,42 @@
+// What a training run can be told. Everything that changes the numbers is here and in model::Config; the number of
+// ranks and of threads is not, because it changes them by rounding only.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace athanor::train {
+
+struct TrainOptions {
+  std::int64_t steps = 100;
+  std::int64_t batch = 16;       // sequences in a step, over all ranks
+  std::int64_t micro_batch = 8;  // sequences that a rank computes at once; the rest of its share accumulates
+  std::int64_t length = 256;     // tokens in a sequence
+
+  double learning_rate = 1e-3;      // the peak
+  double learning_rate_min = 1e-4;  // where the cosine ends
+  std::int64_t warmup_steps = 10;
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double adam_eps = 1e-8;
+  double weight_decay = 0.1;   // of matrices
+  double gradient_clip = 1.0;  // the largest global norm; 0 for none
+
+  std::int64_t evaluate_every = 0;  // steps; 0 for only when asked
+  std::int64_t evaluate_sequences = 32;
+
+  std::int64_t checkpoint_every = 0;  // steps; 0 for only when stopped
+  std::string checkpoint_folder;      // empty: none are written
+  std::int64_t checkpoints_kept = 2;
+
+  std::uint64_t seed = 1;  // of the initial parameters
+};
+
+// Throws kInvalid, naming the option.
+void check(const TrainOptions& options);
+
+// The rate at a step, from 1: linear warm-up, then a cosine from learning_rate at the end of the warm-up to
+// learning_rate_min at the last step.
+double learning_rate_at(const TrainOptions& options, std::int64_t step);
+
+}  // namespace athanor::train
