@@ -58,7 +58,4 @@ class Store {
   static std::unique_ptr<Store> open(const std::string& folder);
 };
 
-// The pid of the process that has the folder open; 0 when none has.
-std::int64_t holder_of(const std::string& folder);
-
 }  // namespace athanor::store
