@@ -1,5 +1,5 @@
 // One validator for every request of a service: it reads a table of shapes (names, types, bounds, patterns, enums; made
-// by tools/derive-sagemaker-shapes) and answers in the service's own words.
+// by tools/derive-request-shapes) and answers in the service's own words.
 //
 // Members that the table does not know are ignored, as the service ignores them. What we know but do not honour yet is
 // the front's business (platform/api/sagemaker).
@@ -44,7 +44,8 @@ class Shapes {
 // "2 validation errors detected: A; B".
 std::string violations_text(const std::vector<std::string>& violations);
 
-// The committed table of SageMaker's requests.
+// The committed tables of requests: SageMaker's and CloudWatch Logs'.
 std::string_view sagemaker_shapes();
+std::string_view logs_shapes();
 
 }  // namespace athanor::api
