@@ -1,0 +1,108 @@
+#include "platform/cli/capture.h"
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <string>
+#include <thread>
+
+#include "common/error.h"
+#include "platform/cli/resolver.h"
+
+namespace athanor::cli {
+namespace {
+
+constexpr std::uint32_t kCaptured = 0xc6120001;  // 198.18.0.1, of the range kept for tests of networks
+
+// Accepts connections on a loopback port and greets each.
+class Greeter {
+ public:
+  Greeter() {
+    socket_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in at{};
+    at.sin_family = AF_INET;
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t length = sizeof at;
+    EXPECT_EQ(bind(socket_, reinterpret_cast<sockaddr*>(&at), sizeof at), 0);
+    EXPECT_EQ(listen(socket_, 8), 0);
+    getsockname(socket_, reinterpret_cast<sockaddr*>(&at), &length);
+    port_ = ntohs(at.sin_port);
+    thread_ = std::thread([this] {
+      for (int peer; (peer = accept(socket_, nullptr, nullptr)) >= 0;) {
+        ++greeted_;
+        EXPECT_EQ(write(peer, "hello\n", 6), 6);
+        close(peer);
+      }
+    });
+  }
+  ~Greeter() {
+    shutdown(socket_, SHUT_RDWR);
+    thread_.join();
+    close(socket_);
+  }
+  std::uint16_t port() const { return port_; }
+  int greeted() const { return greeted_; }
+
+ private:
+  int socket_ = -1;
+  std::uint16_t port_ = 0;
+  std::atomic<int> greeted_ = 0;
+  std::thread thread_;
+};
+
+int run(const std::string& script, const Redirects& redirects) {
+  return run_captured({"bash", "-c", script}, {{"PATH", "/usr/bin:/bin"}}, redirects);
+}
+
+TEST(CaptureTest, LeadsConnectionsOfTheProgramAndItsChildrenAway) {
+  Greeter greeter;
+  const Redirects redirects{kCaptured, INADDR_LOOPBACK, greeter.port(), 1, {}};
+  EXPECT_EQ(run("exec 3<>/dev/tcp/198.18.0.1/443 && read -r line <&3 && [ $line = hello ]", redirects), 0);
+  EXPECT_EQ(run("bash -c '(exec 3<>/dev/tcp/198.18.0.1/80)' && true", redirects), 0);
+  EXPECT_EQ(greeter.greeted(), 2);
+}
+
+TEST(CaptureTest, LeavesOtherConnectionsAlone) {
+  Greeter here, elsewhere;
+  const Redirects redirects{kCaptured, INADDR_LOOPBACK, elsewhere.port(), 1, {}};
+  EXPECT_EQ(run("exec 3<>/dev/tcp/127.0.0.1/" + std::to_string(here.port()), redirects), 0);
+  EXPECT_EQ(here.greeted(), 1);
+  EXPECT_EQ(elsewhere.greeted(), 0);
+}
+
+TEST(CaptureTest, NamesResolveByTheResolver) {
+  Greeter greeter;
+  const Resolver resolver({"amazonaws.com"}, kCaptured, {});
+  const Redirects redirects{kCaptured, INADDR_LOOPBACK, greeter.port(), resolver.port(), {"/var/run/nscd/socket"}};
+  EXPECT_EQ(run("getent ahostsv4 bucket.s3.us-east-1.amazonaws.com | grep -q '^198.18.0.1 '", redirects), 0);
+  EXPECT_EQ(run("exec 3<>/dev/tcp/sts.us-east-1.amazonaws.com/443", redirects), 0);
+  EXPECT_NE(run("getent hosts notamazonaws.com", redirects), 0);
+}
+
+TEST(CaptureTest, ReturnsTheProgramsStatus) {
+  const Redirects redirects{kCaptured, INADDR_LOOPBACK, 1, 1, {}};
+  EXPECT_EQ(run("exit 7", redirects), 7);
+  EXPECT_EQ(run("kill -9 $$", redirects), 137);
+}
+
+TEST(CaptureTest, DoesNotWaitForWhatOutlivesTheProgram) {
+  const Redirects redirects{kCaptured, INADDR_LOOPBACK, 1, 1, {}};
+  EXPECT_EQ(run("sleep 5 & exit 3", redirects), 3);
+}
+
+TEST(CaptureTest, SaysWhichProgramIsAbsent) {
+  try {
+    run_captured({"/usr/no-such-program-at-all"}, {}, {});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kNotFound);
+    EXPECT_NE(std::string(error.what()).find("/usr/no-such-program-at-all"), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace athanor::cli
