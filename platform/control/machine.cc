@@ -202,6 +202,7 @@ void Machine::on(Turn& turn, const LaunchFailed& event) {
   const auto it = jobs_.find(event.job);
   if (it == jobs_.end() || it->second.attempt != event.attempt || it->second.step == Step::kWaiting) return;
   JobRecord& record = it->second;
+  if (is_terminal(record.job.status)) return;
   if (record.verdict == Verdict::kNone || record.verdict == Verdict::kCompleted) {
     record.artifacts = false;
     decide(turn, record, Verdict::kFailed, with_prefix(event.why));
@@ -277,6 +278,8 @@ bool Machine::is_free(const Slot& slot) const {
     for (const InstanceRecord& instance : jobs_.at(job).instances) {
       if (instance.gone) continue;
       if (instance.slot.id == slot.id) return false;
+      const auto is_same = [&](const Slot& other) { return other.id == instance.slot.id; };
+      if (std::any_of(slots_.begin(), slots_.end(), is_same)) continue;
       for (const std::uint32_t cpu : instance.slot.cpus) {  // the machine was cut differently when that one began
         if (std::find(slot.cpus.begin(), slot.cpus.end(), cpu) != slot.cpus.end()) return false;
       }
@@ -442,9 +445,9 @@ void Machine::advance_releasing(Turn& turn, JobRecord& record) {
     if (instance.gone) continue;
     all_gone = false;
     if (instance.order == Order::kRelease) continue;
-    const bool never_connected = instance.order == Order::kNone && !watch(record, instance).connected;
+    const bool heard_of = instance.order != Order::kNone && instance.phase != Phase::kBroken;
     give(turn, record, instance, Order::kRelease);
-    if (never_connected || instance.phase == Phase::kBroken) discard(turn, record, instance);
+    if (!heard_of && !watch(record, instance).connected) discard(turn, record, instance);
   }
   if (!all_gone) return;
   const std::int64_t job = record.job.sequence;
