@@ -1,0 +1,44 @@
+// Carries TCP connections from inside a job's network to one address outside, byte for byte. The listening sockets were
+// made inside; this process, which stays outside, accepts on them and connects. One thread, one epoll loop; 64 KiB a
+// direction and at most kTunnelsMax connections at a time (further ones wait in the listen queue).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "platform/node/descriptor.h"
+
+namespace athanor::node {
+
+class Forwarder {
+ public:
+  static constexpr std::size_t kTunnelsMax = 1024;
+  static constexpr std::size_t kBufferBytes = 64 << 10;
+
+  // `listeners` are non-blocking. `host` is an IPv4 or IPv6 address. Throws kInvalid when it is neither.
+  Forwarder(std::vector<Descriptor> listeners, const std::string& host, std::uint16_t port);
+  ~Forwarder();
+
+  // Until `stop` becomes readable.
+  void run(int stop);
+  std::size_t tunnels() const { return tunnels_.size(); }
+
+ private:
+  struct Tunnel;
+  void accept_from(int listener);
+  void move(Tunnel& tunnel);
+  void update_interest(Tunnel& tunnel);
+  void listen_to_all(bool listen);
+
+  Descriptor epoll_;
+  std::vector<Descriptor> listeners_;
+  std::string address_;  // a sockaddr, as bytes
+  bool listening_ = false;
+  std::uint64_t next_id_ = 0;
+  std::unordered_map<std::uint64_t, std::unique_ptr<Tunnel>> tunnels_;
+};
+
+}  // namespace athanor::node
