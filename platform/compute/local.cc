@@ -246,7 +246,7 @@ class Local final : public Compute {
         return;
       }
       files_.make_folders(folder, 0700);
-      files_.replace(folder + "/token", instance.token, 0600);
+      files_.open(folder + "/token", Files::Open::kTruncate, 0600)->append(instance.token);
       std::string cpus;
       for (const auto cpu : instance.slot.cpus) cpus += fmt::format("{}{}", cpus.empty() ? "" : ",", cpu);
       Command command{{options_.agent_program, "run", "--instance", instance.id, "--token-file", folder + "/token",

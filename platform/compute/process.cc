@@ -133,7 +133,8 @@ Descriptor::~Descriptor() {
 
 Process start_process(const Command& command) {
   SystemFiles files;
-  files.replace(command.folder + "/boot", boot_id(), 0600);
+  // Not synced: a crash of the machine ends the process too.
+  files.open(command.folder + "/boot", Files::Open::kTruncate, 0600)->append(boot_id());
   const std::vector<char*> arguments = pointers(command.arguments);
   const std::vector<char*> environment = pointers(command.environment);
   const std::string identity = command.folder + "/process";

@@ -451,7 +451,9 @@ void Machine::advance_releasing(Turn& turn, JobRecord& record) {
   }
   if (!all_gone) return;
   const std::int64_t job = record.job.sequence;
-  turn.outcome.actions.push_back({job, record.attempt, ++record.last_sequence, Clean{}});
+  Clean clean;
+  for (const InstanceRecord& instance : record.instances) clean.instances.push_back(instance.id);
+  turn.outcome.actions.push_back({job, record.attempt, ++record.last_sequence, std::move(clean)});
   turn.outcome.changed.erase(job);
   turn.outcome.finished.push_back(std::move(record));
   volatile_.erase(job);

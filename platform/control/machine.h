@@ -102,7 +102,9 @@ struct Discard {
   std::string instance;
 };
 // No agent of the job is left: remove its network and folders.
-struct Clean {};
+struct Clean {
+  std::vector<std::string> instances;
+};
 
 struct Action {
   std::int64_t job = 0;

@@ -72,7 +72,7 @@ CREATE TABLE keys (
   job               INTEGER NOT NULL,
   expires_ms        INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX keys_by_expiry ON keys (expires_ms);
+CREATE INDEX keys_by_job ON keys (job);
 )sql";
 
 std::string transitions_text(const std::vector<control::Transition>& transitions) {
@@ -169,7 +169,7 @@ Rows::Rows(Sqlite& database)
       put_instance_(database, "INSERT INTO instances VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"),
       remove_job_(database, "DELETE FROM jobs WHERE sequence = ?"),
       put_key_(database, "INSERT OR REPLACE INTO keys VALUES (?,?,?,?,?,?)"),
-      expire_keys_(database, "DELETE FROM keys WHERE expires_ms <> 0 AND expires_ms < ?"),
+      end_keys_(database, "DELETE FROM keys WHERE job = ?"),
       put_setting_(database, "INSERT OR REPLACE INTO settings VALUES (?,?)"),
       all_jobs_(database, "SELECT * FROM jobs ORDER BY sequence"),
       all_instances_(database, "SELECT * FROM instances ORDER BY job, idx"),
@@ -180,7 +180,7 @@ void Rows::apply(const Changes& changes) {
   for (const std::int64_t job : changes.removed_jobs) remove_job_.bind(job).run();
   for (const JobRecord& record : changes.jobs) put(record);
   for (const Key& key : changes.keys) put(key);
-  if (changes.expired_before_ms > 0) expire_keys_.bind(changes.expired_before_ms).run();
+  for (const std::int64_t job : changes.ended_jobs) end_keys_.bind(job).run();
   for (const auto& [name, value] : changes.settings) {
     put_setting_.bind(std::string_view(name)).bind(std::string_view(value)).run();
   }

@@ -24,7 +24,7 @@ class Rows {
   void put(const control::JobRecord& record);
   void put(const Key& key);
 
-  Statement put_job_, drop_instances_, put_instance_, remove_job_, put_key_, expire_keys_, put_setting_;
+  Statement put_job_, drop_instances_, put_instance_, remove_job_, put_key_, end_keys_, put_setting_;
   Statement all_jobs_, all_instances_, all_keys_, all_settings_;
 };
 

@@ -30,8 +30,8 @@ struct Key {
 struct Changes {
   std::vector<control::JobRecord> jobs;  // inserted, or replaced whole
   std::vector<std::int64_t> removed_jobs;
+  std::vector<std::int64_t> ended_jobs;  // whose roles' keys are removed
   std::vector<Key> keys;                 // inserted or replaced
-  std::int64_t expired_before_ms = 0;    // keys that expired before are removed
   std::map<std::string, std::string> settings;
 };
 

@@ -1,0 +1,147 @@
+#include "platform/server/agent_session.h"
+
+#include <boost/asio/post.hpp>
+#include <chrono>
+
+#include "common/error.h"
+#include "common/log.h"
+
+namespace athanor::server {
+namespace {
+
+constexpr const char* kLogGroup = "/aws/sagemaker/TrainingJobs";
+
+}  // namespace
+
+AgentSession::AgentSession(std::shared_ptr<Link> link, boost::asio::thread_pool& pool, storage::Logs& logs,
+                           const Clock& clock, Listener listener)
+    : link_(std::move(link)), pool_(pool), logs_(logs), clock_(clock), listener_(std::move(listener)), retry_(pool) {}
+
+void AgentSession::begin() {
+  link_->on_message = [weak = weak_from_this()](std::string message) {
+    if (const auto self = weak.lock()) self->on_message(std::move(message));
+  };
+  // Holds the session for as long as the link lives.
+  link_->on_closed = [self = shared_from_this()](std::string reason) {
+    const std::lock_guard hold(self->mutex_);
+    self->closed_ = true;
+    self->close_reason_ = std::move(reason);
+    if (self->working_) return;
+    self->working_ = true;
+    boost::asio::post(self->pool_, [self] { self->work(); });
+  };
+}
+
+void AgentSession::send(std::string message) { link_->send(std::move(message)); }
+
+void AgentSession::close() { link_->close(); }
+
+void AgentSession::accept(std::string instance, std::string job) {
+  const std::lock_guard hold(mutex_);
+  instance_ = std::move(instance);
+  job_ = std::move(job);
+  waits_for_accept_ = false;
+  if (working_ || queue_.empty()) return;
+  working_ = true;
+  boost::asio::post(pool_, [self = shared_from_this()] { self->work(); });
+}
+
+std::string AgentSession::instance() const {
+  const std::lock_guard hold(mutex_);
+  return instance_;
+}
+
+void AgentSession::on_message(std::string message) {
+  const std::lock_guard hold(mutex_);
+  queue_bytes_ += message.size();
+  queue_.push_back(std::move(message));
+  if (queue_bytes_ > kQueueBytesMax) {
+    log::warning("server", "closing the link of agent {}: it sends faster than its logs can be stored", instance_);
+    link_->close();
+  }
+  if (working_ || waits_for_accept_) return;
+  working_ = true;
+  boost::asio::post(pool_, [self = shared_from_this()] { self->work(); });
+}
+
+void AgentSession::work() {
+  for (;;) {
+    std::string message;
+    {
+      std::unique_lock hold(mutex_);
+      if (waits_for_accept_ && closed_) queue_.clear();
+      if (queue_.empty() || waits_for_accept_) {
+        working_ = false;
+        if (!closed_ || close_told_) return;
+        close_told_ = true;
+        const std::string reason = close_reason_;
+        hold.unlock();
+        return listener_.on_closed(shared_from_this(), reason);
+      }
+      message = queue_.front();
+    }
+    bool taken = true;
+    try {
+      taken = take(message);
+    } catch (const std::exception& error) {
+      log::warning("server", "closing the link of agent {}: {}", instance(), error.what());
+      link_->close();
+    }
+    const std::lock_guard hold(mutex_);
+    if (!taken && !closed_) {
+      retry_.expires_after(std::chrono::milliseconds(kLogsRetry_ms));
+      retry_.async_wait([self = shared_from_this()](const auto&) { self->work(); });
+      return;
+    }
+    // After a break the agent repeats what was not acknowledged.
+    queue_bytes_ -= queue_.front().size();
+    queue_.pop_front();
+  }
+}
+
+bool AgentSession::take(const std::string& message) {
+  FromAgent word = decode_from_agent(message);
+  if (auto* hello = std::get_if<AgentHello>(&word)) {
+    if (said_hello_) throw Error(ErrorKind::kInvalid, "reading an agent's message: a second hello");
+    {
+      const std::lock_guard hold(mutex_);
+      said_hello_ = true;
+      waits_for_accept_ = true;
+    }
+    listener_.on_hello(shared_from_this(), std::move(*hello));
+    return true;
+  }
+  if (!said_hello_) throw Error(ErrorKind::kInvalid, "reading an agent's message: it did not say hello first");
+  if (auto* report = std::get_if<AgentReport>(&word)) {
+    listener_.on_report(shared_from_this(), std::move(*report));
+  } else if (auto* progress = std::get_if<AgentProgress>(&word)) {
+    listener_.on_progress(shared_from_this(), std::move(*progress));
+  } else if (auto* logs = std::get_if<AgentLogs>(&word)) {
+    return append_logs(std::move(*logs));
+  }
+  return true;
+}
+
+bool AgentSession::append_logs(AgentLogs logs) {
+  std::string job;
+  {
+    const std::lock_guard hold(mutex_);
+    job = job_;
+  }
+  ATHANOR_ASSERT(!job.empty());
+  if (!logs.stream.starts_with(job + "/")) {
+    throw Error(ErrorKind::kDenied, "storing logs: the stream {} is not of job {}", logs.stream, job);
+  }
+  const std::int64_t now_ms = clock_.wall_ms();
+  for (auto& event : logs.events) event.ingestion_ms = now_ms;
+  try {
+    const std::uint64_t durable = logs_.append(kLogGroup, logs.stream, logs.offset, logs.end_offset, logs.events);
+    send(encode_logs_acknowledged(durable));
+    return true;
+  } catch (const Error& error) {
+    log::error("server", "logs of {} wait: {}", logs.stream, error.what());
+    return false;
+  }
+}
+
+}  // namespace athanor::server
