@@ -377,6 +377,8 @@ struct Shapes::Check {
   }
 };
 
+bool Shapes::has(std::string_view operation) const { return table_->operations.contains(operation); }
+
 std::vector<std::string> Shapes::violations(std::string_view operation, const json::value& request) const {
   const auto found = table_->operations.find(operation);
   ATHANOR_ASSERT(found != table_->operations.end());

@@ -28,6 +28,9 @@ class Shapes {
   explicit Shapes(std::string_view table);
   ~Shapes();
 
+  // Whether the table knows the operation.
+  bool has(std::string_view operation) const;
+
   // The constraints that `request` breaks, in the order of the shapes' members; empty when it is fine. At most
   // `kViolationsMax` are reported. Throws SerializationError.
   std::vector<std::string> violations(std::string_view operation, const json::value& request) const;

@@ -1,0 +1,175 @@
+#include "platform/api/sagemaker.h"
+
+#include <gtest/gtest.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <map>
+
+#include "common/error.h"
+#include "platform/api/service_error.h"
+
+namespace athanor::api {
+namespace {
+
+using JobPointer = std::shared_ptr<const control::Job>;
+
+// The control plane's interface over a list: these tests are of requests and replies, not of jobs.
+class ListedJobs final : public TrainingJobs {
+ public:
+  wire::Awaitable<std::string> create(std::string name, json::object request) override {
+    auto job = std::make_shared<control::Job>();
+    job->name = name;
+    job->arn = "arn:" + name;
+    job->request = json::serialize(request);
+    job->sequence = static_cast<std::int64_t>(jobs_.size());
+    job->created_ms = job->modified_ms = 1'700'000'000'000 + 1000 * job->sequence;
+    jobs_.push_back(job);
+    co_return job->arn;
+  }
+  JobPointer find(std::string_view name) const override {
+    for (const auto& job : jobs_) {
+      if (job->name == name) return job;
+    }
+    return nullptr;
+  }
+  std::vector<JobPointer> list() const override { return jobs_; }
+  wire::Awaitable<void> stop(std::string name) override {
+    if (find(name) == nullptr) throw Error(ErrorKind::kNotFound, "no job {}", name);
+    throw Error(ErrorKind::kConflict, "The request was rejected because the training job is in status Stopped.");
+    co_return;
+  }
+  wire::Awaitable<void> remove(std::string name) override {
+    std::erase_if(jobs_, [&](const auto& job) { return job->name == name; });
+    co_return;
+  }
+  control::Progress progress(std::string_view) const override { return {{"step", 3}}; }
+
+ private:
+  std::vector<JobPointer> jobs_;
+};
+
+constexpr const char* kRequest = R"({
+  "TrainingJobName": "NAME", "RoleArn": "arn:aws:iam::000000000000:role/athanor",
+  "AlgorithmSpecification": {"TrainingImage": "athanor/script", "TrainingInputMode": "File", "ContainerEntrypoint": ["true"]},
+  "OutputDataConfig": {"S3OutputPath": "s3://bucket/out"},
+  "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
+  "StoppingCondition": {"MaxRuntimeInSeconds": 60}})";
+
+class SageMakerTest : public testing::Test {
+ protected:
+  json::value call(const std::string& target, const std::string& body) {
+    boost::asio::io_context context;
+    std::shared_ptr<const std::string> reply;
+    std::exception_ptr failure;
+    boost::asio::co_spawn(context, api_.call(target, body), [&](std::exception_ptr error, std::shared_ptr<const std::string> text) {
+      failure = error;
+      reply = std::move(text);
+    });
+    context.run();
+    if (failure) std::rethrow_exception(failure);
+    return reply->empty() ? json::value() : json::parse(*reply, "the reply");
+  }
+  // "Code: message" of the error, or "".
+  std::string error(const std::string& target, const std::string& body) {
+    try {
+      call(target, body);
+      return "";
+    } catch (const ServiceError& failure) {
+      return failure.code() + ": " + failure.what();
+    }
+  }
+  static json::object request(const std::string& name = "job") {
+    auto value = json::parse(kRequest, "the test").as_object();
+    value["TrainingJobName"] = name;
+    return value;
+  }
+  json::value create(const json::object& body) { return call("SageMaker.CreateTrainingJob", json::serialize(body)); }
+
+  ListedJobs jobs_;
+  SageMakerApi api_{jobs_};
+};
+
+TEST_F(SageMakerTest, CreatesAndDescribesWithTheServicesDefaults) {
+  EXPECT_EQ(create(request()).at("TrainingJobArn"), "arn:job");
+  const auto reply = call("SageMaker.DescribeTrainingJob", R"({"TrainingJobName":"job"})");
+  EXPECT_EQ(reply.at("TrainingJobStatus"), "InProgress");
+  EXPECT_EQ(reply.at("OutputDataConfig").at("CompressionType"), "GZIP");
+  EXPECT_EQ(reply.at("EnableNetworkIsolation"), false);
+  EXPECT_DOUBLE_EQ(reply.at("CreationTime").as_double(), 1.7e9);
+  EXPECT_TRUE(error("SageMaker.CreateTrainingJob", json::serialize(request())).starts_with("ResourceInUse: Training job names must"));
+}
+
+TEST_F(SageMakerTest, RefusesByNameWhatItWouldIgnore) {
+  const std::vector<std::pair<std::string, std::string>> rows = {
+      {"VpcConfig", R"({"SecurityGroupIds":["sg-1"],"Subnets":["subnet-1"]})"},
+      {"EnableManagedSpotTraining", "true"},
+      {"RetryStrategy", R"({"MaximumRetryAttempts":1})"},
+      {"StoppingCondition", R"({"MaxRuntimeInSeconds":60,"MaxWaitTimeInSeconds":70})"},
+      {"NoSuchMember", R"("x")"},
+      {"InputDataConfig", R"([{"ChannelName":"a","InputMode":"Pipe","DataSource":{"S3DataSource":{"S3DataType":"S3Prefix","S3Uri":"s3://bucket/"}}}])"},
+  };
+  for (const auto& [member, value] : rows) {
+    auto body = request();
+    body[member] = json::parse(value, "the row");
+    const auto text = error("SageMaker.CreateTrainingJob", json::serialize(body));
+    EXPECT_TRUE(text.starts_with("ValidationException: " + member) && text.find("is not supported") != std::string::npos) << text;
+  }
+  auto harmless = request();
+  harmless["EnableManagedSpotTraining"] = false;
+  harmless["ProfilerConfig"] = {{"DisableProfiler", true}};
+  harmless["VpcConfig"] = nullptr;
+  EXPECT_NO_THROW(create(harmless));
+}
+
+TEST_F(SageMakerTest, ChecksWhatShapesCannotSay) {
+  const auto with = [&](const char* member, const std::string& value) {
+    auto body = request();
+    body[member] = json::parse(value, "the row");
+    return error("SageMaker.CreateTrainingJob", json::serialize(body));
+  };
+  EXPECT_NE(with("AlgorithmSpecification", R"({"TrainingImage":"nobody/nothing","TrainingInputMode":"File"})").find("Cannot find"), std::string::npos);
+  EXPECT_NE(with("AlgorithmSpecification", R"({"TrainingImage":"athanor/script","TrainingInputMode":"File"})").find("ContainerEntrypoint"), std::string::npos);
+  EXPECT_NE(with("AlgorithmSpecification", R"({"TrainingImage":"athanor/llm","TrainingInputMode":"File","MetricDefinitions":[{"Name":"a","Regex":"("}]})").find("Invalid regex"), std::string::npos);
+  EXPECT_NE(with("OutputDataConfig", R"({"S3OutputPath":"https://bucket/x"})").find("Invalid S3 URI"), std::string::npos);
+  EXPECT_NE(with("CheckpointConfig", R"({"S3Uri":"s3://bucket/c","LocalPath":"/etc"})").find("LocalPath"), std::string::npos);
+  const std::string channel = R"({"ChannelName":"a","DataSource":{"S3DataSource":{"S3DataType":"S3Prefix","S3Uri":"s3://bucket/"}}})";
+  EXPECT_NE(with("InputDataConfig", "[" + channel + "," + channel + "]").find("unique"), std::string::npos);
+}
+
+TEST_F(SageMakerTest, ListsInPagesAndFiltersAfterTheCut) {
+  for (int i = 0; i < 25; ++i) create(request("job-" + std::to_string(i)));
+  std::vector<std::string> names;
+  std::string token;
+  do {
+    auto body = json::object{{"MaxResults", 10}, {"SortOrder", "Descending"}};
+    if (!token.empty()) body["NextToken"] = token;
+    const auto reply = call("SageMaker.ListTrainingJobs", json::serialize(body));
+    for (const auto& row : reply.at("TrainingJobSummaries").as_array()) names.emplace_back(row.at("TrainingJobName").as_string());
+    token = json::find_string(reply.as_object(), "NextToken").value_or("");
+  } while (!token.empty());
+  ASSERT_EQ(names.size(), 25u);
+  EXPECT_EQ(names.front(), "job-24");
+  EXPECT_EQ(names.back(), "job-0");
+  const auto failed = call("SageMaker.ListTrainingJobs", R"({"StatusEquals":"Failed"})");
+  EXPECT_TRUE(failed.at("TrainingJobSummaries").as_array().empty());
+  EXPECT_TRUE(failed.as_object().contains("NextToken"));
+  EXPECT_EQ(call("SageMaker.ListTrainingJobs", R"({"NameContains":"-24"})").at("TrainingJobSummaries").as_array().size(), 1u);
+  EXPECT_TRUE(error("SageMaker.ListTrainingJobs", R"({"NextToken":"zzz"})").starts_with("ValidationException: Invalid NextToken"));
+}
+
+TEST_F(SageMakerTest, ErrorsAreTheServices) {
+  create(request());
+  EXPECT_EQ(error("SageMaker.DescribeTrainingJob", R"({"TrainingJobName":"none"})"), "ValidationException: Requested resource not found.");
+  EXPECT_EQ(error("SageMaker.StopTrainingJob", R"({"TrainingJobName":"none"})"), "ValidationException: Requested resource not found.");
+  EXPECT_EQ(error("SageMaker.StopTrainingJob", R"({"TrainingJobName":"job"})"),
+            "ValidationException: The request was rejected because the training job is in status Stopped.");
+  EXPECT_TRUE(error("SageMaker.CreateTrainingJob", "{").starts_with("SerializationException"));
+  EXPECT_TRUE(error("SageMaker.CreateTrainingJob", "[]").starts_with("SerializationException"));
+  EXPECT_TRUE(error("SageMaker.CreateTrainingJob", "").starts_with("ValidationException: 3 validation errors detected"));
+  EXPECT_TRUE(error("SageMaker.CreateEndpoint", "{}").starts_with("UnknownOperationException"));
+  EXPECT_EQ(call("Athanor.GetProgress", R"({"TrainingJobName":"job"})").at("Progress").at("step"), 3.0);
+}
+
+}  // namespace
+}  // namespace athanor::api
