@@ -55,15 +55,15 @@ Descriptor listen_at(std::uint32_t host, std::uint16_t port) {
   return listener;
 }
 
-// The child's part: makes everything and sends the descriptors through `socket`, "U" with the user namespace, then "N"
-// with namespace and listener of each instance.
+// The child's part: makes everything and sends the descriptors through `socket`, "U" with the user namespace and the hub,
+// then "N" with namespace and listener of each instance.
 void build(int instances, std::uint16_t port, int socket) {
   enter_own_user_namespace();
   enter_new(CLONE_NEWNET, "network");
   const Descriptor user_namespace = open_namespace("user");
   const Descriptor hub = open_namespace("net");
-  const int user_descriptor = user_namespace.get();
-  if (!send_with_descriptors(socket, "U", {&user_descriptor, 1})) throw system_error(errno, "handing over the network");
+  const int ours[] = {user_namespace.get(), hub.get()};
+  if (!send_with_descriptors(socket, "U", ours)) throw system_error(errno, "handing over the network");
   Netlink at_hub;
   if (instances > 1) {
     at_hub.make_bridge("br0", kBridge);
@@ -106,8 +106,9 @@ JobNetwork build_network(int instances, std::uint16_t port, const JobUser* user)
   std::optional<std::string> failure;
   while (network.instances.size() < static_cast<std::size_t>(instances)) {
     Received received = receive_with_descriptors(sockets.ours.get(), 4096, kBuildMax_ms);
-    if (received.bytes == "U" && received.descriptors.size() == 1) {
+    if (received.bytes == "U" && received.descriptors.size() == 2) {
       network.user_namespace = std::move(received.descriptors[0]);
+      network.hub = std::move(received.descriptors[1]);
     } else if (received.bytes == "N" && received.descriptors.size() == 2) {
       const int index = static_cast<int>(network.instances.size());
       network.instances.push_back(

@@ -30,6 +30,7 @@ struct InstanceNetwork {
 
 struct JobNetwork {
   Descriptor user_namespace;
+  Descriptor hub;  // the eth0s' other ends live in it: they vanish with it
   std::vector<InstanceNetwork> instances;
 };
 
