@@ -43,29 +43,49 @@ class Decoder {
   void logits(const tensor::Tensor& tokens, const tensor::Tensor& into);
 
  private:
-  struct Layer;
-  void plan(tensor::MemoryPlan& plan);
+  // What a layer keeps for its backward pass; without `backward` all layers share one set. The last entry stands for
+  // the final norm and has only the first three.
+  struct Kept {
+    const tensor::Tensor* x;         // (N, C)          the residual stream that enters
+    const tensor::Tensor* r1;        // (N)             1 / rms of it
+    const tensor::Tensor* normed1;   // (N, C)
+    const tensor::Tensor* qkv;       // (N, (H+2G)·D)   q and k turned by RoPE
+    const tensor::Tensor* attended;  // (N, H·D)
+    const tensor::Tensor* lse;       // (B, H, T)
+    const tensor::Tensor* middle;    // (N, C)          the stream after attention
+    const tensor::Tensor* r2;        // (N)
+    const tensor::Tensor* normed2;   // (N, C)
+    const tensor::Tensor* gate_up;   // (N, 2F)
+    const tensor::Tensor* hidden;    // (N, F)
+  };
+  struct Block;  // views of a layer for one call
+
+  void check_batch(const tensor::Tensor& tokens);
+  Block block(std::int64_t layer, std::int64_t B, std::int64_t T) const;
+  // Returns the normed final stream (N, C).
   tensor::Tensor forward(const tensor::Tensor& tokens);
+  void forward_block(const Block& block, const LayerViews& w);
+  void backward_block(const Block& block, const LayerViews& w, const LayerViews& dw);
 
   tensor::Context& context_;
   Parameters& parameters_;
   const DecoderSizes sizes_;
+  std::vector<Kept> kept_;  // L + 1
 
-  // What a layer keeps for its backward pass; without `backward` all layers share one set.
-  struct Kept {
-    tensor::Tensor const* x;         // (N, C)       the residual stream that enters the layer
-    tensor::Tensor const* r1;        // (N)          1 / rms of it
-    tensor::Tensor const* normed1;   // (N, C)
-    tensor::Tensor const* qkv;       // (N, (H+2G)·D) turned by RoPE
-    tensor::Tensor const* attended;  // (N, H·D)
-    tensor::Tensor const* lse;       // (B, H, T)
-    tensor::Tensor const* middle;    // (N, C)       the stream after attention
-    tensor::Tensor const* r2;        // (N)
-    tensor::Tensor const* normed2;   // (N, C)
-    tensor::Tensor const* gate_up;   // (N, 2F)
-    tensor::Tensor const* hidden;    // (N, F)
-  };
-  std::vector<Kept> kept_;
+  const tensor::Tensor* cos_;                // (T, D/2)
+  const tensor::Tensor* sin_;                // (T, D/2)
+  bool table_filled_ = false;
+  const tensor::Tensor* delta_;              // (N, C)      what a half of a layer adds to the stream
+  const tensor::Tensor* attention_scratch_;  // (threads, …)
+  const tensor::Tensor* logits_;             // (R, V)      a chunk of rows
+
+  // Gradients, of what is named; only with `backward`.
+  const tensor::Tensor* dx_ = nullptr;          // (N, C)
+  const tensor::Tensor* d_normed_ = nullptr;    // (N, C)
+  const tensor::Tensor* d_qkv_ = nullptr;       // (N, (H+2G)·D)
+  const tensor::Tensor* d_attended_ = nullptr;  // (N, H·D)
+  const tensor::Tensor* d_hidden_ = nullptr;    // (N, F)
+  const tensor::Tensor* d_gain_ = nullptr;      // (threads, C)
 };
 
 }  // namespace athanor::model

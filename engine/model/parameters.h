@@ -25,6 +25,23 @@ struct ParameterInfo {
   bool decays = false;  // weight decay is for matrices
 };
 
+// A layer's matrices in a flat buffer, as the products take them.
+struct LayerViews {
+  tensor::Tensor norm1;    // (C)
+  tensor::Tensor qkv;      // ((H+2G)·D, C)
+  tensor::Tensor o;        // (C, H·D)
+  tensor::Tensor norm2;    // (C)
+  tensor::Tensor gate_up;  // (2F, C)
+  tensor::Tensor down;     // (C, F)
+};
+
+// What surrounds the layers.
+struct OuterViews {
+  tensor::Tensor embedding;  // (V, C)
+  tensor::Tensor norm;       // (C)
+  tensor::Tensor head;       // (V, C), the embedding when tied
+};
+
 class ParameterLayout {
  public:
   explicit ParameterLayout(const Config& config);
@@ -35,8 +52,14 @@ class ParameterLayout {
   const ParameterInfo& find(std::string_view name) const;
   // The named part of a flat buffer of this layout.
   tensor::Tensor view(const tensor::Tensor& flat, const ParameterInfo& info) const;
+  LayerViews layer(const tensor::Tensor& flat, std::int64_t layer) const;
+  OuterViews outer(const tensor::Tensor& flat) const;
 
  private:
+  const ParameterInfo& add(const std::string& name, std::vector<std::int64_t> shape);
+  void align();
+
+  Config config_;
   std::vector<ParameterInfo> all_;
   std::int64_t size_ = 0;
 };

@@ -15,13 +15,13 @@
 namespace athanor::tensor {
 
 struct AdamW {
-  float rate = 0;
-  float beta1 = 0.9F;
-  float beta2 = 0.95F;
-  float eps = 1e-8F;
-  float weight_decay = 0;
-  std::int64_t step = 1;     // t, from 1
-  float gradient_scale = 1;  // what clipping multiplies the gradient by
+  double rate = 0;
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double eps = 1e-8;
+  double weight_decay = 0;
+  std::int64_t step = 1;      // t, from 1
+  double gradient_scale = 1;  // what clipping multiplies the gradient by
 };
 
 // All of one shape, contiguous.

@@ -1,0 +1,229 @@
+#include "engine/model/decoder.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "engine/tensor/attention.h"
+#include "engine/tensor/cross_entropy.h"
+#include "engine/tensor/embedding.h"
+#include "engine/tensor/matmul.h"
+#include "engine/tensor/rmsnorm.h"
+#include "engine/tensor/rope.h"
+#include "engine/tensor/swiglu.h"
+
+namespace athanor::model {
+
+using tensor::DType;
+using tensor::Into;
+using tensor::Lifetime;
+using tensor::Tensor;
+
+namespace {
+
+// A chunk of logits should stay in the last-level cache, yet be tall enough for its products to be efficient.
+constexpr std::int64_t kLogitsBytes = 4 << 20;
+constexpr std::int64_t kLogitsRowsMin = 64;
+
+}  // namespace
+
+// The views of one layer for a batch of B sequences of T tokens, N = B·T.
+struct Decoder::Block {
+  tensor::AttentionShape shape;
+  float eps;
+  Tensor x, normed1, qkv, q, k, v, attended, lse, middle, r1, r2, normed2, gate_up, hidden;
+};
+
+// Phases of the plan: 0 embeds; 1 + l is layer l; L + 1 is the head; 2L + 1 − l is layer l's backward; 2L + 2 ends.
+Decoder::Decoder(tensor::Context& context, Parameters& parameters, const DecoderSizes& sizes, tensor::MemoryPlan& plan)
+    : context_(context), parameters_(parameters), sizes_(sizes) {
+  ATHANOR_ASSERT(sizes.batch_max >= 1 && sizes.length_max >= 1);
+  const Config& c = parameters.config();
+  const std::int64_t B = sizes.batch_max, T = sizes.length_max, N = B * T, C = c.hidden_size, F = c.intermediate_size;
+  const std::int64_t H = c.num_attention_heads, G = c.num_key_value_heads, D = c.head_dim, V = c.vocab_size;
+  const int L = static_cast<int>(c.num_hidden_layers);
+  const auto f32 = DType::kFloat32;
+
+  const auto keep = [&](int l) {
+    const Lifetime from_before = sizes.backward ? Lifetime{l, 2 * L + 1 - l} : Lifetime{0, L + 1};
+    const Lifetime life = sizes.backward ? Lifetime{1 + l, 2 * L + 1 - l} : Lifetime{0, L + 1};
+    const auto name = [&](const char* what) { return fmt::format("layer {} {}", l, what); };
+    const std::string streams = "activations: residual stream", attention = "activations: attention",
+                      mlp = "activations: feed-forward";
+    Kept kept{};
+    kept.x = &plan.add(streams, name("x"), f32, {N, C}, from_before);
+    kept.r1 = &plan.add(streams, name("r1"), f32, {N}, from_before);
+    kept.normed1 = &plan.add(attention, name("normed1"), f32, {N, C}, from_before);
+    if (l == L) return kept;
+    kept.qkv = &plan.add(attention, name("qkv"), f32, {N, (H + 2 * G) * D}, life);
+    kept.attended = &plan.add(attention, name("attended"), f32, {N, H * D}, life);
+    kept.lse = &plan.add(attention, name("lse"), f32, {B, H, T}, life);
+    kept.middle = &plan.add(streams, name("middle"), f32, {N, C}, life);
+    kept.r2 = &plan.add(streams, name("r2"), f32, {N}, life);
+    kept.normed2 = &plan.add(mlp, name("normed2"), f32, {N, C}, life);
+    kept.gate_up = &plan.add(mlp, name("gate_up"), f32, {N, 2 * F}, life);
+    kept.hidden = &plan.add(mlp, name("hidden"), f32, {N, F}, life);
+    return kept;
+  };
+  if (sizes.backward) {
+    for (int l = 0; l <= L; ++l) kept_.push_back(keep(l));
+  } else {
+    kept_.assign(static_cast<std::size_t>(L) + 1, keep(0));
+  }
+
+  const std::int64_t threads = context.threads();
+  const tensor::AttentionShape shape{B, T, H, G, D};
+  cos_ = &plan.add("rope table", "cos", f32, {T, D / 2});
+  sin_ = &plan.add("rope table", "sin", f32, {T, D / 2});
+  delta_ = &plan.add("activations: residual stream", "delta", f32, {N, C}, {1, L + 1});
+  attention_scratch_ = &plan.add("attention scratch", "attention scratch", f32,
+                                 {threads, tensor::attention_scratch_floats(shape, sizes.backward)}, {1, 2 * L + 1});
+  const std::int64_t rows = std::clamp<std::int64_t>(kLogitsBytes / 4 / V, kLogitsRowsMin, std::max(N, kLogitsRowsMin));
+  logits_ = &plan.add("logits (a chunk)", "logits", f32, {std::min(rows, N), V}, {L + 1, L + 1});
+
+  if (sizes.backward) {
+    const Lifetime back{L + 1, 2 * L + 2};
+    dx_ = &plan.add("activation gradients", "dx", f32, {N, C}, back);
+    d_normed_ = &plan.add("activation gradients", "d_normed", f32, {N, C}, back);
+    d_gain_ = &plan.add("activation gradients", "d_gain", f32, {threads, C}, back);
+    const Lifetime layers{L + 2, 2 * L + 1};
+    d_qkv_ = &plan.add("activation gradients", "d_qkv", f32, {N, (H + 2 * G) * D}, layers);
+    d_attended_ = &plan.add("activation gradients", "d_attended", f32, {N, H * D}, layers);
+    d_hidden_ = &plan.add("activation gradients", "d_hidden", f32, {N, F}, layers);
+  }
+}
+
+void Decoder::check_batch(const Tensor& tokens) {
+  ATHANOR_ASSERT(tokens.rank() == 2 && tokens.dim(0) >= 1 && tokens.dim(0) <= sizes_.batch_max);
+  ATHANOR_ASSERT(tokens.dim(1) >= 1 && tokens.dim(1) <= sizes_.length_max);
+  if (!table_filled_) {
+    tensor::rope_table(parameters_.config().rope_theta, *cos_, *sin_);
+    table_filled_ = true;
+  }
+}
+
+Decoder::Block Decoder::block(std::int64_t layer, std::int64_t B, std::int64_t T) const {
+  const Config& c = parameters_.config();
+  const std::int64_t N = B * T, H = c.num_attention_heads, G = c.num_key_value_heads, D = c.head_dim;
+  const Kept& kept = kept_[static_cast<std::size_t>(layer)];
+  Block b;
+  b.shape = {B, T, H, G, D};
+  b.eps = static_cast<float>(c.rms_norm_eps);
+  b.x = kept.x->rows(0, N);
+  b.r1 = kept.r1->rows(0, N);
+  b.normed1 = kept.normed1->rows(0, N);
+  if (layer == c.num_hidden_layers) return b;
+  b.qkv = kept.qkv->rows(0, N);
+  b.q = b.qkv.columns(0, H * D);
+  b.k = b.qkv.columns(H * D, (H + G) * D);
+  b.v = b.qkv.columns((H + G) * D, (H + 2 * G) * D);
+  b.attended = kept.attended->rows(0, N);
+  b.lse = Tensor::of(kept.lse->f32(), {B, H, T});
+  b.middle = kept.middle->rows(0, N);
+  b.r2 = kept.r2->rows(0, N);
+  b.normed2 = kept.normed2->rows(0, N);
+  b.gate_up = kept.gate_up->rows(0, N);
+  b.hidden = kept.hidden->rows(0, N);
+  return b;
+}
+
+// From the normed stream that enters to the delta that the feed-forward half adds. The addition itself is fused with
+// the norm that follows, which belongs to the next layer.
+void Decoder::forward_block(const Block& b, const LayerViews& w) {
+  const std::int64_t turned = (b.shape.heads + b.shape.kv_heads) * b.shape.head_dim;
+  const Tensor delta = delta_->rows(0, b.x.dim(0));  // (N, C)
+
+  matmul(context_, b.normed1, w.qkv.transposed(), b.qkv);
+  rope(context_, b.qkv.columns(0, turned), b.shape.head_dim, b.shape.length, 0, *cos_, *sin_, tensor::Turn::kForward);
+  attention_forward(context_, b.shape, b.q, b.k, b.v, b.attended, b.lse, *attention_scratch_);
+  matmul(context_, b.attended, w.o.transposed(), delta);
+  add_rmsnorm_forward(context_, b.x, delta, w.norm2, b.eps, b.middle, b.normed2, b.r2);
+
+  matmul(context_, b.normed2, w.gate_up.transposed(), b.gate_up);
+  swiglu_forward(context_, b.gate_up, b.hidden);
+  matmul(context_, b.hidden, w.down.transposed(), delta);
+}
+
+// dx_ enters as the gradient of the stream that leaves the layer and leaves as that of the stream that enters it: the
+// residual path carries it through, each half adds its own.
+void Decoder::backward_block(const Block& b, const LayerViews& w, const LayerViews& dw) {
+  const std::int64_t N = b.x.dim(0), D = b.shape.head_dim, H = b.shape.heads, G = b.shape.kv_heads;
+  const Tensor dx = dx_->rows(0, N);                  // (N, C)
+  const Tensor d_normed = d_normed_->rows(0, N);      // (N, C)
+  const Tensor d_hidden = d_hidden_->rows(0, N);      // (N, F)
+  const Tensor d_attended = d_attended_->rows(0, N);  // (N, H·D)
+  const Tensor d_qkv = d_qkv_->rows(0, N);            // (N, (H+2G)·D)
+
+  matmul(context_, dx, w.down, d_hidden);
+  matmul(context_, dx.transposed(), b.hidden, dw.down, Into::kAdd);
+  const Tensor d_gate_up = b.gate_up;  // in place
+  swiglu_backward(context_, d_gate_up, d_hidden);
+  matmul(context_, d_gate_up, w.gate_up, d_normed);
+  matmul(context_, d_gate_up.transposed(), b.normed2, dw.gate_up, Into::kAdd);
+  rmsnorm_backward(context_, b.middle, w.norm2, b.r2, d_normed, dx, dw.norm2, *d_gain_);
+
+  matmul(context_, dx, w.o, d_attended);
+  matmul(context_, dx.transposed(), b.attended, dw.o, Into::kAdd);
+  attention_backward(context_, b.shape, b.q, b.k, b.v, b.attended, b.lse, d_attended, d_qkv.columns(0, H * D),
+                     d_qkv.columns(H * D, (H + G) * D), d_qkv.columns((H + G) * D, (H + 2 * G) * D),
+                     *attention_scratch_);
+  rope(context_, d_qkv.columns(0, (H + G) * D), D, b.shape.length, 0, *cos_, *sin_, tensor::Turn::kBackward);
+  matmul(context_, d_qkv, w.qkv, d_normed);
+  matmul(context_, d_qkv.transposed(), b.normed1, dw.qkv, Into::kAdd);
+  rmsnorm_backward(context_, b.x, w.norm1, b.r1, d_normed, dx, dw.norm1, *d_gain_);
+}
+
+Tensor Decoder::forward(const Tensor& tokens) {
+  check_batch(tokens);
+  const ParameterLayout& layout = parameters_.layout();
+  const OuterViews outer = layout.outer(parameters_.values());
+  const std::int64_t B = tokens.dim(0), T = tokens.dim(1), L = parameters_.config().num_hidden_layers;
+
+  Block b = block(0, B, T);
+  LayerViews w = layout.layer(parameters_.values(), 0);
+  embedding_forward(context_, tokens, outer.embedding, b.x);
+  rmsnorm_forward(context_, b.x, w.norm1, b.eps, b.normed1, b.r1);
+  for (std::int64_t l = 0; l < L; ++l) {
+    forward_block(b, w);
+    const Tensor middle = b.middle;
+    b = block(l + 1, B, T);
+    if (l + 1 < L) w = layout.layer(parameters_.values(), l + 1);
+    const Tensor gain = l + 1 < L ? w.norm1 : outer.norm;
+    add_rmsnorm_forward(context_, middle, delta_->rows(0, B * T), gain, b.eps, b.x, b.normed1, b.r1);
+  }
+  return b.normed1;
+}
+
+double Decoder::loss(const Tensor& tokens, const Tensor& targets) {
+  const Tensor normed = forward(tokens);
+  return cross_entropy_forward(context_, normed, parameters_.layout().outer(parameters_.values()).head, targets,
+                               *logits_);
+}
+
+double Decoder::forward_backward(const Tensor& tokens, const Tensor& targets, float scale) {
+  ATHANOR_ASSERT(sizes_.backward);
+  const Tensor normed = forward(tokens);
+  const ParameterLayout& layout = parameters_.layout();
+  const OuterViews outer = layout.outer(parameters_.values());
+  const OuterViews d_outer = layout.outer(parameters_.gradients());
+  const std::int64_t B = tokens.dim(0), T = tokens.dim(1), L = parameters_.config().num_hidden_layers;
+  const Tensor dx = dx_->rows(0, B * T);
+  const Tensor d_normed = d_normed_->rows(0, B * T);
+
+  const double loss = cross_entropy_forward_backward(context_, normed, outer.head, targets, scale, *logits_, d_normed,
+                                                     d_outer.head);
+  const Block last = block(L, B, T);
+  std::memset(dx.data(), 0, dx.bytes());
+  rmsnorm_backward(context_, last.x, outer.norm, last.r1, d_normed, dx, d_outer.norm, *d_gain_);
+  for (std::int64_t l = L; l-- > 0;) {
+    backward_block(block(l, B, T), layout.layer(parameters_.values(), l), layout.layer(parameters_.gradients(), l));
+  }
+  embedding_backward(context_, tokens, dx, d_outer.embedding);
+  return loss;
+}
+
+void Decoder::logits(const Tensor& tokens, const Tensor& into) {
+  const Tensor normed = forward(tokens);
+  matmul(context_, normed, parameters_.layout().outer(parameters_.values()).head.transposed(), into);
+}
+
+}  // namespace athanor::model

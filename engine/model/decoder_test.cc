@@ -1,0 +1,196 @@
+// What must hold of the decoder by itself; tests/engine compares every number of it with PyTorch's.
+#include "engine/model/decoder.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "common/random.h"
+#include "engine/model/decoder_cached.h"
+#include "engine/tensor/cross_entropy.h"
+
+namespace athanor::model {
+namespace {
+
+using tensor::Context;
+using tensor::MemoryPlan;
+using tensor::Tensor;
+
+Config small_config(bool tied = true) {
+  return {.vocab_size = 61,
+          .hidden_size = 24,
+          .intermediate_size = 40,
+          .num_hidden_layers = 3,
+          .num_attention_heads = 4,
+          .num_key_value_heads = 2,
+          .head_dim = 10,
+          .max_position_embeddings = 128,
+          .tie_word_embeddings = tied,
+          .initializer_range = 0.2};
+}
+
+struct Model {
+  Model(const Config& config, const DecoderSizes& sizes, int threads = 2)
+      : context(threads), parameters(config, sizes.backward, plan), decoder(context, parameters, sizes, plan),
+        cached(context, parameters, {.length_max = sizes.length_max, .chunk_max = 5}, plan) {
+    plan.allocate(1 << 28, "");
+    parameters.initialize(11);
+  }
+  MemoryPlan plan;
+  Context context;
+  Parameters parameters;
+  Decoder decoder;
+  CachedDecoder cached;
+};
+
+struct Batch {
+  Batch(std::int64_t B, std::int64_t T, std::uint64_t seed = 5) : B(B), T(T) {
+    SeededRandom random(seed);
+    for (std::int64_t i = 0; i < B * T; ++i) ids.push_back(static_cast<std::int32_t>(random.below(61)));
+    for (std::int64_t i = 0; i < B * T; ++i) next.push_back(static_cast<std::int32_t>(random.below(61)));
+  }
+  Tensor tokens() { return Tensor::of(ids.data(), {B, T}); }
+  Tensor targets() { return Tensor::of(next.data(), {B, T}); }
+  Batch part(std::int64_t begin, std::int64_t end) const {
+    Batch part = *this;
+    part.B = end - begin;
+    part.ids.assign(ids.begin() + begin * T, ids.begin() + end * T);
+    part.next.assign(next.begin() + begin * T, next.begin() + end * T);
+    return part;
+  }
+  std::int64_t B, T;
+  std::vector<std::int32_t> ids, next;
+};
+
+TEST(Parameters, LieWithoutGapsInsideAProductAndKeepTheirNames) {
+  for (const bool tied : {true, false}) {
+    MemoryPlan plan;
+    const Parameters parameters(small_config(tied), true, plan);
+    std::int64_t count = 0, end = 0;
+    for (const ParameterInfo& info : parameters.layout().all()) {
+      EXPECT_GE(info.offset, end);
+      end = info.offset + info.count;
+      count += info.count;
+      EXPECT_EQ(info.decays, info.shape.size() == 2);
+      EXPECT_EQ(&parameters.layout().find(info.name), &info);
+    }
+    EXPECT_EQ(count, parameter_count(small_config(tied)));
+    EXPECT_LE(end, parameters.layout().size());
+    const auto& q = parameters.layout().find("model.layers.1.self_attn.q_proj.weight");
+    const auto& k = parameters.layout().find("model.layers.1.self_attn.k_proj.weight");
+    EXPECT_EQ(k.offset, q.offset + q.count);
+    EXPECT_THROW(parameters.layout().find("model.layers.3.mlp.up_proj.weight"), Error);
+  }
+}
+
+TEST(Parameters, InitializationIsNormalAndDependsOnTheSeedAlone) {
+  Config config = small_config(false);
+  config.vocab_size = 5000;
+  config.initializer_range = 0.02;
+  Model a(config, {}), b(config, {}, 1);
+  EXPECT_THAT(a.parameters.values().floats(), testing::ElementsAreArray(b.parameters.values().floats()));
+  double sum = 0, squares = 0;
+  const auto table = a.parameters.value("lm_head.weight").floats();
+  for (const float x : table) sum += x, squares += static_cast<double>(x) * x;
+  EXPECT_NEAR(sum / static_cast<double>(table.size()), 0, 2e-4);
+  EXPECT_NEAR(std::sqrt(squares / static_cast<double>(table.size())), 0.02, 2e-4);
+  EXPECT_NE(table[0], a.parameters.value("model.embed_tokens.weight").floats()[0]);
+  b.parameters.initialize(12);
+  EXPECT_NE(table[0], b.parameters.value("lm_head.weight").floats()[0]);
+}
+
+TEST(Decoder, RefusesAnImpossibleConfigByField) {
+  for (const auto& [change, name] : std::vector<std::pair<std::function<void(Config&)>, const char*>>{
+           {[](Config& c) { c.vocab_size = 0; }, "vocab_size"},
+           {[](Config& c) { c.head_dim = 7; }, "head_dim"},
+           {[](Config& c) { c.num_key_value_heads = 3; }, "num_key_value_heads"},
+           {[](Config& c) { c.rms_norm_eps = 0; }, "rms_norm_eps"},
+           {[](Config& c) { c.num_hidden_layers = 1LL << 40; }, "num_hidden_layers"}}) {
+    Config config = small_config();
+    change(config);
+    try {
+      check(config);
+      ADD_FAILURE() << name;
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), testing::HasSubstr(name));
+    }
+  }
+}
+
+TEST(Decoder, LossIsTheSameWithAndWithoutBackwardAndOnAnyThreads) {
+  Batch batch(3, 70);
+  Model plain(small_config(), {.batch_max = 3, .length_max = 70}, 1);
+  Model full(small_config(), {.batch_max = 4, .length_max = 80, .backward = true}, 3);
+  const double loss = plain.decoder.loss(batch.tokens(), batch.targets());
+  EXPECT_GT(loss / 210, 1);
+  EXPECT_NEAR(full.decoder.loss(batch.tokens(), batch.targets()), loss, 1e-6 * loss);
+  EXPECT_NEAR(full.decoder.forward_backward(batch.tokens(), batch.targets(), 1), loss, 1e-6 * loss);
+}
+
+// The directional derivative along the gradient itself, by central differences.
+TEST(Decoder, GradientIsTheSlopeOfTheLoss) {
+  for (const bool tied : {true, false}) {
+    Batch batch(2, 67);
+    Model model(small_config(tied), {.batch_max = 2, .length_max = 67, .backward = true});
+    model.decoder.forward_backward(batch.tokens(), batch.targets(), 1.0F / 134);
+    const auto gradient = model.parameters.gradients().floats();
+    const auto values = model.parameters.values().floats();
+    const std::vector<float> start(values.begin(), values.end());
+    double squares = 0;
+    for (const float g : gradient) squares += static_cast<double>(g) * g;
+    const double step = 1e-3 / std::sqrt(squares);
+    const auto loss_at = [&](double distance) {
+      for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(start[i] + distance * gradient[i]);
+      return model.decoder.loss(batch.tokens(), batch.targets()) / 134;
+    };
+    const double slope = (loss_at(step) - loss_at(-step)) / (2 * step);
+    EXPECT_NEAR(slope / squares, 1, 2e-3);
+  }
+}
+
+TEST(Decoder, GradientsOfMicroBatchesAddUp) {
+  Batch batch(5, 33);
+  Model whole(small_config(), {.batch_max = 5, .length_max = 33, .backward = true});
+  Model parts(small_config(), {.batch_max = 2, .length_max = 33, .backward = true});
+  const double loss = whole.decoder.forward_backward(batch.tokens(), batch.targets(), 0.25F);
+  double sum = 0;
+  for (const auto& [begin, end] : {std::pair{0, 2}, {2, 4}, {4, 5}}) {
+    Batch part = batch.part(begin, end);
+    sum += parts.decoder.forward_backward(part.tokens(), part.targets(), 0.25F);
+  }
+  EXPECT_NEAR(sum, loss, 1e-6 * loss);
+  double difference = 0, norm = 0;
+  const auto a = whole.parameters.gradients().floats(), b = parts.parameters.gradients().floats();
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    difference += std::pow(static_cast<double>(a[i]) - b[i], 2);
+    norm += std::pow(static_cast<double>(a[i]), 2);
+  }
+  EXPECT_LT(std::sqrt(difference / norm), 1e-5);
+}
+
+TEST(CachedDecoder, GivesTheLogitsOfTheWholeSequenceHoweverItIsCut) {
+  for (const bool tied : {true, false}) {
+    const std::int64_t T = 40, V = 61;
+    Batch batch(1, T);
+    Model model(small_config(tied), {.batch_max = 1, .length_max = T});
+    std::vector<float> all(static_cast<std::size_t>(T * V));
+    model.decoder.logits(batch.tokens(), Tensor::of(all.data(), {T, V}));
+    for (const std::int64_t first : {1, 4, 5, 6, 23, 40}) {
+      model.cached.reset();
+      for (std::int64_t done = 0; done < T;) {
+        const std::int64_t count = done == 0 ? first : 1;
+        const auto logits = model.cached.step(std::span(batch.ids).subspan(static_cast<std::size_t>(done),
+                                                                           static_cast<std::size_t>(count)));
+        done += count;
+        ASSERT_EQ(model.cached.length(), done);
+        for (std::int64_t v = 0; v < V; ++v) {
+          ASSERT_NEAR(logits[static_cast<std::size_t>(v)], all[static_cast<std::size_t>((done - 1) * V + v)], 2e-5);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace athanor::model

@@ -1,0 +1,71 @@
+#include "engine/tensor/cross_entropy.h"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "engine/tensor/cpu/kernels.h"
+#include "engine/tensor/matmul.h"
+
+namespace athanor::tensor {
+
+namespace {
+
+// The losses of a chunk's rows, summed in order. With `scale`, its logits become their gradients.
+double rows_loss(Context& context, const Tensor& logits, const std::int32_t* targets, const float* scale) {
+  const std::int64_t rows = logits.dim(0), V = logits.dim(1);
+  constexpr std::int64_t kRowsAtOnce = 256;
+  double losses[kRowsAtOnce];
+  double sum = 0;
+  for (std::int64_t first = 0; first < rows; first += kRowsAtOnce) {
+    const std::int64_t count = std::min(kRowsAtOnce, rows - first);
+    context.parallel(count, std::max<std::int64_t>(1, 4096 / V), [&](std::int64_t begin, std::int64_t end, int) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        float* row = logits.f32() + (first + i) * V;
+        const std::int64_t target = targets[first + i];
+        losses[i] = 0;
+        if (target == kNoTarget) {
+          if (scale) std::memset(row, 0, static_cast<std::size_t>(V) * sizeof(float));
+          continue;
+        }
+        ATHANOR_ASSERT(target >= 0 && target < V);
+        losses[i] = cpu::kernels().cross_entropy(V, row, target, scale);
+      }
+    });
+    sum = std::accumulate(losses, losses + count, sum);
+  }
+  return sum;
+}
+
+double run(Context& context, const Tensor& x, const Tensor& weight, const Tensor& targets, const float* scale,
+           const Tensor& logits, const Tensor& dx, const Tensor& d_weight) {
+  const std::int64_t N = x.dim(0), V = weight.dim(0);
+  ATHANOR_ASSERT(targets.count() == N && logits.dim(1) == V && logits.dim(0) >= 1 && logits.contiguous());
+  const std::int32_t* target = targets.ints().data();
+  double loss = 0;
+  for (std::int64_t begin = 0; begin < N; begin += logits.dim(0)) {
+    const std::int64_t end = std::min(begin + logits.dim(0), N);
+    const Tensor z = logits.rows(0, end - begin);  // (rows, V)
+    matmul(context, x.rows(begin, end), weight.transposed(), z);
+    loss += rows_loss(context, z, target + begin, scale);
+    if (scale) {
+      matmul(context, z, weight, dx.rows(begin, end));
+      matmul(context, z.transposed(), x.rows(begin, end), d_weight, Into::kAdd);
+    }
+  }
+  return loss;
+}
+
+}  // namespace
+
+double cross_entropy_forward(Context& context, const Tensor& x, const Tensor& weight, const Tensor& targets,
+                             const Tensor& logits) {
+  return run(context, x, weight, targets, nullptr, logits, {}, {});
+}
+
+double cross_entropy_forward_backward(Context& context, const Tensor& x, const Tensor& weight, const Tensor& targets,
+                                      float scale, const Tensor& logits, const Tensor& dx, const Tensor& d_weight) {
+  return run(context, x, weight, targets, &scale, logits, dx, d_weight);
+}
+
+}  // namespace athanor::tensor

@@ -1,0 +1,118 @@
+#include "engine/tensor/matmul.h"
+
+#include <omp.h>
+
+#include <oneapi/dnnl/dnnl.hpp>
+#include <unordered_map>
+
+#include "engine/tensor/cpu/products.h"
+
+namespace athanor::tensor {
+
+namespace {
+
+// What a prepared product depends on: sizes, strides, and whether it adds.
+struct Key {
+  std::int64_t m, n, k;
+  std::int64_t a_row, a_column, b_row, b_column, c_row;
+  Into into;
+  bool operator==(const Key&) const = default;
+};
+
+struct KeyHash {
+  std::size_t operator()(const Key& key) const {
+    std::uint64_t hash = static_cast<std::uint64_t>(key.into);
+    for (const std::int64_t part : {key.m, key.n, key.k, key.a_row, key.a_column, key.b_row, key.b_column, key.c_row}) {
+      hash = (hash ^ static_cast<std::uint64_t>(part)) * 0x9E3779B97F4A7C15ULL;
+      hash ^= hash >> 29;
+    }
+    return hash;
+  }
+};
+
+// Shapes are few: those of the plan, and the lengths of prompts.
+constexpr std::size_t kPreparedMax = 4096;
+// Below this many multiplications the other threads would wake up for nothing.
+constexpr std::int64_t kSmall = 64 * 64 * 64;
+
+}  // namespace
+
+struct Context::Products::OfThread {
+  struct Prepared {
+    dnnl::matmul primitive;
+    dnnl::memory a, b, c;
+    std::unordered_map<int, dnnl::memory> arguments;
+  };
+
+  dnnl::engine engine{dnnl::engine::kind::cpu, 0};
+  dnnl::stream stream{engine};
+  std::unordered_map<Key, Prepared, KeyHash> prepared;
+
+  Prepared& prepare(const Key& key) {
+    const auto found = prepared.find(key);
+    if (found != prepared.end()) return found->second;
+    if (prepared.size() >= kPreparedMax) prepared.clear();
+    using dnnl::memory;
+    const auto type = memory::data_type::f32;
+    const memory::desc a({key.m, key.k}, type, memory::dims{key.a_row, key.a_column});
+    const memory::desc b({key.k, key.n}, type, memory::dims{key.b_row, key.b_column});
+    const memory::desc c({key.m, key.n}, type, memory::dims{key.c_row, 1});
+    dnnl::primitive_attr attributes;
+    attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+    if (key.into == Into::kAdd) {
+      dnnl::post_ops after;
+      after.append_sum(1.0F);
+      attributes.set_post_ops(after);
+    }
+    const dnnl::matmul::primitive_desc description(dnnl::matmul::desc(a, b, c), attributes, engine);
+    Prepared made{dnnl::matmul(description), memory(a, engine, nullptr), memory(b, engine, nullptr),
+                  memory(c, engine, nullptr), {}};
+    made.arguments = {{DNNL_ARG_SRC, made.a},
+                      {DNNL_ARG_WEIGHTS, made.b},
+                      {DNNL_ARG_DST, made.c},
+                      {DNNL_ARG_SCRATCHPAD, memory(description.scratchpad_desc(), engine)}};
+    return prepared.emplace(key, std::move(made)).first->second;
+  }
+
+  void run(const Tensor& a, const Tensor& b, const Tensor& c, Into into) {
+    omp_set_num_threads(1);  // our threads divide the work, not oneDNN's
+    Prepared& product = prepare({c.dim(0), c.dim(1), a.dim(1), a.stride(0), a.stride(1), b.stride(0), b.stride(1),
+                                 c.stride(0), into});
+    product.a.set_data_handle(a.data());
+    product.b.set_data_handle(b.data());
+    product.c.set_data_handle(c.data());
+    product.primitive.execute(stream, product.arguments);
+  }
+};
+
+Context::Products::Products(int threads) {
+  for (int i = 0; i < threads; ++i) of_thread.push_back(std::make_unique<OfThread>());
+}
+
+Context::Products::~Products() = default;
+
+void matmul(Context& context, const Tensor& a, const Tensor& b, const Tensor& c, Into into) {
+  ATHANOR_ASSERT(a.type() == DType::kFloat32 && b.type() == DType::kFloat32 && c.type() == DType::kFloat32);
+  ATHANOR_ASSERT(a.rank() == 2 && b.rank() == 2 && c.rank() == 2);
+  const std::int64_t m = c.dim(0), n = c.dim(1), k = a.dim(1);
+  ATHANOR_ASSERT(a.dim(0) == m && b.dim(0) == k && b.dim(1) == n);
+  ATHANOR_ASSERT((a.stride(0) == 1 || a.stride(1) == 1) && (b.stride(0) == 1 || b.stride(1) == 1));
+  ATHANOR_ASSERT(c.stride(1) == 1 && k > 0);
+  if (m == 0 || n == 0) return;
+  Context::Products& products = context.products();
+  if (m * n * k <= kSmall) return products.of_thread[0]->run(a, b, c, into);
+  // Each thread makes a part of C, cut along its longer side; no sum is ever divided, so that the result does not
+  // depend on the cut.
+  const std::int64_t grain = 16;
+  if (m >= n) {
+    context.parallel(m, grain, [&](std::int64_t begin, std::int64_t end, int thread) {
+      products.of_thread[static_cast<std::size_t>(thread)]->run(a.rows(begin, end), b, c.rows(begin, end), into);
+    });
+  } else {
+    context.parallel(n, grain, [&](std::int64_t begin, std::int64_t end, int thread) {
+      products.of_thread[static_cast<std::size_t>(thread)]->run(a, b.columns(begin, end), c.columns(begin, end), into);
+    });
+  }
+}
+
+}  // namespace athanor::tensor

@@ -1,0 +1,21 @@
+// oneDNN's matrix products, prepared once for each shape: creating one costs about 100 µs, running it a few. Each
+// thread has a set of its own, so that none waits for another.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "engine/tensor/context.h"
+#include "engine/tensor/tensor.h"
+
+namespace athanor::tensor {
+
+struct Context::Products {
+  explicit Products(int threads);
+  ~Products();
+
+  struct OfThread;
+  std::vector<std::unique_ptr<OfThread>> of_thread;
+};
+
+}  // namespace athanor::tensor

@@ -1,0 +1,130 @@
+#include "engine/tensor/memory_plan.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+
+#include "common/error.h"
+
+namespace athanor::tensor {
+
+namespace {
+
+constexpr std::uint64_t kAlignment = 64;  // bytes: a cache line, and the widest vector
+
+std::uint64_t round_up(std::uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+// The number in a file that holds nothing else; nothing when there is none ("max", or no such file).
+std::uint64_t number_in(const char* path, std::uint64_t otherwise) {
+  std::ifstream file(path);
+  std::uint64_t number = 0;
+  return file >> number ? number : otherwise;
+}
+
+}  // namespace
+
+MemoryPlan::~MemoryPlan() {
+  if (arena_) ::munmap(arena_, mapped_bytes_);
+}
+
+const Tensor& MemoryPlan::add(const std::string& group, const std::string& name, DType type,
+                              std::initializer_list<std::int64_t> shape, Lifetime lifetime) {
+  ATHANOR_ASSERT(!arena_ && lifetime.first <= lifetime.last);
+  Entry& entry = entries_.emplace_back(Entry{group, name, Tensor(type, shape), lifetime});
+  entry.bytes = round_up(entry.tensor.bytes());
+  return entry.tensor;
+}
+
+// Largest first, each at the lowest offset where nothing that is needed in the same phases lies already.
+void MemoryPlan::place() {
+  std::vector<Entry*> order;
+  for (Entry& entry : entries_) order.push_back(&entry);
+  std::stable_sort(order.begin(), order.end(), [](const Entry* a, const Entry* b) { return a->bytes > b->bytes; });
+  std::vector<Entry*> placed;  // by offset
+  bytes_ = 0;
+  for (Entry* entry : order) {
+    std::uint64_t offset = 0;
+    for (const Entry* other : placed) {
+      if (!entry->lifetime.overlaps(other->lifetime)) continue;
+      if (offset + entry->bytes <= other->offset) break;
+      offset = std::max(offset, other->offset + other->bytes);
+    }
+    entry->offset = offset;
+    bytes_ = std::max(bytes_, offset + entry->bytes);
+    placed.insert(std::upper_bound(placed.begin(), placed.end(), entry,
+                                   [](const Entry* a, const Entry* b) { return a->offset < b->offset; }),
+                  entry);
+  }
+}
+
+void MemoryPlan::allocate(std::uint64_t limit_bytes, const std::string& advice) {
+  ATHANOR_ASSERT(!arena_);
+  place();
+  if (bytes_ > limit_bytes) {
+    throw Error(ErrorKind::kExhausted, "This needs {} of memory and {} are available. {}.\n{}", format_bytes(bytes_),
+                format_bytes(limit_bytes), advice, table());
+  }
+  mapped_bytes_ = std::max<std::uint64_t>(bytes_, kAlignment);
+  void* arena = ::mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (arena == MAP_FAILED) {
+    throw Error(ErrorKind::kExhausted, "Allocating {} of memory was refused by the system. {}.\n{}",
+                format_bytes(bytes_), advice, table());
+  }
+  ::madvise(arena, mapped_bytes_, MADV_HUGEPAGE);  // only advice: without huge pages it is slower, not wrong
+  arena_ = arena;
+  for (Entry& entry : entries_) entry.tensor.set_data(static_cast<char*>(arena_) + entry.offset);
+}
+
+std::string MemoryPlan::table() const {
+  struct Line {
+    std::string group;
+    std::uint64_t bytes = 0;
+    std::size_t tensors = 0;
+  };
+  std::vector<Line> lines;
+  for (const Entry& entry : entries_) {
+    auto line = std::find_if(lines.begin(), lines.end(), [&](const Line& l) { return l.group == entry.group; });
+    if (line == lines.end()) line = lines.insert(lines.end(), Line{entry.group});
+    line->bytes += entry.bytes;
+    ++line->tensors;
+  }
+  std::stable_sort(lines.begin(), lines.end(), [](const Line& a, const Line& b) { return a.bytes > b.bytes; });
+  std::uint64_t sum = 0;
+  std::string text = fmt::format("{:<32}{:>8}{:>14}\n", "memory", "tensors", "size");
+  for (const Line& line : lines) {
+    text += fmt::format("{:<32}{:>8}{:>14}\n", line.group, line.tensors, format_bytes(line.bytes));
+    sum += line.bytes;
+  }
+  text += fmt::format("{:<32}{:>8}{:>14}\n", "shared between phases", "", "-" + format_bytes(sum - bytes_));
+  text += fmt::format("{:<32}{:>8}{:>14}\n", "in all", entries_.size(), format_bytes(bytes_));
+  return text;
+}
+
+std::uint64_t available_memory_bytes() {
+  std::uint64_t available = static_cast<std::uint64_t>(::sysconf(_SC_AVPHYS_PAGES)) *
+                            static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  std::ifstream info("/proc/meminfo");
+  std::string word;
+  while (info >> word) {
+    std::uint64_t kib = 0;
+    if (word == "MemAvailable:" && info >> kib) {
+      available = kib * 1024;
+      break;
+    }
+  }
+  const std::uint64_t limit = number_in("/sys/fs/cgroup/memory.max", UINT64_MAX);
+  const std::uint64_t used = number_in("/sys/fs/cgroup/memory.current", 0);
+  return std::min(available, limit > used ? limit - used : 0);
+}
+
+std::string format_bytes(std::uint64_t bytes) {
+  const auto size = static_cast<double>(bytes);
+  if (bytes >= 1ULL << 30) return fmt::format("{:.2f} GiB", size / (1ULL << 30));
+  if (bytes >= 1ULL << 20) return fmt::format("{:.1f} MiB", size / (1ULL << 20));
+  if (bytes >= 1ULL << 10) return fmt::format("{:.1f} KiB", size / (1ULL << 10));
+  return fmt::format("{} B", bytes);
+}
+
+}  // namespace athanor::tensor

@@ -1,0 +1,94 @@
+#include "engine/tensor/memory_plan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/error.h"
+#include "common/random.h"
+
+namespace athanor::tensor {
+namespace {
+
+using testing::HasSubstr;
+
+TEST(MemoryPlan, SharesBytesBetweenTensorsThatAreNeverNeededTogether) {
+  MemoryPlan plan;
+  const Tensor& early = plan.add("a", "early", DType::kFloat32, {1000}, {0, 1});
+  const Tensor& late = plan.add("a", "late", DType::kFloat32, {1000}, {2, 3});
+  const Tensor& always = plan.add("b", "always", DType::kFloat32, {1000});
+  plan.allocate(1 << 20, "");
+  EXPECT_EQ(early.data(), late.data());
+  EXPECT_NE(early.data(), always.data());
+  EXPECT_EQ(plan.bytes(), 2 * 4032U);  // 4000 bytes rounded up to 64
+}
+
+TEST(MemoryPlan, IsZeroedAndAligned) {
+  MemoryPlan plan;
+  std::vector<const Tensor*> tensors;
+  for (int i = 1; i < 50; ++i) tensors.push_back(&plan.add("g", "t", DType::kFloat32, {i}));
+  plan.allocate(1 << 20, "");
+  for (const Tensor* tensor : tensors) {
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(tensor->data()) % 64, 0U);
+    for (const float value : tensor->floats()) EXPECT_EQ(value, 0.0F);
+  }
+}
+
+// Property: whatever the sizes and lifetimes, tensors that live together do not overlap.
+TEST(MemoryPlan, NeverOverlapsWhatLivesTogether) {
+  SeededRandom random(7);
+  for (int round = 0; round < 50; ++round) {
+    MemoryPlan plan;
+    struct Entry {
+      const Tensor* tensor;
+      Lifetime life;
+    };
+    std::vector<Entry> entries;
+    std::uint64_t sum = 0;
+    for (int i = 0; i < 60; ++i) {
+      const int first = static_cast<int>(random.below(20)), last = first + static_cast<int>(random.below(8));
+      const auto count = static_cast<std::int64_t>(1 + random.below(500));
+      entries.push_back({&plan.add("g", "t", DType::kFloat32, {count}, {first, last}), {first, last}});
+      sum += entries.back().tensor->bytes() + 64;
+    }
+    plan.allocate(1 << 24, "");
+    EXPECT_LT(plan.bytes(), sum);
+    for (const Entry& a : entries) {
+      for (const Entry& b : entries) {
+        if (&a == &b || !a.life.overlaps(b.life)) continue;
+        const char* a_begin = static_cast<char*>(a.tensor->data());
+        const char* b_begin = static_cast<char*>(b.tensor->data());
+        EXPECT_TRUE(a_begin + a.tensor->bytes() <= b_begin || b_begin + b.tensor->bytes() <= a_begin);
+      }
+    }
+  }
+}
+
+TEST(MemoryPlan, TooMuchIsAnErrorThatNamesWhatToChange) {
+  MemoryPlan plan;
+  plan.add("activations", "x", DType::kFloat32, {1 << 20});
+  try {
+    plan.allocate(1 << 20, "Lower micro_batch");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kExhausted);
+    EXPECT_THAT(error.what(), HasSubstr("needs 4.0 MiB"));
+    EXPECT_THAT(error.what(), HasSubstr("1.0 MiB are available"));
+    EXPECT_THAT(error.what(), HasSubstr("Lower micro_batch"));
+    EXPECT_THAT(error.what(), HasSubstr("activations"));
+  }
+}
+
+TEST(MemoryPlan, TableCountsGroupsLargestFirst) {
+  MemoryPlan plan;
+  plan.add("small", "a", DType::kInt32, {256});
+  plan.add("large", "b", DType::kFloat32, {256 * 1024}, {0, 0});
+  plan.add("large", "c", DType::kFloat32, {256 * 1024}, {1, 1});
+  plan.allocate(1 << 24, "");
+  const std::string table = plan.table();
+  EXPECT_LT(table.find("large"), table.find("small"));
+  EXPECT_THAT(table, HasSubstr("2.0 MiB"));   // large
+  EXPECT_THAT(table, HasSubstr("-1.0 MiB"));  // shared
+}
+
+}  // namespace
+}  // namespace athanor::tensor
