@@ -1,9 +1,12 @@
-// Logs on disk: FOLDER/HEX-OF-GROUP/HEX-OF-STREAM/, each stream one file of events and one of its index.
+// Logs on disk: a folder for each stream, FOLDER/NUMBER/, with three files.
 //
-// `events` is a row of records: length, CRC-32C, times, the sender's position after it, message. `index` has an entry of fixed
-// size per 64 events: where the next begins, and the latest time so far. The index is a shortcut and rebuilt from events when it does
-// not fit; a torn record at the end of events is cut off when the store opens. Appends of all streams that come while
-// the device is busy share one wait for it (group commit).
+//   name    JSON: group, stream, time of creation
+//   events  records: length, CRC-32C, times, the sender's position after it, message
+//   index   an entry of 16 bytes for every 64 events: where the block begins, and the latest time before it
+//
+// The index is a shortcut: what of it does not fit `events` is computed again when the store opens. There a torn batch
+// at the end of `events` is cut off too. Appends to a stream that come while the device is busy share one wait for it
+// (group commit). Readers see what is durable, and hold no lock while they read files.
 #pragma once
 
 #include <memory>

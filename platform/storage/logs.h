@@ -31,8 +31,10 @@ class Logs {
  public:
   virtual ~Logs() = default;
   // Appends, making group and stream when absent. `source_offset`/`source_end` are positions in the sender's spool: events
-  // that start before what was already taken are dropped, so that a sender may repeat after a break. Returns the spool
-  // position up to which everything is durable (group commit: it may wait a few milliseconds for company).
+  // that start before what was already taken are dropped, so that a sender may repeat after a break (where each starts
+  // is told from the messages' sizes: the spool must add equally many bytes to each, a newline say). Returns the spool
+  // position up to which everything is durable (group commit: it may wait a few milliseconds for company). Throws
+  // kExhausted when the disk is full; nothing is then kept.
   virtual std::uint64_t append(const std::string& group, const std::string& stream, std::uint64_t source_offset,
                                std::uint64_t source_end, const std::vector<LogEvent>& events) = 0;
   virtual bool has_group(const std::string& group) const = 0;
