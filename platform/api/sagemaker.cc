@@ -51,8 +51,10 @@ ServiceError service_error_of(const Error& error) {
 using JobPointer = std::shared_ptr<const control::Job>;
 
 std::optional<std::int64_t> find_time_ms(const json::object& request, std::string_view key) {
+  static constexpr double kTimeMax_s = 1e12;  // far beyond any clock, and its milliseconds fit
   const auto seconds = json::find_double(request, key);
-  return seconds ? std::optional(static_cast<std::int64_t>(*seconds * 1000.0)) : std::nullopt;
+  if (!seconds) return std::nullopt;
+  return static_cast<std::int64_t>(std::clamp(*seconds, -kTimeMax_s, kTimeMax_s) * 1000.0);
 }
 
 bool passes(const control::Job& job, const json::object& request) {

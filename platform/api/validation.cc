@@ -23,6 +23,9 @@ struct Pattern {
   std::unique_ptr<RE2> expression;
   std::optional<char> not_at_end;
 
+  // The service anchors what it shows, but for the patterns that take anything.
+  std::string shown() const { return text.starts_with('^') || text.starts_with('.') ? text : "^" + text; }
+
   bool matches(const std::string& value) const {
     if (not_at_end && value.ends_with(*not_at_end)) return false;
     return RE2::FullMatch(value, *expression);
@@ -230,45 +233,51 @@ struct Shapes::Check {
     }
   }
 
-  // What a scalar, or the count of a list or map, breaks.
-  static std::vector<std::string> constraints(const Shape& shape, const json::value& value) {
-    std::vector<std::string> broken;
-    const auto bounds = [&](std::int64_t measure, std::string_view what) {
-      if (shape.max && measure > *shape.max) {
-        broken.push_back(fmt::format("Member must have {} less than or equal to {}", what, *shape.max));
+  // What a scalar, or the count of a list or map, must keep: all of it, or with a `value` only what that breaks.
+  static std::vector<std::string> constraints(const Shape& shape, const json::value* value) {
+    std::vector<std::string> texts;
+    const auto bounds = [&](std::string_view what, auto measure) {
+      if (shape.max && (value == nullptr || measure() > *shape.max)) {
+        texts.push_back(fmt::format("Member must have {} less than or equal to {}", what, *shape.max));
       }
-      if (shape.min && measure < *shape.min) {
-        broken.push_back(fmt::format("Member must have {} greater than or equal to {}", what, *shape.min));
+      if (shape.min && (value == nullptr || measure() < *shape.min)) {
+        texts.push_back(fmt::format("Member must have {} greater than or equal to {}", what, *shape.min));
       }
     };
     switch (shape.type) {
       case Type::kString: {
-        const std::string text(value.get_string());
-        bounds(static_cast<std::int64_t>(length_of(text)), "length");
-        if (shape.pattern && !shape.pattern->matches(text)) {
-          const auto& pattern = shape.pattern->text;
-          broken.push_back(fmt::format("Member must satisfy regular expression pattern: {}{}",
-                                       pattern.starts_with('^') ? "" : "^", pattern));
+        const std::string text(value == nullptr ? std::string_view() : std::string_view(value->get_string()));
+        bounds("length", [&] { return static_cast<std::int64_t>(length_of(text)); });
+        if (shape.pattern && (value == nullptr || !shape.pattern->matches(text))) {
+          texts.push_back("Member must satisfy regular expression pattern: " + shape.pattern->shown());
         }
-        if (!shape.values.empty() && std::find(shape.values.begin(), shape.values.end(), text) == shape.values.end()) {
-          broken.push_back(fmt::format("Member must satisfy enum value set: [{}]", fmt::join(shape.values, ", ")));
+        if (!shape.values.empty() &&
+            (value == nullptr || std::find(shape.values.begin(), shape.values.end(), text) == shape.values.end())) {
+          texts.push_back(fmt::format("Member must satisfy enum value set: [{}]", fmt::join(shape.values, ", ")));
         }
         break;
       }
       case Type::kInteger:
       case Type::kLong:
-        bounds(value.to_number<std::int64_t>(), "value");
+        bounds("value", [&] { return value->to_number<std::int64_t>(); });
         break;
       case Type::kList:
-        bounds(static_cast<std::int64_t>(value.get_array().size()), "length");
+        bounds("length", [&] { return static_cast<std::int64_t>(value->get_array().size()); });
         break;
       case Type::kMap:
-        bounds(static_cast<std::int64_t>(value.get_object().size()), "length");
+        bounds("length", [&] { return static_cast<std::int64_t>(value->get_object().size()); });
         break;
       default:
         break;
     }
-    return broken;
+    return texts;
+  }
+
+  static bool breaks(const Shape& shape, const json::value& value) { return !constraints(shape, &value).empty(); }
+
+  // As the service words what the scalars in a list or map must keep: all of it, whichever they break.
+  static std::string all_constraints(std::string_view what, const Shape& shape) {
+    return fmt::format("{} must satisfy constraint: [{}]", what, fmt::join(constraints(shape, nullptr), ", "));
   }
 
   // Throws SerializationError unless `value` can be of the shape's type.
@@ -327,7 +336,7 @@ struct Shapes::Check {
   }
 
   void check(const Shape& shape, const json::value& value, const std::string& path) {
-    for (const auto& broken : constraints(shape, value)) report(path, "'" + shown(value) + "'", broken);
+    for (const auto& broken : constraints(shape, &value)) report(path, "'" + shown(value) + "'", broken);
     if (shape.type == Type::kStructure) check_members(shape, value.get_object(), path);
     if (shape.type == Type::kList) check_items(*shape.member, value, path);
     if (shape.type == Type::kMap) check_entries(shape, value, path);
@@ -349,31 +358,34 @@ struct Shapes::Check {
   void check_items(const Shape& item_shape, const json::value& list, const std::string& path) {
     const bool nested = item_shape.type == Type::kStructure || item_shape.type == Type::kList || item_shape.type == Type::kMap;
     std::size_t index = 0;
+    bool broken = false;
     for (const auto& item : list.get_array()) {
       ++index;
       if (item.is_null()) {
         report(fmt::format("{}.{}.member", path, index), "null", "Member must not be null");
       } else if (nested) {
         check(item_shape, item, fmt::format("{}.{}.member", path, index));
-      } else if (const auto broken = constraints(item_shape, item); !broken.empty()) {
-        report(path, "'" + shown(list) + "'", fmt::format("Member must satisfy constraint: [{}]", fmt::join(broken, ", ")));
+      } else {
+        broken = broken || breaks(item_shape, item);
       }
     }
+    if (broken) report(path, "'" + shown(list) + "'", all_constraints("Member", item_shape));
   }
 
   void check_entries(const Shape& shape, const json::value& map, const std::string& path) {
+    bool broken_key = false;
+    bool broken_value = false;
     for (const auto& [key, item] : map.get_object()) {
-      if (const auto broken = constraints(*shape.key, json::value(key)); !broken.empty()) {
-        report(path, "'" + shown(map) + "'", fmt::format("Map keys must satisfy constraint: [{}]", fmt::join(broken, ", ")));
-      }
+      broken_key = broken_key || breaks(*shape.key, json::value(key));
       if (item.is_null()) continue;
       if (shape.value->type == Type::kStructure) {
         check(*shape.value, item, fmt::format("{}.{}.member", path, std::string_view(key)));
-      } else if (const auto broken = constraints(*shape.value, item); !broken.empty()) {
-        report(path, "'" + shown(map) + "'",
-               fmt::format("Map value must satisfy constraint: [{}]", fmt::join(broken, ", ")));
+      } else {
+        broken_value = broken_value || breaks(*shape.value, item);
       }
     }
+    if (broken_key) report(path, "'" + shown(map) + "'", all_constraints("Map keys", *shape.key));
+    if (broken_value) report(path, "'" + shown(map) + "'", all_constraints("Map value", *shape.value));
   }
 };
 

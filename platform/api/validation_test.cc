@@ -61,7 +61,16 @@ TEST(Validation, SaysWhatIsWrongInTheServicesWords) {
        "expression pattern: ^[A-Za-z0-9\\.\\-_]+"},
       {"Environment", R"({"1": "x"})",
        "Value '{1=x}' at 'environment' failed to satisfy constraint: Map keys must satisfy constraint: [Member must "
-       "satisfy regular expression pattern: ^[a-zA-Z_][a-zA-Z0-9_]*]"},
+       "have length less than or equal to 512, Member must have length greater than or equal to 0, Member must satisfy "
+       "regular expression pattern: ^[a-zA-Z_][a-zA-Z0-9_]*]"},
+      {"HyperParameters", R"({"a": "x\ny", "b": "x\ny"})",
+       "Value '{a=x\ny, b=x\ny}' at 'hyperParameters' failed to satisfy constraint: Map value must satisfy constraint: "
+       "[Member must have length less than or equal to 2500, Member must have length greater than or equal to 0, Member "
+       "must satisfy regular expression pattern: .*]"},
+      {"VpcConfig", R"({"SecurityGroupIds": ["a b", "c d"], "Subnets": ["s"]})",
+       "Value '[a b, c d]' at 'vpcConfig.securityGroupIds' failed to satisfy constraint: Member must satisfy constraint: "
+       "[Member must have length less than or equal to 32, Member must have length greater than or equal to 0, Member "
+       "must satisfy regular expression pattern: ^[-0-9a-zA-Z]+]"},
   };
   for (const auto& row : rows) {
     auto request = good_request();
