@@ -1,10 +1,10 @@
 // The first program in a sandbox: tells the agent who it is, waits for the word, and becomes the job's program.
 //
-// On descriptor 3 it finds a stream socket to the agent, on 4 the pipe that takes the job's output. It sends "R" with
-// three descriptors (a pidfd of itself, a pidfd of the sandbox's first process, a socket that listens on
-// 127.0.0.1:PORT inside the sandbox's network) or "E" and a sentence. The agent answers with a length and the launch
-// block: working directory, number of arguments, arguments, environment, each ended by a NUL. When exec fails it sends
-// "X", errno and the name; when it works the socket closes by itself, which tells the agent that the program runs.
+// On descriptor 3 it finds a socket of messages to the agent, on 4 the pipe that takes the job's output. It sends "R"
+// with three descriptors (a pidfd of itself, a pidfd of the sandbox's first process, a socket that listens on
+// 127.0.0.1:PORT inside the sandbox's network) or "E" and a sentence. The agent answers "G" with a file that holds the
+// launch block: working directory, number of arguments, arguments, environment, each ended by a NUL. When exec fails
+// the agent gets "X" and errno; when it works the socket closes by itself, which tells that the program runs.
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -26,7 +26,7 @@ namespace {
 
 constexpr int kAgent = 3;
 constexpr int kOutput = 4;
-constexpr std::size_t kBlockBytesMax = 4 << 20;
+constexpr off_t kBlockBytesMax = 4 << 20;
 
 [[noreturn]] void fail(const char* doing) {
   char text[256];
@@ -70,16 +70,31 @@ void announce(int listener) {
   for (const int descriptor : descriptors) close(descriptor);
 }
 
-bool read_exactly(void* into, std::size_t size) {
-  auto* at = static_cast<char*>(into);
-  while (size > 0) {
-    const ssize_t got = read(kAgent, at, size);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return false;
-    at += got;
-    size -= static_cast<std::size_t>(got);
-  }
-  return true;
+// Waits for the agent's word; returns the launch block, which stays in memory, or ends when the agent is gone.
+char* receive_block(std::size_t& length) {
+  char word = 0;
+  iovec data{&word, 1};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  ssize_t got = -1;
+  do {
+    got = recvmsg(kAgent, &message, MSG_CMSG_CLOEXEC);
+  } while (got < 0 && errno == EINTR);
+  const cmsghdr* header = CMSG_FIRSTHDR(&message);
+  if (got != 1 || header == nullptr || header->cmsg_type != SCM_RIGHTS) _exit(125);
+  int file = -1;
+  std::memcpy(&file, CMSG_DATA(header), sizeof file);
+  struct stat info {};
+  if (fstat(file, &info) != 0 || info.st_size <= 0 || info.st_size > kBlockBytesMax) fail("reading the agent's word");
+  length = static_cast<std::size_t>(info.st_size);
+  char* block = static_cast<char*>(std::malloc(length));
+  if (block == nullptr || pread(file, block, length, 0) != info.st_size) fail("reading the agent's word");
+  close(file);
+  return block;
 }
 
 // The next string of the block, and a step forward.
@@ -102,10 +117,8 @@ int main(int count, char** values) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   announce(listen_on_loopback(std::atoi(values[1])));
 
-  std::uint32_t length = 0;
-  if (!read_exactly(&length, sizeof length) || length == 0 || length > kBlockBytesMax) _exit(125);
-  char* block = static_cast<char*>(std::malloc(length));
-  if (block == nullptr || !read_exactly(block, length)) _exit(125);
+  std::size_t length = 0;
+  const char* block = receive_block(length);
   const char* at = block;
   const char* end = block + length;
   const char* folder = next(at, end);
