@@ -1,8 +1,8 @@
 // The state of a training run on disk, each a folder that appears whole or not at all:
 //
 //   FOLDER/step-00000100/
-//     checkpoint.json       step, seed, data position, the options and the model it was made with; for every tensor its
-//                           global shape, offset and extent and the file it is in; each file's size and SHA-256
+//     checkpoint.json       step, seed, data position, the model it was made with; for every tensor its global shape,
+//                           offset and extent and the file it is in; each file's size and SHA-256
 //     shard-00000.safetensors   parameters, and AdamW's two moments, as "NAME", "optimizer.m.NAME", "optimizer.v.NAME"
 //
 // A folder is written as FOLDER/.step-00000100.tmp, synced and renamed, so a crash at any moment leaves the older
@@ -47,8 +47,8 @@ std::string save_checkpoint(Files& files, const std::string& folder, const model
                             const model::ParameterLayout& layout, const TrainState& state,
                             const TrainTensors& tensors, std::int64_t kept);
 
-// Fills `tensors` from FOLDER/NAME. Throws kCorrupt when a file is missing, short or changed, and kInvalid when it is
-// of another model.
+// Fills `tensors` from FOLDER/NAME. Throws kCorrupt when a file is missing, short or changed (`tensors` then hold
+// anything), and kInvalid when it is of another model.
 TrainState load_checkpoint(Files& files, const std::string& folder, const std::string& name,
                            const model::Config& config, const model::ParameterLayout& layout,
                            const TrainTensors& tensors);

@@ -30,6 +30,8 @@ struct TrainOptions {
   std::int64_t checkpoints_kept = 2;
 
   std::uint64_t seed = 1;  // of the initial parameters
+
+  std::uint64_t memory_limit_bytes = 0;  // 0: what the machine has free
 };
 
 // Throws kInvalid, naming the option.

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "common/clock.h"
 #include "common/files.h"
@@ -75,10 +76,19 @@ class Trainer {
     double loss = 0;
     double gradient_norm = 0;
     double learning_rate = 0;
-    bool stop = false;
+    bool stop = false;  // some rank wanted to
+  };
+  // Consecutive parameters with the same decay.
+  struct Segment {
+    std::int64_t begin, end;
+    bool decays;
   };
   StepResult step(bool want_stop);
+  void update(double learning_rate, double gradient_scale);
+  // Copies a text of length + 1 tokens from row_ into the batch.
+  void place(std::int64_t into);
   void save(const Events& events);
+  TrainTensors tensors() const { return {parameters_.values(), *m_, *v_}; }
 
   const model::Config config_;
   const TrainOptions options_;
@@ -96,7 +106,9 @@ class Trainer {
   const tensor::Tensor* tokens_;   // (micro_batch, length)
   const tensor::Tensor* targets_;  // (micro_batch, length)
   const tensor::Tensor* row_;      // (length + 1)
+  std::vector<Segment> segments_;
   TrainState state_;
+  std::int64_t saved_step_ = -1;  // of the newest checkpoint
 };
 
 }  // namespace athanor::train

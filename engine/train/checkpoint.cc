@@ -1,0 +1,319 @@
+#include "engine/train/checkpoint.h"
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+
+#include "common/error.h"
+#include "common/hash.h"
+#include "common/json.h"
+#include "common/log.h"
+
+namespace athanor::train {
+
+namespace {
+
+constexpr std::int64_t kVersion = 1;
+constexpr std::string_view kPrefix = "step-";
+constexpr std::string_view kManifest = "checkpoint.json";
+constexpr std::string_view kShard = "shard-00000.safetensors";
+constexpr std::size_t kPiece = 4 << 20;                 // bytes written or read at once
+constexpr std::uint64_t kManifestBytesMax = 64 << 20;
+constexpr std::uint64_t kShardHeaderBytesMax = 64 << 20;
+
+// A tensor as the shard holds it.
+struct Entry {
+  std::string name;
+  const model::ParameterInfo* info;
+  tensor::Tensor data;
+  std::uint64_t offset = 0;  // in the shard, behind its header
+};
+
+std::vector<Entry> entries_of(const model::ParameterLayout& layout, const TrainTensors& tensors) {
+  std::vector<Entry> entries;
+  std::uint64_t offset = 0;
+  const std::pair<const char*, const tensor::Tensor*> parts[] = {
+      {"", &tensors.parameters}, {"optimizer.m.", &tensors.m}, {"optimizer.v.", &tensors.v}};
+  for (const auto& [prefix, flat] : parts) {
+    for (const model::ParameterInfo& info : layout.all()) {
+      entries.push_back({prefix + info.name, &info, layout.view(*flat, info), offset});
+      offset += entries.back().data.bytes();
+    }
+  }
+  return entries;
+}
+
+std::string_view bytes_of(const tensor::Tensor& tensor) {
+  return {static_cast<const char*>(tensor.data()), tensor.bytes()};
+}
+
+json::array shape_of(const model::ParameterInfo& info) {
+  json::array shape;
+  for (const std::int64_t size : info.shape) shape.push_back(size);
+  return shape;
+}
+
+// The shard's head: its length in 8 bytes, then JSON padded with spaces to a multiple of 8.
+std::string shard_header(const std::vector<Entry>& entries) {
+  json::object header;
+  header["__metadata__"] = {{"format", "pt"}};
+  for (const Entry& entry : entries) {
+    header[entry.name] = {{"dtype", "F32"},
+                          {"shape", shape_of(*entry.info)},
+                          {"data_offsets", {entry.offset, entry.offset + entry.data.bytes()}}};
+  }
+  std::string text = json::serialize(header);
+  text.resize((text.size() + 7) / 8 * 8, ' ');
+  std::string head(8, '\0');
+  for (std::size_t i = 0; i < 8; ++i) head[i] = static_cast<char>(text.size() >> (8 * i));
+  return head + text;
+}
+
+struct Written {
+  std::uint64_t size = 0;
+  std::string sha256;
+};
+
+Written write_shard(Files& files, const std::string& path, const std::vector<Entry>& entries) {
+  const auto file = files.open(path, Files::Open::kTruncate);
+  Hasher hasher("SHA256");
+  Written written;
+  const auto put = [&](std::string_view bytes) {
+    for (; !bytes.empty(); bytes.remove_prefix(std::min(kPiece, bytes.size()))) {
+      const std::string_view piece = bytes.substr(0, kPiece);
+      hasher.update(piece);
+      file->write_at(written.size, piece);
+      written.size += piece.size();
+    }
+  };
+  put(shard_header(entries));
+  for (const Entry& entry : entries) put(bytes_of(entry.data));
+  file->sync();
+  written.sha256 = to_hex(hasher.finish());
+  return written;
+}
+
+json::object model_object(const model::Config& c) {
+  return {{"vocab_size", c.vocab_size},
+          {"hidden_size", c.hidden_size},
+          {"intermediate_size", c.intermediate_size},
+          {"num_hidden_layers", c.num_hidden_layers},
+          {"num_attention_heads", c.num_attention_heads},
+          {"num_key_value_heads", c.num_key_value_heads},
+          {"head_dim", c.head_dim},
+          {"rms_norm_eps", c.rms_norm_eps},
+          {"rope_theta", c.rope_theta},
+          {"tie_word_embeddings", c.tie_word_embeddings}};
+}
+
+std::string manifest_text(const model::Config& config, const std::vector<Entry>& entries, const TrainState& state,
+                          const Written& shard, std::uint64_t shard_header_bytes) {
+  json::array tensors;
+  for (const Entry& entry : entries) {
+    json::array zeros;
+    for (std::size_t i = 0; i < entry.info->shape.size(); ++i) zeros.push_back(0);
+    // One shard holds every tensor whole; a reader must not rely on that.
+    tensors.push_back({{"name", entry.name},
+                       {"dtype", "F32"},
+                       {"shape", shape_of(*entry.info)},
+                       {"offset", zeros},
+                       {"extent", shape_of(*entry.info)},
+                       {"file", kShard},
+                       {"file_offset", shard_header_bytes + entry.offset}});
+  }
+  const json::object manifest{
+      {"version", kVersion},
+      {"step", state.step},
+      {"seed", std::to_string(state.seed)},  // a JSON number holds 53 bits
+      {"tokens_seen", state.tokens_seen},
+      {"first_evaluation_loss", state.first_evaluation_loss},
+      {"data_position", {{"next_step", state.step + 1}}},
+      {"model", model_object(config)},
+      {"files", {{kShard, {{"size", shard.size}, {"sha256", shard.sha256}}}}},
+      {"tensors", tensors},
+  };
+  return json::serialize(manifest) + "\n";
+}
+
+Error damaged(const std::string& path, std::string_view what) {
+  return Error(ErrorKind::kCorrupt, "Reading checkpoint {}: {}; remove it to go on from an older one", path, what);
+}
+
+// A whole file, no larger than `bytes_max`.
+std::string read_small(Files& files, const std::string& path, std::uint64_t bytes_max) {
+  const auto info = files.stat(path);
+  if (!info) throw damaged(path, "it is missing");
+  if (info->size > bytes_max) throw damaged(path, "it is too large to be what it should be");
+  return files.read_all(path);
+}
+
+// Where the tensor lies whole in the shard, from the manifest. Checks that it is ours.
+std::uint64_t file_offset_of(const std::string& path, const json::object& tensor, const Entry& entry) {
+  const json::array* shape = json::find_array(tensor, "shape");
+  const json::array* extent = json::find_array(tensor, "extent");
+  if (!shape || !extent || *extent != *shape || json::get_string(tensor, "file") != kShard) {
+    throw damaged(path, "tensor " + entry.name + " is not whole in one shard");
+  }
+  if (*shape != shape_of(*entry.info) || json::get_string(tensor, "dtype") != "F32") {
+    throw Error(ErrorKind::kInvalid, "Reading checkpoint {}: tensor {} is {}, and this model's is {}", path, entry.name,
+                json::serialize(*shape), json::serialize(shape_of(*entry.info)));
+  }
+  return static_cast<std::uint64_t>(json::get_int(tensor, "file_offset"));
+}
+
+// Reads the shard from end to end once, hashing all and copying what belongs to a tensor.
+void read_shard(Files& files, const std::string& path, const json::object& expected,
+                const std::map<std::uint64_t, const Entry*>& by_offset) {
+  const auto info = files.stat(path);
+  if (!info) throw damaged(path, "it is missing");
+  const auto size = static_cast<std::uint64_t>(json::get_int(expected, "size"));
+  if (info->size != size) throw damaged(path, fmt::format("it has {} bytes instead of {}", info->size, size));
+  const auto file = files.open(path, Files::Open::kRead);
+  Hasher hasher("SHA256");
+  std::uint64_t at = 0;
+  const auto take = [&](std::span<char> into) {
+    while (!into.empty()) {
+      const std::size_t got = file->read_at(at, into.subspan(0, std::min(kPiece, into.size())));
+      if (got == 0) throw damaged(path, "it ends early");
+      hasher.update({into.data(), got});
+      at += got;
+      into = into.subspan(got);
+    }
+  };
+  std::string gap;
+  const auto skip_to = [&](std::uint64_t offset) {
+    if (offset < at || offset > size || offset - at > kShardHeaderBytesMax) throw damaged(path, "its tensors overlap");
+    gap.resize(offset - at);
+    take(gap);
+  };
+  for (const auto& [offset, entry] : by_offset) {
+    skip_to(offset);
+    if (entry->data.bytes() > size - at) throw damaged(path, "tensor " + entry->name + " ends beyond it");
+    take({static_cast<char*>(entry->data.data()), entry->data.bytes()});
+  }
+  skip_to(size);
+  if (to_hex(hasher.finish()) != json::get_string(expected, "sha256")) {
+    throw damaged(path, "its contents have changed since it was written");
+  }
+}
+
+std::string temporary_name(const std::string& name) { return "." + name + ".tmp"; }
+
+bool is_temporary(std::string_view name) {
+  return name.starts_with("." + std::string(kPrefix)) && name.ends_with(".tmp");
+}
+
+// Removes a checkpoint so that it is never seen in part: its name goes first.
+void remove_checkpoint(Files& files, const std::string& folder, const std::string& name) {
+  const std::string hidden = folder + "/" + temporary_name(name + ".removed");
+  files.remove_all(hidden);
+  files.rename(folder + "/" + name, hidden);
+  files.remove_all(hidden);
+}
+
+}  // namespace
+
+std::string checkpoint_name(std::int64_t step) { return fmt::format("{}{:08}", kPrefix, step); }
+
+std::vector<std::string> list_checkpoints(Files& files, const std::string& folder) {
+  std::vector<std::pair<std::int64_t, std::string>> found;
+  if (files.stat(folder)) {
+    for (const std::string& name : files.list(folder)) {
+      if (!name.starts_with(kPrefix)) continue;
+      std::int64_t step = 0;
+      const char* end = name.data() + name.size();
+      const auto parsed = std::from_chars(name.data() + kPrefix.size(), end, step);
+      if (parsed.ec == std::errc() && parsed.ptr == end && name == checkpoint_name(step)) found.emplace_back(step, name);
+    }
+  }
+  std::sort(found.rbegin(), found.rend());
+  std::vector<std::string> names;
+  for (auto& [step, name] : found) names.push_back(std::move(name));
+  return names;
+}
+
+std::string save_checkpoint(Files& files, const std::string& folder, const model::Config& config,
+                            const model::ParameterLayout& layout, const TrainState& state,
+                            const TrainTensors& tensors, std::int64_t kept) {
+  ATHANOR_ASSERT(kept >= 1 && state.step >= 0);
+  files.make_folders(folder);
+  for (const std::string& name : files.list(folder)) {
+    if (is_temporary(name)) files.remove_all(folder + "/" + name);
+  }
+  const std::string name = checkpoint_name(state.step);
+  const std::string temporary = folder + "/" + temporary_name(name);
+  files.make_folders(temporary);
+  const std::vector<Entry> entries = entries_of(layout, tensors);
+  const Written shard = write_shard(files, temporary + "/" + std::string(kShard), entries);
+  files.replace(temporary + "/" + std::string(kManifest),
+                manifest_text(config, entries, state, shard, shard_header(entries).size()));
+  files.sync_folder(temporary);
+  // Only a damaged checkpoint can stand in the way: a whole one would have been gone on from.
+  if (files.stat(folder + "/" + name)) remove_checkpoint(files, folder, name);
+  files.rename(temporary, folder + "/" + name);
+  files.sync_folder(folder);
+
+  const std::vector<std::string> all = list_checkpoints(files, folder);
+  for (std::size_t i = all.size(); i-- > static_cast<std::size_t>(kept);) remove_checkpoint(files, folder, all[i]);
+  return name;
+}
+
+TrainState load_checkpoint(Files& files, const std::string& folder, const std::string& name,
+                           const model::Config& config, const model::ParameterLayout& layout,
+                           const TrainTensors& tensors) {
+  const std::string path = folder + "/" + name;
+  const std::string text = read_small(files, path + "/" + std::string(kManifest), kManifestBytesMax);
+  TrainState state;
+  json::object manifest;
+  std::map<std::string, const json::object*> named;
+  const json::object* shard = nullptr;
+  try {
+    manifest = json::parse(text, path).as_object();
+    if (json::get_int(manifest, "version") != kVersion) {
+      throw Error(ErrorKind::kInvalid, "it has version {}", json::get_int(manifest, "version"));
+    }
+    state.step = json::get_int(manifest, "step");
+    state.tokens_seen = json::get_int(manifest, "tokens_seen");
+    state.seed = std::stoull(json::get_string(manifest, "seed"));
+    state.first_evaluation_loss = json::find_double(manifest, "first_evaluation_loss").value_or(0);
+    const json::object* list = json::find_object(manifest, "files");
+    shard = list ? json::find_object(*list, kShard) : nullptr;
+    const json::array* all = json::find_array(manifest, "tensors");
+    if (!shard || !all) throw Error(ErrorKind::kInvalid, "it lists no files or tensors");
+    for (const json::value& tensor : *all) named[json::get_string(tensor.as_object(), "name")] = &tensor.as_object();
+  } catch (const std::exception& error) {
+    throw damaged(path, std::string("checkpoint.json is not one of ours: ") + error.what());
+  }
+  const json::object* made_for = json::find_object(manifest, "model");
+  if (!made_for || *made_for != json::parse(json::serialize(model_object(config)), "model").as_object()) {
+    throw Error(ErrorKind::kInvalid,
+                "Going on from checkpoint {}: it is of another model ({}) than this run's ({}); give the run an empty "
+                "checkpoint folder, or the model's own options",
+                path, made_for ? json::serialize(*made_for) : "unknown", json::serialize(model_object(config)));
+  }
+  const std::vector<Entry> entries = entries_of(layout, tensors);
+  std::map<std::uint64_t, const Entry*> by_offset;
+  for (const Entry& entry : entries) {
+    const auto found = named.find(entry.name);
+    if (found == named.end()) throw damaged(path, "tensor " + entry.name + " is missing");
+    by_offset[file_offset_of(path, *found->second, entry)] = &entry;
+  }
+  if (by_offset.size() != entries.size()) throw damaged(path, "two tensors lie at one place");
+  read_shard(files, path + "/" + std::string(kShard), *shard, by_offset);
+  return state;
+}
+
+std::optional<TrainState> load_newest_checkpoint(Files& files, const std::string& folder, const model::Config& config,
+                                                 const model::ParameterLayout& layout, const TrainTensors& tensors) {
+  for (const std::string& name : list_checkpoints(files, folder)) {
+    try {
+      return load_checkpoint(files, folder, name, config, layout, tensors);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kCorrupt) throw;
+      log::warning("train", "Skipping a damaged checkpoint. {}", error.what());
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace athanor::train

@@ -1,0 +1,57 @@
+#include "engine/train/options.h"
+
+#include <cmath>
+#include <numbers>
+#include <string_view>
+
+#include "common/error.h"
+
+namespace athanor::train {
+
+namespace {
+
+void require(bool holds, std::string_view option, double value, std::string_view rule) {
+  if (!holds) throw Error(ErrorKind::kInvalid, "Training option {} is {}; it must be {}", option, value, rule);
+}
+
+}  // namespace
+
+void check(const TrainOptions& o) {
+  constexpr std::int64_t kMax = 1LL << 40;
+  const auto count = [](std::string_view name, std::int64_t value, std::int64_t least) {
+    require(value >= least && value <= kMax, name, static_cast<double>(value),
+            least == 0 ? "0 or a positive number" : "a positive number");
+  };
+  count("steps", o.steps, 1);
+  count("batch", o.batch, 1);
+  count("micro_batch", o.micro_batch, 1);
+  count("length", o.length, 1);
+  count("warmup_steps", o.warmup_steps, 0);
+  count("evaluate_every", o.evaluate_every, 0);
+  count("evaluate_sequences", o.evaluate_sequences, 0);
+  count("checkpoint_every", o.checkpoint_every, 0);
+  count("checkpoints_kept", o.checkpoints_kept, 1);
+  require(o.learning_rate > 0 && std::isfinite(o.learning_rate), "learning_rate", o.learning_rate, "positive");
+  require(o.learning_rate_min >= 0 && o.learning_rate_min <= o.learning_rate, "learning_rate_min",
+          o.learning_rate_min, "between 0 and learning_rate");
+  require(o.beta1 >= 0 && o.beta1 < 1, "beta1", o.beta1, "at least 0 and less than 1");
+  require(o.beta2 >= 0 && o.beta2 < 1, "beta2", o.beta2, "at least 0 and less than 1");
+  require(o.adam_eps > 0 && o.adam_eps < 1, "adam_eps", o.adam_eps, "between 0 and 1");
+  require(o.weight_decay >= 0 && o.weight_decay * o.learning_rate < 1, "weight_decay", o.weight_decay,
+          "at least 0, and less than one over learning_rate");
+  require(o.gradient_clip >= 0 && std::isfinite(o.gradient_clip), "gradient_clip", o.gradient_clip,
+          "0 (none) or positive");
+}
+
+double learning_rate_at(const TrainOptions& o, std::int64_t step) {
+  if (step <= o.warmup_steps) {
+    return o.learning_rate * static_cast<double>(step) / static_cast<double>(o.warmup_steps);
+  }
+  if (step >= o.steps) return o.learning_rate_min;
+  const double progress =
+      static_cast<double>(step - o.warmup_steps) / static_cast<double>(o.steps - o.warmup_steps);
+  return o.learning_rate_min +
+         (o.learning_rate - o.learning_rate_min) * 0.5 * (1 + std::cos(std::numbers::pi * progress));
+}
+
+}  // namespace athanor::train
