@@ -10,11 +10,13 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <condition_variable>
 #include <cstdlib>
 #include <deque>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 #include "common/error.h"
@@ -27,6 +29,7 @@ namespace athanor::compute {
 namespace {
 
 constexpr int kNetworkStartMax_ms = 20'000;
+constexpr int kCloseMax_ms = 3000;
 constexpr std::size_t kLogTailBytes = 2000;
 
 std::string network_name(std::int64_t job, std::uint32_t attempt) { return fmt::format("n{}-{}", job, attempt); }
@@ -68,7 +71,7 @@ class Cleaner {
       {
         std::unique_lock hold(mutex_);
         wake_.wait(hold, [this] { return closing_ || !queue_.empty(); });
-        if (closing_) return;  // what is left is removed by keep_only() of the next server
+        if (queue_.empty()) return;
         path = std::move(queue_.front());
         queue_.pop_front();
       }
@@ -169,7 +172,7 @@ class Local final : public Compute {
   void run() {
     for (;;) {
       epoll_event events[32];
-      const int count = epoll_wait(epoll_.get(), events, 32, expected_.empty() ? -1 : 1000);
+      const int count = epoll_wait(epoll_.get(), events, 32, close_by_ ? 50 : expected_.empty() ? -1 : 1000);
       for (int i = 0; i < count; ++i) {
         const std::uint64_t tag = events[i].data.u64;
         if (tag == kWakeTag) {
@@ -186,13 +189,23 @@ class Local final : public Compute {
       }
       check_networks();
       std::deque<std::function<void()>> work;
+      bool closing = false;
       {
         const std::lock_guard hold(mutex_);
-        if (closing_) return;
+        closing = closing_;
         work.swap(queue_);
       }
       for (const auto& piece : work) piece();
+      if (closing && is_quiet()) return;
     }
+  }
+
+  // Nothing is being ended that this server should see the end of; waits for it a little.
+  bool is_quiet() {
+    const auto is_ending = [](const auto& entry) { return entry.second.ending; };
+    const auto now = std::chrono::steady_clock::now();
+    if (!close_by_) close_by_ = now + std::chrono::milliseconds(kCloseMax_ms);
+    return now > *close_by_ || std::none_of(watched_.begin(), watched_.end(), is_ending);
   }
 
   // ------------------------------------------------------------------------------------------------------- launching
@@ -229,7 +242,8 @@ class Local final : public Compute {
                                      path_of(name) + "/output",
                                      path_of(name)});
     }
-    Expected expected{start.job, start.attempt, -1, std::chrono::steady_clock::now() + std::chrono::milliseconds(kNetworkStartMax_ms)};
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(kNetworkStartMax_ms);
+    Expected expected{start.job, start.attempt, -1, deadline};
     expected.inotify_watch = inotify_add_watch(inotify_.get(), path_of(name).c_str(), IN_MOVED_TO | IN_CLOSE_WRITE);
     expected_[name] = expected;
     watch({name, std::move(*found.process), true, false, start.job, start.attempt});
@@ -402,6 +416,7 @@ class Local final : public Compute {
   std::map<std::string, std::uint64_t> tags_;  // name → key of watched_
   std::map<std::string, Expected> expected_;
   std::uint64_t last_tag_ = kInotifyTag;
+  std::optional<std::chrono::steady_clock::time_point> close_by_;  // set once closing
 
   std::mutex mutex_;  // guards the next two
   std::deque<std::function<void()>> queue_;

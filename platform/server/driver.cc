@@ -6,6 +6,7 @@
 
 #include "common/error.h"
 #include "common/hash.h"
+#include "common/json.h"
 #include "common/log.h"
 
 namespace athanor::server {
@@ -13,6 +14,18 @@ namespace {
 
 constexpr int kStoreRetry_ms = 1000;
 constexpr std::int64_t kRoleKeyLife_ms = 36LL * 3600 * 1000;
+
+// "arn:aws:sts::ACCOUNT:assumed-role/ROLE/SageMaker", as the service's jobs are seen by others.
+std::string role_session_arn(const control::JobRecord& record, const std::string& account) {
+  std::string role = "athanor";
+  try {
+    const json::value request = json::parse(record.job.request, "a stored training job");
+    role = json::find_string(request.as_object(), "RoleArn").value_or(role);
+  } catch (const std::exception& error) {
+    log::warning("server", "job {}: {}", record.job.name, error.what());
+  }
+  return fmt::format("arn:aws:sts::{}:assumed-role/{}/SageMaker", account, role.substr(role.rfind('/') + 1));
+}
 
 std::exception_ptr make_error(ErrorKind kind, const std::string& text) {
   return std::make_exception_ptr(Error(kind, text));
@@ -225,7 +238,7 @@ void Driver::flush() {
         std::erase_if(changes.keys, [job](const store::Key& key) { return key.job == job; });
         changes.ended_jobs.push_back(job);
       } else if (record.step != control::Step::kWaiting && !keys_.find_by_job(job)) {
-        store::Key key = make_key(random_, options_.role_arn, job, now().wall_ms + kRoleKeyLife_ms);
+        store::Key key = make_key(random_, role_session_arn(record, options_.account), job, now().wall_ms + kRoleKeyLife_ms);
         changes.keys.push_back(key);
         keys_.add(std::move(key));
       }

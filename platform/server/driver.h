@@ -30,7 +30,7 @@ namespace athanor::server {
 
 struct DriverOptions {
   std::string region;
-  std::string role_arn;   // of jobs that name none
+  std::string account;
   std::string ca_bundle;  // PEM
 };
 
