@@ -8,6 +8,7 @@
 #include "common/hash.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "engine/model/safetensors.h"
 
 namespace athanor::train {
 
@@ -17,7 +18,7 @@ constexpr std::int64_t kVersion = 1;
 constexpr std::string_view kPrefix = "step-";
 constexpr std::string_view kManifest = "checkpoint.json";
 constexpr std::string_view kShard = "shard-00000.safetensors";
-constexpr std::size_t kPiece = 4 << 20;                 // bytes written or read at once
+constexpr std::size_t kPiece = 4 << 20;  // bytes written or read at once
 constexpr std::uint64_t kManifestBytesMax = 64 << 20;
 constexpr std::uint64_t kShardHeaderBytesMax = 64 << 20;
 
@@ -26,25 +27,19 @@ struct Entry {
   std::string name;
   const model::ParameterInfo* info;
   tensor::Tensor data;
-  std::uint64_t offset = 0;  // in the shard, behind its header
 };
 
+// In the order of the shard.
 std::vector<Entry> entries_of(const model::ParameterLayout& layout, const TrainTensors& tensors) {
   std::vector<Entry> entries;
-  std::uint64_t offset = 0;
   const std::pair<const char*, const tensor::Tensor*> parts[] = {
       {"", &tensors.parameters}, {"optimizer.m.", &tensors.m}, {"optimizer.v.", &tensors.v}};
   for (const auto& [prefix, flat] : parts) {
     for (const model::ParameterInfo& info : layout.all()) {
-      entries.push_back({prefix + info.name, &info, layout.view(*flat, info), offset});
-      offset += entries.back().data.bytes();
+      entries.push_back({prefix + info.name, &info, layout.view(*flat, info)});
     }
   }
   return entries;
-}
-
-std::string_view bytes_of(const tensor::Tensor& tensor) {
-  return {static_cast<const char*>(tensor.data()), tensor.bytes()};
 }
 
 json::array shape_of(const model::ParameterInfo& info) {
@@ -53,44 +48,25 @@ json::array shape_of(const model::ParameterInfo& info) {
   return shape;
 }
 
-// The shard's head: its length in 8 bytes, then JSON padded with spaces to a multiple of 8.
-std::string shard_header(const std::vector<Entry>& entries) {
-  json::object header;
-  header["__metadata__"] = {{"format", "pt"}};
-  for (const Entry& entry : entries) {
-    header[entry.name] = {{"dtype", "F32"},
-                          {"shape", shape_of(*entry.info)},
-                          {"data_offsets", {entry.offset, entry.offset + entry.data.bytes()}}};
-  }
-  std::string text = json::serialize(header);
-  text.resize((text.size() + 7) / 8 * 8, ' ');
-  std::string head(8, '\0');
-  for (std::size_t i = 0; i < 8; ++i) head[i] = static_cast<char>(text.size() >> (8 * i));
-  return head + text;
-}
-
 struct Written {
-  std::uint64_t size = 0;
-  std::string sha256;
+  std::uint64_t size = 0;   // of the file
+  std::string data_sha256;  // of the tensors' bytes, in order
 };
 
 Written write_shard(Files& files, const std::string& path, const std::vector<Entry>& entries) {
-  const auto file = files.open(path, Files::Open::kTruncate);
+  std::vector<model::SafetensorsEntry> described;
+  for (const Entry& entry : entries) described.push_back({.name = entry.name, .dtype = "F32", .shape = entry.info->shape});
+  model::SafetensorsWriter writer(files, path, std::move(described));
   Hasher hasher("SHA256");
-  Written written;
-  const auto put = [&](std::string_view bytes) {
+  for (const Entry& entry : entries) {
+    std::string_view bytes(static_cast<const char*>(entry.data.data()), entry.data.bytes());
     for (; !bytes.empty(); bytes.remove_prefix(std::min(kPiece, bytes.size()))) {
-      const std::string_view piece = bytes.substr(0, kPiece);
-      hasher.update(piece);
-      file->write_at(written.size, piece);
-      written.size += piece.size();
+      hasher.update(bytes.substr(0, kPiece));
+      writer.append(bytes.substr(0, kPiece));
     }
-  };
-  put(shard_header(entries));
-  for (const Entry& entry : entries) put(bytes_of(entry.data));
-  file->sync();
-  written.sha256 = to_hex(hasher.finish());
-  return written;
+  }
+  writer.finish();
+  return {files.stat(path)->size, to_hex(hasher.finish())};
 }
 
 json::object model_object(const model::Config& c) {
@@ -107,7 +83,7 @@ json::object model_object(const model::Config& c) {
 }
 
 std::string manifest_text(const model::Config& config, const std::vector<Entry>& entries, const TrainState& state,
-                          const Written& shard, std::uint64_t shard_header_bytes) {
+                          const Written& shard) {
   json::array tensors;
   for (const Entry& entry : entries) {
     json::array zeros;
@@ -118,8 +94,7 @@ std::string manifest_text(const model::Config& config, const std::vector<Entry>&
                        {"shape", shape_of(*entry.info)},
                        {"offset", zeros},
                        {"extent", shape_of(*entry.info)},
-                       {"file", kShard},
-                       {"file_offset", shard_header_bytes + entry.offset}});
+                       {"file", kShard}});
   }
   const json::object manifest{
       {"version", kVersion},
@@ -129,14 +104,14 @@ std::string manifest_text(const model::Config& config, const std::vector<Entry>&
       {"first_evaluation_loss", state.first_evaluation_loss},
       {"data_position", {{"next_step", state.step + 1}}},
       {"model", model_object(config)},
-      {"files", {{kShard, {{"size", shard.size}, {"sha256", shard.sha256}}}}},
+      {"files", {{kShard, {{"size", shard.size}, {"data_sha256", shard.data_sha256}}}}},
       {"tensors", tensors},
   };
   return json::serialize(manifest) + "\n";
 }
 
 Error damaged(const std::string& path, std::string_view what) {
-  return Error(ErrorKind::kCorrupt, "Reading checkpoint {}: {}; remove it to go on from an older one", path, what);
+  return Error(ErrorKind::kCorrupt, "Reading checkpoint {}: {}", path, what);
 }
 
 // A whole file, no larger than `bytes_max`.
@@ -147,52 +122,53 @@ std::string read_small(Files& files, const std::string& path, std::uint64_t byte
   return files.read_all(path);
 }
 
-// Where the tensor lies whole in the shard, from the manifest. Checks that it is ours.
-std::uint64_t file_offset_of(const std::string& path, const json::object& tensor, const Entry& entry) {
+// Checks that what the index says of a tensor is what this model wants, whole in our one shard.
+void check_tensor(const std::string& path, const json::object& tensor, const Entry& entry) {
   const json::array* shape = json::find_array(tensor, "shape");
   const json::array* extent = json::find_array(tensor, "extent");
-  if (!shape || !extent || *extent != *shape || json::get_string(tensor, "file") != kShard) {
-    throw damaged(path, "tensor " + entry.name + " is not whole in one shard");
+  if (!shape || !extent || *extent != *shape || json::get_string(tensor, "file") != kShard ||
+      *shape != shape_of(*entry.info) || json::get_string(tensor, "dtype") != "F32") {
+    throw damaged(path, "the index describes tensor " + entry.name + " otherwise than the model has it");
   }
-  if (*shape != shape_of(*entry.info) || json::get_string(tensor, "dtype") != "F32") {
-    throw Error(ErrorKind::kInvalid, "Reading checkpoint {}: tensor {} is {}, and this model's is {}", path, entry.name,
-                json::serialize(*shape), json::serialize(shape_of(*entry.info)));
-  }
-  return static_cast<std::uint64_t>(json::get_int(tensor, "file_offset"));
 }
 
-// Reads the shard from end to end once, hashing all and copying what belongs to a tensor.
+// Reads the shard's tensors, which must be `entries` in their order, and checks their hash.
 void read_shard(Files& files, const std::string& path, const json::object& expected,
-                const std::map<std::uint64_t, const Entry*>& by_offset) {
+                const std::vector<Entry>& entries) {
   const auto info = files.stat(path);
   if (!info) throw damaged(path, "it is missing");
   const auto size = static_cast<std::uint64_t>(json::get_int(expected, "size"));
   if (info->size != size) throw damaged(path, fmt::format("it has {} bytes instead of {}", info->size, size));
   const auto file = files.open(path, Files::Open::kRead);
-  Hasher hasher("SHA256");
   std::uint64_t at = 0;
   const auto take = [&](std::span<char> into) {
     while (!into.empty()) {
       const std::size_t got = file->read_at(at, into.subspan(0, std::min(kPiece, into.size())));
       if (got == 0) throw damaged(path, "it ends early");
-      hasher.update({into.data(), got});
       at += got;
       into = into.subspan(got);
     }
   };
-  std::string gap;
-  const auto skip_to = [&](std::uint64_t offset) {
-    if (offset < at || offset > size || offset - at > kShardHeaderBytesMax) throw damaged(path, "its tensors overlap");
-    gap.resize(offset - at);
-    take(gap);
-  };
-  for (const auto& [offset, entry] : by_offset) {
-    skip_to(offset);
-    if (entry->data.bytes() > size - at) throw damaged(path, "tensor " + entry->name + " ends beyond it");
-    take({static_cast<char*>(entry->data.data()), entry->data.bytes()});
+  std::string start(8, '\0');
+  take(start);
+  std::uint64_t header_bytes = 0;
+  for (std::size_t i = 8; i-- > 0;) header_bytes = header_bytes << 8 | static_cast<unsigned char>(start[i]);
+  if (header_bytes > std::min(kShardHeaderBytesMax, size)) throw damaged(path, "its header is too long");
+  start.resize(8 + header_bytes);
+  take(std::span(start).subspan(8));
+  const model::SafetensorsHeader header = model::parse_safetensors_header(start, size, path);
+  if (header.entries.size() != entries.size()) throw damaged(path, "it has another number of tensors");
+  Hasher hasher("SHA256");
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    const model::SafetensorsEntry& found = header.entries[i];
+    if (found.name != entries[i].name || found.dtype != "F32" || found.shape != entries[i].info->shape) {
+      throw damaged(path, "it has tensor " + found.name + " where " + entries[i].name + " should be");
+    }
+    const std::span<char> into(static_cast<char*>(entries[i].data.data()), entries[i].data.bytes());
+    take(into);
+    hasher.update({into.data(), into.size()});
   }
-  skip_to(size);
-  if (to_hex(hasher.finish()) != json::get_string(expected, "sha256")) {
+  if (to_hex(hasher.finish()) != json::get_string(expected, "data_sha256")) {
     throw damaged(path, "its contents have changed since it was written");
   }
 }
@@ -246,7 +222,7 @@ std::string save_checkpoint(Files& files, const std::string& folder, const model
   const std::vector<Entry> entries = entries_of(layout, tensors);
   const Written shard = write_shard(files, temporary + "/" + std::string(kShard), entries);
   files.replace(temporary + "/" + std::string(kManifest),
-                manifest_text(config, entries, state, shard, shard_header(entries).size()));
+                manifest_text(config, entries, state, shard));
   files.sync_folder(temporary);
   // Only a damaged checkpoint can stand in the way: a whole one would have been gone on from.
   if (files.stat(folder + "/" + name)) remove_checkpoint(files, folder, name);
@@ -292,14 +268,17 @@ TrainState load_checkpoint(Files& files, const std::string& folder, const std::s
                 path, made_for ? json::serialize(*made_for) : "unknown", json::serialize(model_object(config)));
   }
   const std::vector<Entry> entries = entries_of(layout, tensors);
-  std::map<std::uint64_t, const Entry*> by_offset;
   for (const Entry& entry : entries) {
     const auto found = named.find(entry.name);
     if (found == named.end()) throw damaged(path, "tensor " + entry.name + " is missing");
-    by_offset[file_offset_of(path, *found->second, entry)] = &entry;
+    check_tensor(path, *found->second, entry);
   }
-  if (by_offset.size() != entries.size()) throw damaged(path, "two tensors lie at one place");
-  read_shard(files, path + "/" + std::string(kShard), *shard, by_offset);
+  try {
+    read_shard(files, path + "/" + std::string(kShard), *shard, entries);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kInvalid) throw;
+    throw damaged(path, error.what());
+  }
   return state;
 }
 

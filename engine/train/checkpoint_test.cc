@@ -1,0 +1,266 @@
+// A checkpoint is whole or absent: these tests stop the writer at every write, sync, rename and removal, damage every
+// file, and each time ask for the newest whole one.
+#include "engine/train/checkpoint.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <cerrno>
+#include <filesystem>
+
+#include "common/error.h"
+
+namespace athanor::train {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+model::Config tiny_config() {
+  return {.vocab_size = 11,
+          .hidden_size = 4,
+          .intermediate_size = 6,
+          .num_hidden_layers = 1,
+          .num_attention_heads = 2,
+          .num_key_value_heads = 1,
+          .head_dim = 2,
+          .max_position_embeddings = 8};
+}
+
+// The state of a run whose every number is `value`.
+struct State {
+  explicit State(float value)
+      : layout(tiny_config()), parameters(size(), value), m(size(), value + 0.25F), v(size(), value + 0.5F) {}
+  std::size_t size() const { return static_cast<std::size_t>(layout.size()); }
+  TrainTensors tensors() {
+    const auto view = [this](std::vector<float>& values) { return tensor::Tensor::of(values.data(), {layout.size()}); };
+    return {view(parameters), view(m), view(v)};
+  }
+  bool holds(float value) const {
+    bool same = true;
+    for (const model::ParameterInfo& info : layout.all()) {
+      for (std::int64_t i = info.offset; i < info.offset + info.count; ++i) {
+        const auto at = static_cast<std::size_t>(i);
+        same = same && parameters[at] == value && m[at] == value + 0.25F && v[at] == value + 0.5F;
+      }
+    }
+    return same;
+  }
+  model::ParameterLayout layout;
+  std::vector<float> parameters, m, v;
+};
+
+class Folder {
+ public:
+  Folder() {
+    std::string name = (std::filesystem::temp_directory_path() / "athanor-checkpoint-XXXXXX").string();
+    path = ::mkdtemp(name.data());
+  }
+  ~Folder() { std::filesystem::remove_all(path); }
+  std::string path;
+};
+
+// Files that fail at the n-th change and at every later one, as if the process had ended there. A failing write has
+// written half of its bytes.
+class CrashingFiles final : public Files {
+ public:
+  explicit CrashingFiles(std::int64_t at) : left_(at) {}
+  bool crashed() const { return left_ < 0; }
+
+  std::unique_ptr<File> open(const std::string& path, Open how, std::uint32_t mode) override {
+    if (how != Open::kRead) change("opening " + path);
+    return std::make_unique<CrashingFile>(*this, real_.open(path, how, mode));
+  }
+  std::optional<FileInfo> stat(const std::string& path) override { return real_.stat(path); }
+  std::vector<std::string> list(const std::string& path) override { return real_.list(path); }
+  void make_folders(const std::string& path, std::uint32_t mode) override {
+    change("making " + path);
+    real_.make_folders(path, mode);
+  }
+  void rename(const std::string& from, const std::string& to) override {
+    change("renaming " + from);
+    real_.rename(from, to);
+  }
+  bool remove(const std::string& path) override {
+    change("removing " + path);
+    return real_.remove(path);
+  }
+  void sync_folder(const std::string& path) override {
+    change("syncing " + path);
+    real_.sync_folder(path);
+  }
+
+ private:
+  class CrashingFile final : public File {
+   public:
+    CrashingFile(CrashingFiles& files, std::unique_ptr<File> real) : files_(files), real_(std::move(real)) {}
+    std::size_t read_at(std::uint64_t offset, std::span<char> into) override { return real_->read_at(offset, into); }
+    void write_at(std::uint64_t offset, std::string_view bytes) override {
+      if (files_.left_ == 0) real_->write_at(offset, bytes.substr(0, bytes.size() / 2));
+      files_.change("writing");
+      real_->write_at(offset, bytes);
+    }
+    void append(std::string_view bytes) override {
+      if (files_.left_ == 0) real_->append(bytes.substr(0, bytes.size() / 2));
+      files_.change("writing");
+      real_->append(bytes);
+    }
+    std::uint64_t size() override { return real_->size(); }
+    void truncate(std::uint64_t size) override {
+      files_.change("truncating");
+      real_->truncate(size);
+    }
+    void sync() override {
+      files_.change("syncing");
+      real_->sync();
+    }
+
+   private:
+    CrashingFiles& files_;
+    std::unique_ptr<File> real_;
+  };
+
+  void change(const std::string& doing) {
+    if (left_-- <= 0) {
+      left_ = -1;
+      throw system_error(EIO, doing);
+    }
+  }
+
+  SystemFiles real_;
+  std::int64_t left_;
+};
+
+std::string save(Files& files, const std::string& folder, std::int64_t step, std::int64_t kept = 2) {
+  State state(static_cast<float>(step));
+  return save_checkpoint(files, folder, tiny_config(), state.layout,
+                         {.step = step, .seed = UINT64_MAX, .tokens_seen = 7 * step, .first_evaluation_loss = 1.5},
+                         state.tensors(), kept);
+}
+
+TEST(Checkpoint, HoldsTheWholeStateAndReplacesOlderOnes) {
+  const Folder folder;
+  SystemFiles files;
+  EXPECT_THAT(list_checkpoints(files, folder.path + "/absent"), ElementsAre());
+  for (const std::int64_t step : {1, 2, 30}) EXPECT_EQ(save(files, folder.path, step), checkpoint_name(step));
+  EXPECT_THAT(list_checkpoints(files, folder.path), ElementsAre("step-00000030", "step-00000002"));
+  State state(-1);
+  const auto loaded = load_newest_checkpoint(files, folder.path, tiny_config(), state.layout, state.tensors());
+  ASSERT_TRUE(loaded);
+  EXPECT_EQ(loaded->step, 30);
+  EXPECT_EQ(loaded->seed, UINT64_MAX);
+  EXPECT_EQ(loaded->tokens_seen, 210);
+  EXPECT_EQ(loaded->first_evaluation_loss, 1.5);
+  EXPECT_TRUE(state.holds(30));
+}
+
+TEST(Checkpoint, ACrashAtAnyChangeLeavesTheOldOrTheNewWhole) {
+  std::int64_t at = 0, old_ones = 0, new_ones = 0;
+  for (bool crashed = true; crashed; ++at) {
+    ASSERT_LT(at, 1000);
+    const Folder folder;
+    SystemFiles files;
+    save(files, folder.path, 1, 1);
+    save(files, folder.path, 2, 1);
+    CrashingFiles crashing(at);
+    try {
+      save(crashing, folder.path, 3, 1);
+    } catch (const Error&) {
+      EXPECT_TRUE(crashing.crashed());
+    }
+    crashed = crashing.crashed();
+    State state(-1);
+    const auto loaded = load_newest_checkpoint(files, folder.path, tiny_config(), state.layout, state.tensors());
+    ASSERT_TRUE(loaded) << "after a crash at change " << at;
+    EXPECT_TRUE(loaded->step == 2 || loaded->step == 3);
+    EXPECT_TRUE(state.holds(static_cast<float>(loaded->step)));
+    (loaded->step == 2 ? old_ones : new_ones) += 1;
+    // And the next save is not in the way of what was left.
+    save(files, folder.path, 3, 1);
+    save(files, folder.path, 4, 1);
+    EXPECT_THAT(files.list(folder.path), ElementsAre("step-00000004"));
+  }
+  EXPECT_GT(old_ones, 8);  // folders, two files written, synced and renamed, and their folder synced
+  EXPECT_GT(new_ones, 2);
+}
+
+TEST(Checkpoint, FallsBackWhenTheNewestIsDamagedInAnyWay) {
+  SystemFiles files;
+  const std::vector<std::pair<const char*, std::function<void(const std::string&)>>> damages = {
+      {"empty folder", [](const std::string& path) { std::filesystem::remove_all(path); std::filesystem::create_directory(path); }},
+      {"no manifest", [](const std::string& path) { std::filesystem::remove(path + "/checkpoint.json"); }},
+      {"no shard", [](const std::string& path) { std::filesystem::remove(path + "/shard-00000.safetensors"); }},
+      {"short shard", [](const std::string& path) {
+         const std::string shard = path + "/shard-00000.safetensors";
+         std::filesystem::resize_file(shard, std::filesystem::file_size(shard) - 1);
+       }},
+      {"one bit", [&](const std::string& path) {
+         const std::string shard = path + "/shard-00000.safetensors";
+         std::string bytes = files.read_all(shard);
+         bytes[bytes.size() - 100] ^= 1;
+         files.replace(shard, bytes);
+       }},
+      {"header of the shard", [&](const std::string& path) {
+         const std::string shard = path + "/shard-00000.safetensors";
+         std::string bytes = files.read_all(shard);
+         bytes[3] = 'x';
+         files.replace(shard, bytes);
+       }},
+      {"half a manifest", [&](const std::string& path) {
+         const std::string text = files.read_all(path + "/checkpoint.json");
+         files.replace(path + "/checkpoint.json", text.substr(0, text.size() / 2));
+       }},
+      {"another manifest", [&](const std::string& path) { files.replace(path + "/checkpoint.json", "[1, 2]"); }},
+      {"a seed that is no number", [&](const std::string& path) {
+         std::string text = files.read_all(path + "/checkpoint.json");
+         text.replace(text.find("18446744073709551615"), 20, "x");
+         files.replace(path + "/checkpoint.json", text);
+       }},
+  };
+  for (const auto& [name, damage] : damages) {
+    const Folder folder;
+    save(files, folder.path, 1);
+    save(files, folder.path, 2);
+    damage(folder.path + "/" + checkpoint_name(2));
+    State state(-1);
+    const auto loaded = load_newest_checkpoint(files, folder.path, tiny_config(), state.layout, state.tensors());
+    ASSERT_TRUE(loaded) << name;
+    EXPECT_EQ(loaded->step, 1) << name;
+    EXPECT_TRUE(state.holds(1)) << name;
+    // Going on from 1 writes 2 anew over the damaged one.
+    save(files, folder.path, 2);
+    EXPECT_EQ(load_newest_checkpoint(files, folder.path, tiny_config(), state.layout, state.tensors())->step, 2) << name;
+  }
+}
+
+TEST(Checkpoint, OfAnotherModelIsRefusedNotSkipped) {
+  const Folder folder;
+  SystemFiles files;
+  save(files, folder.path, 1);
+  model::Config other = tiny_config();
+  other.rope_theta = 500000;
+  State state(-1);
+  try {
+    load_newest_checkpoint(files, folder.path, other, state.layout, state.tensors());
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kInvalid);
+    EXPECT_THAT(error.what(), HasSubstr("another model"));
+    EXPECT_THAT(error.what(), HasSubstr("5E5"));
+  }
+}
+
+TEST(Checkpoint, OtherNamesInTheFolderAreLeftAlone) {
+  const Folder folder;
+  SystemFiles files;
+  for (const char* name : {"step-1", "step-0000000x", "notes", "step-00000005.old", ".hidden"}) {
+    files.make_folders(folder.path + "/" + name, 0755);
+  }
+  save(files, folder.path, 7, 1);
+  EXPECT_THAT(list_checkpoints(files, folder.path), ElementsAre("step-00000007"));
+  EXPECT_EQ(files.list(folder.path).size(), 6U);
+}
+
+}  // namespace
+}  // namespace athanor::train
