@@ -26,7 +26,8 @@ constexpr std::size_t kInputBytes = 16 * 1024;
 constexpr std::size_t kBodyInputBytes = 64 * 1024;
 // What is read of a body nobody wanted, to keep the connection; more than this, and it is closed.
 constexpr std::uint64_t kDrainBytesMax = 256 * 1024;
-constexpr std::int64_t kLinger_ns = 30'000'000'000;
+constexpr std::int64_t kLinger_ns = 30'000'000'000;        // after an answer that came before the body's end
+constexpr std::int64_t kLingerRefused_ns = 2'000'000'000;  // after what was no request
 constexpr std::int64_t kSayWhy_ns = 5'000'000'000;
 
 using Parser = http::request_parser<http::buffer_body>;
@@ -326,7 +327,7 @@ Awaitable<HttpConnection::Next> HttpConnection::serve_one() {
   if (!refusal) refusal = take_head(parser, request);
   if (refusal) {
     co_await refuse(refusal->status, refusal->why);
-    co_await linger();
+    co_await linger(kLingerRefused_ns);
     co_return Next::kClose;
   }
 
@@ -394,7 +395,7 @@ Awaitable<HttpConnection::Next> HttpConnection::serve_one() {
   co_await respond(about, std::move(response), keep);
   if (keep) co_return Next::kAnother;
   if (!exchange->ended && !unsent) {
-    co_await linger();
+    co_await linger(exchange->broken ? kLingerRefused_ns : kLinger_ns);
   } else if (transport_->secure()) {
     co_await transport_->finish();
   }
@@ -412,10 +413,10 @@ Awaitable<bool> HttpConnection::drain(HttpExchange& exchange) {
 }
 
 // Closing while the peer still sends would make the system throw away our answer with its bytes: so read on a while.
-Awaitable<void> HttpConnection::linger() {
+Awaitable<void> HttpConnection::linger(std::int64_t longest_ns) {
   if (!transport_->secure()) co_await transport_->finish();
   timed_out_ = true;  // the next deadline is the last
-  transport_->deadline_ns = steady_ns() + kLinger_ns;
+  transport_->deadline_ns = steady_ns() + longest_ns;
   std::vector<char> nowhere(64 * 1024);
   for (;;) {
     const std::size_t count = co_await transport_->read_some(nowhere);

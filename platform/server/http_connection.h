@@ -104,7 +104,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   wire::Awaitable<void> respond(const wire::Request& about, wire::Response response, bool keep_alive);
   wire::Awaitable<void> refuse(int status, std::string_view why);
   wire::Awaitable<bool> drain(HttpExchange& exchange);
-  wire::Awaitable<void> linger();
+  wire::Awaitable<void> linger(std::int64_t longest_ns);
 
   HttpWorker& worker_;
   std::unique_ptr<HttpTransport> transport_;  // handed over to a link

@@ -385,6 +385,8 @@ TEST_F(LinkTest, EndsWhenThePeerVanishesOrSendsTooMuch) {
   serve_links(options);
   auto client = dial();
   client->write(boost::asio::buffer(std::string(1001, 'x')));
+  EXPECT_THROW(receive(*client), boost::system::system_error);
+  client->next_layer().close();
   EXPECT_THAT(wait_closed(), HasSubstr("exceeded"));
   closed_.clear();
   auto another = dial();

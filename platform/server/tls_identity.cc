@@ -158,10 +158,10 @@ bool is_address(const std::string& name) {
 
 // A wildcard stands for one label, so each depth at which AWS has hosts needs its own.
 std::vector<std::string> names_of(const std::string& region, const std::vector<std::string>& more) {
-  std::vector<std::string> names{"localhost", "*.localhost", "127.0.0.1", "::1", "*.amazonaws.com"};
+  std::vector<std::string> names{"localhost", "127.0.0.1", "::1", "*.amazonaws.com"};
   names.push_back("*." + region + ".amazonaws.com");
-  for (const std::string& between : {"s3." + region, std::string("s3"), "s3-control." + region, "api.ecr." + region,
-                                     "dkr.ecr." + region, "api.sagemaker." + region, "dualstack." + region}) {
+  for (const std::string& between : {"s3." + region, std::string("s3"), "s3-control." + region, "s3.dualstack." + region,
+                                     "sagemaker." + region, "ecr." + region, "dkr.ecr." + region}) {
     names.push_back("*." + between + ".amazonaws.com");
   }
   names.push_back(region + ".amazonaws.com");
