@@ -447,7 +447,8 @@ void Machine::advance_releasing(Turn& turn, JobRecord& record) {
     if (instance.order == Order::kRelease) continue;
     const bool heard_of = instance.order != Order::kNone && instance.phase != Phase::kBroken;
     give(turn, record, instance, Order::kRelease);
-    if (!heard_of && !watch(record, instance).connected) discard(turn, record, instance);
+    const Watch& watched = watch(record, instance);
+    if (!heard_of && !watched.connected && !watched.discarded) discard(turn, record, instance);
   }
   if (!all_gone) return;
   const std::int64_t job = record.job.sequence;
@@ -590,6 +591,7 @@ void Machine::tell(Turn& turn, JobRecord& record, const InstanceRecord& instance
 
 void Machine::discard(Turn& turn, JobRecord& record, const InstanceRecord& instance) {
   Watch& watched = watch(record, instance);
+  watched.discarded = true;
   watched.link_deadline_ms.reset();
   watched.order_deadline_ms = turn.now.steady_ms + kReleaseMax_ms;  // and again, until it is gone
   turn.outcome.actions.push_back({record.job.sequence, record.attempt, ++record.last_sequence, Discard{instance.id}});

@@ -147,6 +147,7 @@ class Machine {
   // What a restart forgets.
   struct Watch {
     bool connected = false;
+    bool discarded = false;
     std::optional<std::int64_t> link_deadline_ms;   // to connect, again or at all
     std::optional<std::int64_t> order_deadline_ms;  // to carry out the order
   };
