@@ -1,0 +1,38 @@
+// The lines that a job printed, host by host, as they come.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+
+#include "platform/cli/connection.h"
+
+namespace athanor::cli {
+
+struct JobLine {
+  std::string host;  // "algo-1"
+  std::int64_t timestamp_ms = 0;
+  std::string text;
+};
+
+// Reads on from where it was. One thread.
+class JobLogs {
+ public:
+  // `host` empty: all.
+  JobLogs(Connection& connection, std::string name, std::string host);
+
+  // Everything that is new since the last call, each host's lines in their order. Returns how many.
+  std::size_t read(const std::function<void(const JobLine&)>& take);
+  std::size_t hosts() const { return tokens_.size(); }
+
+ private:
+  std::size_t read_stream(const std::string& stream, const std::function<void(const JobLine&)>& take);
+
+  Connection& connection_;
+  const std::string name_;
+  const std::string host_;
+  std::map<std::string, std::string> tokens_;  // by stream: where to go on
+};
+
+}  // namespace athanor::cli

@@ -1,0 +1,141 @@
+// athanor up and athanor down: the server's process.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <chrono>
+#include <thread>
+
+#include "common/log.h"
+#include "platform/cli/commands.h"
+#include "platform/cli/connection.h"
+#include "platform/cli/exit_code.h"
+#include "platform/cli/terminal.h"
+#include "platform/server/server.h"
+
+namespace athanor::cli {
+namespace {
+
+constexpr int kDetachWait_s = 30;
+
+server::Options server_options(const UpOptions& from) {
+  server::Options options;
+  options.data_dir = from.data_dir.empty() ? default_data_dir() : from.data_dir;
+  const std::size_t colon = from.listen.rfind(':');
+  const std::string port = from.listen.substr(colon == std::string::npos ? 0 : colon + 1);
+  if (colon != std::string::npos) options.address = from.listen.substr(0, colon);
+  if (options.address.starts_with('[') && options.address.ends_with(']')) {
+    options.address = options.address.substr(1, options.address.size() - 2);
+  }
+  const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), options.port);
+  if (error != std::errc() || end != port.data() + port.size() || options.address.empty()) {
+    throw Error(ErrorKind::kInvalid, "Reading --listen '{}': write ADDRESS:PORT or PORT, such as 127.0.0.1:9100.", from.listen);
+  }
+  options.instances = from.instances;
+  options.region = from.region;
+  options.account = from.account;
+  return options;
+}
+
+std::string plural(std::size_t count, const std::string& what) {
+  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
+}
+
+void greet(const server::Ready& ready, const std::string& data_dir, const Terminal& out) {
+  const std::string option = data_dir == default_data_dir() ? "" : " --data-dir " + data_dir;
+  out.line(out.paint(Colour::kBold, "Athanor") + " listens at " + out.paint(Colour::kCyan, ready.endpoint.http()) + " (and https)");
+  out.line("  data       " + data_dir + (ready.first_start ? "  (new: keys, certificate and bucket made)" : ""));
+  out.line("  bucket     s3://" + ready.endpoint.bucket);
+  out.line("  instances  " + std::to_string(ready.instances) + " at a time");
+  if (ready.live_jobs > 0) out.line("  jobs       " + plural(ready.live_jobs, "job") + " taken up again");
+  out.line("");
+  out.line("  In another shell:   eval \"$(athanor env" + option + ")\"      then any AWS client");
+  out.line("                      athanor exec" + option + " -- CMD      for clients that insist on amazonaws.com");
+  out.line("  Ctrl-C ends the server and leaves jobs running; `athanor down" + option + "` ends all.");
+}
+
+// Runs the server in this process until a signal ends it.
+int serve(const server::Options& options) {
+  const Terminal out(stdout);
+  const server::Ended ended = server::run(options, [&](const server::Ready& ready) {
+    greet(ready, options.data_dir, out);
+  });
+  if (ended.ended_all) {
+    out.line("Athanor has ended, and every job with it.");
+  } else if (ended.live_jobs > 0) {
+    out.line("Athanor has ended; " + plural(ended.live_jobs, "job") + (ended.live_jobs == 1 ? " goes" : " go") +
+             " on. Start it again to take " + (ended.live_jobs == 1 ? "it" : "them") + " up; `athanor down` ends all.");
+  } else {
+    out.line("Athanor has ended; no job was running.");
+  }
+  return kSuccess;
+}
+
+// Starts the server as a process of its own session, and returns once it answers.
+int serve_detached(const server::Options& options) {
+  if (const std::int64_t pid = server::running_server(options.data_dir); pid != 0) {
+    throw Error(ErrorKind::kConflict, "Starting a server on {}: process {} already runs one there.", options.data_dir, pid);
+  }
+  SystemFiles system_files;
+  Files& files = system_files;
+  files.make_folders(options.data_dir, 0700);
+  const std::string output = options.data_dir + "/up.log";
+  const pid_t child = fork();
+  if (child < 0) throw system_error(errno, "Starting the server");
+  if (child == 0) {
+    setsid();
+    const int in = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    const int out = open(output.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    dup2(in, 0);
+    dup2(out, 1);
+    dup2(out, 2);
+    try {
+      _exit(serve(options));
+    } catch (const std::exception& error) {
+      Terminal(stderr).line(error.what());
+      _exit(kFailure);
+    }
+  }
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(kDetachWait_s);
+  while (std::chrono::steady_clock::now() < give_up) {
+    if (waitpid(child, nullptr, WNOHANG) == child) {
+      throw Error(ErrorKind::kUnavailable, "The server ended as it started: {}", files.read_all(output));
+    }
+    const auto endpoint = server::read_endpoint(options.data_dir);
+    if (endpoint && endpoint->pid == child) {
+      const Terminal out(stdout);
+      out.line(out.paint(Colour::kBold, "Athanor") + " listens at " + out.paint(Colour::kCyan, endpoint->http()) +
+               " (process " + std::to_string(child) + ", data in " + options.data_dir + ")");
+      return kSuccess;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  kill(child, SIGTERM);
+  throw Error(ErrorKind::kUnavailable, "The server did not answer within {} s; {} tells what it did.", kDetachWait_s, output);
+}
+
+}  // namespace
+
+int up(const UpOptions& from) {
+  const server::Options options = server_options(from);
+  if (from.detach) return serve_detached(options);
+  log::open("athanor", from.verbose ? log::Level::kDebug : log::Level::kWarning, "");
+  return serve(options);
+}
+
+int down(const Common& common) {
+  server::Options options;
+  options.data_dir = common.data_dir.empty() ? default_data_dir() : common.data_dir;
+  const Terminal out(stdout);
+  if (!server::read_endpoint(options.data_dir)) {
+    out.line("Nothing to end: no server was ever started in " + options.data_dir + ".");
+    return kSuccess;
+  }
+  server::down(options);
+  out.line("Athanor has ended, and every job with it. What it keeps stays in " + options.data_dir + ".");
+  return kSuccess;
+}
+
+}  // namespace athanor::cli
