@@ -31,6 +31,8 @@ class File {
   virtual void truncate(std::uint64_t size) = 0;
   // Returns when the contents are on the device (fdatasync).
   virtual void sync() = 0;
+  // A hint: these bytes may be on their way to the device already, so that a later sync() is short. Does not wait.
+  virtual void start_writing(std::uint64_t offset, std::uint64_t length) { (void)offset, (void)length; }
 };
 
 struct FileInfo {

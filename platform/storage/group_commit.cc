@@ -1,0 +1,116 @@
+#include "platform/storage/group_commit.h"
+
+#include "common/error.h"
+#include "common/log.h"
+
+namespace athanor::storage {
+
+namespace {
+
+constexpr std::size_t kBatchMax = 1024;
+// Pages of the write-ahead log after which it is copied into the database.
+constexpr int kLogPagesMax = 4096;
+
+}  // namespace
+
+GroupCommit::GroupCommit(std::unique_ptr<Database> database) : database_(std::move(database)) {
+  sqlite3_wal_hook(
+      database_->handle(),
+      [](void* self, sqlite3*, const char*, int pages) {
+        static_cast<GroupCommit*>(self)->log_pages_ = pages;
+        return SQLITE_OK;
+      },
+      this);
+  thread_ = std::thread([this] { loop(); });
+}
+
+GroupCommit::~GroupCommit() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_one();
+  thread_.join();
+}
+
+void GroupCommit::submit(Work work, Done done) {
+  {
+    const std::lock_guard lock(mutex_);
+    queue_.push_back({std::move(work), std::move(done), nullptr});
+    if (queue_.size() > 1) return;
+  }
+  changed_.notify_one();
+}
+
+void GroupCommit::loop() {
+  std::vector<Item> batch;
+  for (;;) {
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+      if (queue_.empty()) return;
+      batch.swap(queue_);
+    }
+    for (std::size_t from = 0; from < batch.size(); from += kBatchMax) {
+      const std::size_t to = std::min(batch.size(), from + kBatchMax);
+      std::vector<Item> piece(std::make_move_iterator(batch.begin() + static_cast<std::ptrdiff_t>(from)),
+                              std::make_move_iterator(batch.begin() + static_cast<std::ptrdiff_t>(to)));
+      commit(piece);
+    }
+    batch.clear();
+    keep_log_short();
+  }
+}
+
+void GroupCommit::commit(std::vector<Item>& batch) {
+  try {
+    transact(batch.data(), batch.data() + batch.size());
+  } catch (...) {
+    // Together they could not be stored. Alone some may be: a disk too full for all may have room for a few.
+    for (Item& item : batch) {
+      try {
+        transact(&item, &item + 1);
+      } catch (...) {
+        item.refusal = std::current_exception();
+      }
+    }
+  }
+  for (Item& item : batch) item.done(item.refusal);
+}
+
+void GroupCommit::transact(Item* begin, Item* end) {
+  database_->run("BEGIN IMMEDIATE");
+  try {
+    for (Item* item = begin; item != end; ++item) {
+      item->refusal = nullptr;
+      database_->prepared("SAVEPOINT item").run();
+      try {
+        item->work(*database_);
+        database_->prepared("RELEASE item").run();
+      } catch (...) {
+        if (sqlite3_get_autocommit(database_->handle()) != 0) throw;  // SQLite gave up the whole transaction
+        item->refusal = std::current_exception();
+        database_->prepared("ROLLBACK TO item").run();
+        database_->prepared("RELEASE item").run();
+      }
+    }
+    database_->run("COMMIT");
+  } catch (...) {
+    if (sqlite3_get_autocommit(database_->handle()) == 0) {
+      sqlite3_exec(database_->handle(), "ROLLBACK", nullptr, nullptr, nullptr);
+    }
+    throw;
+  }
+}
+
+void GroupCommit::keep_log_short() {
+  if (log_pages_ < kLogPagesMax) return;
+  int all = 0;
+  int copied = 0;
+  const int code = sqlite3_wal_checkpoint_v2(database_->handle(), nullptr, SQLITE_CHECKPOINT_PASSIVE, &all, &copied);
+  // Not copying is no loss: everything is in the log still. It is tried again when as much has gathered again.
+  log_pages_ = code == SQLITE_OK && copied == all ? 0 : log_pages_ - kLogPagesMax;
+  if (code != SQLITE_OK) log::warning("storage", "copying the write-ahead log: {}", sqlite3_errmsg(database_->handle()));
+}
+
+}  // namespace athanor::storage
