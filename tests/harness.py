@@ -36,6 +36,21 @@ def wait_until(condition, timeout=60, what="the condition", every=0.05):
         time.sleep(every)
 
 
+def unique_name(prefix):
+    return f"{prefix}-{uuid.uuid4().hex[:10]}"
+
+
+def refusal(call, **request):
+    """The error that a boto3 call ends with: (code, message)."""
+    from botocore.exceptions import ClientError
+
+    try:
+        call(**request)
+    except ClientError as error:
+        return error.response["Error"]["Code"], error.response["Error"]["Message"]
+    raise AssertionError(f"{call.__name__} was not refused: {request}")
+
+
 def clean_environment(**extra):
     """The caller's environment without anything that would lead an AWS client or Athanor elsewhere."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "ATHANOR_")) and not k.lower().endswith("_proxy")}
