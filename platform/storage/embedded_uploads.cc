@@ -77,14 +77,15 @@ std::vector<PartRow> part_rows(Database& database, const std::string& upload_id,
 
 // The rows that the client's list names, in its order, which must be that of numbers.
 std::vector<PartRow> chosen_parts(std::vector<PartRow> rows, const std::vector<CompletedPart>& wanted) {
+  for (std::size_t i = 1; i < wanted.size(); ++i) {
+    if (wanted[i - 1].number < wanted[i].number) continue;
+    throw StoreError(Fault::kInvalidPartOrder, ErrorKind::kInvalid,
+                     fmt::format("part {} is listed after part {}", wanted[i].number, wanted[i - 1].number));
+  }
   std::vector<PartRow> chosen;
   auto at = rows.begin();
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     const CompletedPart& part = wanted[i];
-    if (i > 0 && wanted[i - 1].number >= part.number) {
-      throw StoreError(Fault::kInvalidPartOrder, ErrorKind::kInvalid,
-                       fmt::format("part {} is listed after part {}", part.number, wanted[i - 1].number));
-    }
     at = std::find_if(at, rows.end(), [&](const PartRow& row) { return row.info.number >= part.number; });
     const bool found = at != rows.end() && at->info.number == part.number && at->info.etag == part.etag &&
                        (part.checksum.empty() || part.checksum == at->info.checksum);
