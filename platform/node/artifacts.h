@@ -1,0 +1,56 @@
+// What a job made, on its way to S3: model.tar.gz and output.tar.gz, or the files as they are (output/model/…,
+// output/output/…). Archives are streamed from disk through libarchive into a multipart upload.
+//
+// With several instances each but the publishing one stages its own archives under a prefix, and the publishing one
+// merges them: its own files first, then the others' in order of hosts; of two files with one name the first stands.
+//
+// Links that stay inside the folder are kept as links (followed where files travel as they are). Links that leave it
+// and special files are left out, and a note says so. A file that cannot be read fails the job: a model must not be
+// silently incomplete.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "platform/node/job_spec.h"
+#include "platform/storage/s3_client.h"
+
+namespace athanor::node {
+
+class Artifacts {
+ public:
+  struct Options {
+    std::string model;    // /opt/ml/model on the host
+    std::string output;   // /opt/ml/output/data
+    std::string scratch;  // a folder for what other instances staged; made when absent
+    std::function<bool()> cancelled;            // asked often, from any thread
+    std::function<void(std::string)> on_note;   // a sentence for the job's log, from the calling thread
+  };
+
+  // `client` and `job` outlive it.
+  Artifacts(storage::S3Client& client, const JobSpec& job, Options options)
+      : client_(client), job_(job), options_(std::move(options)) {}
+
+  // Returns where the archives are staged ("s3://…/"), or "" when there is nothing to merge. Both calls block and throw
+  // athanor::Error: kDenied with a FailureReason ("ClientError: …") for what cannot be read, kUnavailable when
+  // cancelled or when the store did not answer (to be repeated as a whole), else what went wrong.
+  std::string stage(std::uint32_t instance_index);
+  // model.tar.gz always, so that ModelArtifacts names something; output.tar.gz when some instance left output.
+  void publish(const std::vector<std::string>& staged);
+
+ private:
+  class Archive;
+  std::string base() const;  // s3://BUCKET/PREFIX/JOB/output
+  void check() const;
+  void add_folder(Archive& archive, const std::string& folder);
+  void add_staged(Archive& archive, const std::string& uri);
+  void upload_archive(const std::string& uri, bool compress, const std::string& folder, const std::vector<std::string>& merge);
+  void upload_files(const std::string& uri, const std::string& folder);
+
+  storage::S3Client& client_;
+  const JobSpec& job_;
+  Options options_;
+};
+
+}  // namespace athanor::node

@@ -1,0 +1,43 @@
+// The agent's link to the server: a WebSocket at /agent, dialled again for as long as it takes (after 50 ms, doubling to
+// 2 s, with jitter). Whole messages, in order; what was under way when a connection broke is lost, and whoever sent it
+// repeats it when the link opens again. Everything happens on the context's thread.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <functional>
+#include <memory>
+#include <string>
+
+namespace athanor::node {
+
+class ServerLink {
+ public:
+  struct Options {
+    std::string url;  // "http://127.0.0.1:9100", or https
+    std::string ca;   // PEM to trust for https
+    std::int64_t pause_first_ms = 50;
+    std::int64_t pause_max_ms = 2000;
+  };
+  struct Events {
+    std::function<void()> on_open;
+    std::function<void(std::string message)> on_message;
+    std::function<void(std::string reason)> on_broken;
+  };
+
+  // Throws kInvalid when the URL is none.
+  ServerLink(boost::asio::io_context& context, Options options, Events events);
+  ~ServerLink();
+
+  void start();
+  bool is_open() const;
+  // Dropped when the link is not open.
+  void send(std::string message);
+  // For good; on_closed when all that was sent is out or a second has passed.
+  void finish(std::function<void()> on_closed);
+
+ private:
+  struct Core;
+  std::shared_ptr<Core> core_;
+};
+
+}  // namespace athanor::node
