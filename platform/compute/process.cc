@@ -1,6 +1,7 @@
 #include "platform/compute/process.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -177,9 +178,13 @@ Found find_process(const std::string& folder) {
   return found;
 }
 
+bool has_ended(const Process& process, int wait_ms) {
+  pollfd watched = {process.handle.get(), POLLIN, 0};
+  return poll(&watched, 1, wait_ms) == 1;
+}
+
 bool send_signal(const Process& process, int signal) {
-  const bool alive = syscall(SYS_pidfd_send_signal, process.handle.get(), 0, nullptr, 0) == 0;
-  if (!alive) return false;
+  if (has_ended(process, 0)) return false;
   if (signal == SIGKILL) kill(static_cast<pid_t>(-process.pid), signal);
   return syscall(SYS_pidfd_send_signal, process.handle.get(), signal, nullptr, 0) == 0;
 }

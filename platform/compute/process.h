@@ -50,7 +50,10 @@ struct Found {
 };
 Found find_process(const std::string& folder);
 
-// SIGKILL to its session's first group and to the process itself; false when it has ended already.
+// Waits up to `wait_ms` (-1: for ever) for its end; also true of one that nobody has reaped.
+bool has_ended(const Process& process, int wait_ms);
+
+// False when it has ended already. SIGKILL goes to its whole process group.
 bool send_signal(const Process& process, int signal);
 
 // How a process that has ended did so, as far as it can be told ("it ended with status 1", "it was killed by signal 9").

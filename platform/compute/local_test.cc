@@ -1,0 +1,234 @@
+#include "platform/compute/local.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+
+#include "common/error.h"
+#include "common/files.h"
+#include "platform/compute/process.h"
+
+namespace athanor::compute {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+TEST(Cut, SharesProcessorsAndMemoryEvenly) {
+  const auto three = cut({0, 1, 2, 5, 6, 7, 8}, 3000, 3);
+  ASSERT_EQ(three.size(), 3U);
+  EXPECT_THAT(three[0].cpus, ElementsAre(0, 1));
+  EXPECT_THAT(three[1].cpus, ElementsAre(2, 5));
+  EXPECT_THAT(three[2].cpus, ElementsAre(6, 7, 8));
+  EXPECT_EQ(three[0].memory_bytes, 1000U);
+  EXPECT_EQ(cut({0, 1, 2, 3}, 1, 0).size(), 2U) << "two by default";
+  EXPECT_EQ(cut({4}, 1, 0).size(), 1U) << "one on a machine with one processor";
+  const auto shared = cut({0, 1}, 1, 3);
+  EXPECT_THAT(shared[2].cpus, ElementsAre(0)) << "more instances than processors share them";
+}
+
+class ProcessTest : public testing::Test {
+ protected:
+  ProcessTest() {
+    char name[] = "/tmp/athanor-compute-XXXXXX";
+    folder_ = mkdtemp(name);
+  }
+  ~ProcessTest() override { SystemFiles().remove_all(folder_); }
+
+  Command shell(const std::string& script) {
+    return {{"/bin/sh", "-c", script}, {"PATH=/usr/bin:/bin", "GREETING=hello"}, folder_ + "/output", folder_};
+  }
+  static void wait_end(const Process& process) {
+    ASSERT_TRUE(has_ended(process, 10'000));
+  }
+
+  SystemFiles files_;
+  std::string folder_;
+};
+
+TEST_F(ProcessTest, RunsInASessionOfItsOwnWithNothingOfOurs) {
+  setenv("SECRET", "x", 1);
+  const Process process = start_process(shell("echo $GREETING $SECRET; ls /proc/self/fd | wc -l; ps -o sid= -p $$; exit 3"));
+  wait_end(process);
+  EXPECT_THAT(end_of(process), HasSubstr("ended with status 3"));
+  const std::string output = files_.read_all(folder_ + "/output");
+  EXPECT_THAT(output, testing::StartsWith("hello\n4\n")) << "descriptors 0, 1, 2 and that of ls";
+  EXPECT_THAT(output, HasSubstr(std::to_string(process.pid))) << "its session is its own";
+}
+
+TEST_F(ProcessTest, IsFoundAgainAndNotMistaken) {
+  EXPECT_FALSE(find_process(folder_).was_started);
+  const Process process = start_process(shell("exec sleep 100"));
+  const Found found = find_process(folder_);
+  ASSERT_TRUE(found.process.has_value());
+  EXPECT_EQ(found.process->pid, process.pid);
+  EXPECT_THROW(start_process(shell("true")), Error) << "never twice";
+
+  // The same pid with another start time is another process.
+  const std::string path = folder_ + "/process";
+  std::string stat = files_.read_all(path);
+  std::size_t field = stat.rfind(')');
+  for (int i = 0; i < 20; ++i) field = stat.find(' ', field + 1);
+  stat.insert(field + 1, "9");
+  files_.replace(path, stat);
+  EXPECT_TRUE(find_process(folder_).was_started);
+  EXPECT_FALSE(find_process(folder_).process.has_value());
+
+  EXPECT_TRUE(send_signal(process, SIGKILL));
+  wait_end(process);
+  EXPECT_THAT(end_of(process), HasSubstr("killed by signal 9"));
+}
+
+TEST_F(ProcessTest, AProgramThatIsMissingIsTold) {
+  Command command = shell("");
+  command.arguments[0] = "/nowhere/athanor-agent";
+  try {
+    start_process(command);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("/nowhere/athanor-agent"));
+    EXPECT_THAT(error.what(), HasSubstr("No such file"));
+  }
+}
+
+// Compute with a shell script as its agent: `network` makes ready.json and waits for SIGTERM, `run` does what
+// FOLDER/behaviour says.
+class LocalTest : public ProcessTest {
+ protected:
+  LocalTest() {
+    files_.replace(folder_ + "/agent", R"(#!/bin/sh
+mode=$1
+while [ $# -gt 0 ]; do
+  [ "$1" = --state ] && state=$2
+  shift
+done
+if [ "$mode" = network ]; then
+  trap 'exit 0' TERM
+  echo '{"endpoint": "http://10.0.0.1:9", "instances": [{"address": "10.0.0.2"}]}' > $state/ready.tmp
+  mv $state/ready.tmp $state/ready.json
+  while :; do sleep 0.02; done
+fi
+. )" + folder_ + "/behaviour\n", 0755);
+    behave("exec sleep 100");
+    restart();
+  }
+  ~LocalTest() override {
+    compute_->keep_only({}, {});
+    compute_.reset();
+  }
+
+  void behave(const std::string& script) { files_.replace(folder_ + "/behaviour", script + "\n"); }
+
+  void restart() {
+    compute_.reset();
+    Events events;
+    events.on_gone = [this](std::string instance, std::string why) { told("gone " + instance + ": " + why); };
+    events.on_failed = [this](std::int64_t, std::uint32_t, std::string why) { told("failed: " + why); };
+    events.on_network = [this](std::int64_t, std::uint32_t, Network network) {
+      told("network " + network.endpoint + " " + network.addresses.at(0));
+    };
+    LocalOptions options;
+    options.folder = folder_ + "/instances";
+    options.agent_program = folder_ + "/agent";
+    options.server = "http://127.0.0.1:9";
+    options.forward = "127.0.0.1:9";
+    options.instances = 2;
+    compute_ = make_local(options, events);
+  }
+
+  void launch(bool attach_only = false) {
+    JobStart start{1, 1, {}};
+    start.instances.push_back({"i1-1-1", 0, compute_->slots()[0], "token", attach_only});
+    compute_->launch(std::move(start));
+  }
+
+  void told(std::string text) {
+    const std::lock_guard hold(mutex_);
+    told_.push_back(std::move(text));
+    wake_.notify_all();
+  }
+  // The next thing that was told.
+  std::string next() {
+    std::unique_lock hold(mutex_);
+    if (!wake_.wait_for(hold, std::chrono::seconds(10), [this] { return !told_.empty(); })) return "(nothing)";
+    std::string text = told_.front();
+    told_.erase(told_.begin());
+    return text;
+  }
+
+  std::mutex mutex_;  // guards told_
+  std::condition_variable wake_;
+  std::vector<std::string> told_;
+  std::unique_ptr<Compute> compute_;
+};
+
+TEST_F(LocalTest, AnAgentOutlivesTheServerAndIsFoundAgain) {
+  launch();
+  EXPECT_EQ(next(), "network http://10.0.0.1:9 10.0.0.2");
+  while (!find_process(folder_ + "/instances/i1-1-1").process) usleep(1000);
+  restart();
+  launch(true);
+  EXPECT_EQ(next(), "network http://10.0.0.1:9 10.0.0.2");
+  compute_->discard("i1-1-1");
+  EXPECT_THAT(next(), HasSubstr("gone i1-1-1: its process"));
+  compute_->clean(1, 1, {"i1-1-1"});
+  restart();
+  EXPECT_TRUE(files_.list(folder_ + "/instances").empty());
+}
+
+TEST_F(LocalTest, AnAgentThatDiesIsToldAtOnceWithItsLastWords) {
+  behave("echo first; echo last words; exit 4");
+  launch();
+  std::string text = next();
+  if (text.starts_with("network")) text = next();
+  EXPECT_THAT(text, HasSubstr("ended with status 4; the last it said: last words"));
+}
+
+TEST_F(LocalTest, AnAgentThatDiedWhileNobodyLookedIsGone) {
+  launch();
+  EXPECT_THAT(next(), testing::StartsWith("network"));
+  std::optional<Process> agent;
+  while (!(agent = std::move(find_process(folder_ + "/instances/i1-1-1").process))) usleep(1000);
+  compute_.reset();
+  send_signal(*agent, SIGKILL);
+  wait_end(*agent);
+  restart();
+  launch(true);
+  std::string text = next();
+  if (text.starts_with("network")) text = next();
+  EXPECT_THAT(text, HasSubstr("gone i1-1-1"));
+}
+
+TEST_F(LocalTest, DiscardingWhatNeverRanIsAnsweredToo) {
+  compute_->discard("i9-1-1");
+  EXPECT_EQ(next(), "gone i9-1-1: it was not running");
+}
+
+TEST_F(LocalTest, ALostNetworkFailsTheJob) {
+  launch();
+  EXPECT_THAT(next(), testing::StartsWith("network"));
+  const Found network = find_process(folder_ + "/instances/n1-1");
+  ASSERT_TRUE(network.process.has_value());
+  send_signal(*network.process, SIGKILL);
+  EXPECT_THAT(next(), HasSubstr("failed: InternalServerError: the job's network was lost"));
+}
+
+TEST_F(LocalTest, WhatAnEarlierServerLeftIsEnded) {
+  launch();
+  EXPECT_THAT(next(), testing::StartsWith("network"));
+  while (!find_process(folder_ + "/instances/i1-1-1").process) usleep(1000);
+  const Found agent = find_process(folder_ + "/instances/i1-1-1");
+  restart();
+  compute_->keep_only({}, {});
+  wait_end(*agent.process);
+  restart();
+  EXPECT_TRUE(files_.list(folder_ + "/instances").empty());
+}
+
+}  // namespace
+}  // namespace athanor::compute
