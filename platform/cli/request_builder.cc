@@ -146,7 +146,8 @@ BuiltRequest build_request(json::object base, const json::object& hyperparameter
   }
   for (const std::string& text : options.metrics) {
     const auto [metric, regex] = split_pair(text, "--metric", "NAME=REGEX");
-    array_at(algorithm, "MetricDefinitions").push_back(json::object{{"Name", metric}, {"Regex", regex}});
+    // Looked up anew: members move when their object grows.
+    array_at(object_at(request, "AlgorithmSpecification"), "MetricDefinitions").push_back(json::object{{"Name", metric}, {"Regex", regex}});
   }
   return built;
 }
