@@ -1,0 +1,356 @@
+// A program for the engine's comparison with PyTorch (tests/engine): runs one operator, one model or some training steps
+// on tensors from a safetensors file, writes the results to another, and prints scalars as JSON.
+//
+//   engine-probe OPERATION IN OUT [NAME=NUMBER ...]
+//
+// Options and tensors are named in each operation below, by the words of the operator's header.
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "common/clock.h"
+#include "common/error.h"
+#include "common/files.h"
+#include "engine/model/decoder.h"
+#include "engine/model/decoder_cached.h"
+#include "engine/model/safetensors.h"
+#include "engine/parallel/thread_group.h"
+#include "engine/tensor/adamw.h"
+#include "engine/tensor/attention.h"
+#include "engine/tensor/cross_entropy.h"
+#include "engine/tensor/embedding.h"
+#include "engine/tensor/matmul.h"
+#include "engine/tensor/rmsnorm.h"
+#include "engine/tensor/rope.h"
+#include "engine/tensor/swiglu.h"
+#include "engine/train/trainer.h"
+
+namespace athanor {
+namespace {
+
+using tensor::Context;
+using tensor::DType;
+using tensor::Tensor;
+
+// The tensors and numbers of one call.
+class Probe {
+ public:
+  Probe(const std::string& in, std::map<std::string, double> options)
+      : in_(in), options_(std::move(options)), context(static_cast<int>(option("threads", 1))) {}
+
+  double option(const std::string& name, double otherwise) const {
+    const auto found = options_.find(name);
+    return found == options_.end() ? otherwise : found->second;
+  }
+  std::int64_t size(const std::string& name) const {
+    const auto found = options_.find(name);
+    if (found == options_.end()) throw Error(ErrorKind::kInvalid, "Probing: the option {} is missing", name);
+    return static_cast<std::int64_t>(found->second);
+  }
+
+  // A copy of an input, float32 or int32.
+  Tensor input(const std::string& name) {
+    const model::SafetensorsEntry* entry = in_.find(name);
+    if (!entry) throw Error(ErrorKind::kInvalid, "Probing: the tensor {} is missing", name);
+    const Tensor made = make(entry->dtype == "I32" ? DType::kInt32 : DType::kFloat32, entry->shape);
+    std::memcpy(made.data(), in_.bytes(*entry).data(), made.bytes());
+    return made;
+  }
+  bool has(const std::string& name) const { return in_.find(name) != nullptr; }
+  Tensor floats(std::vector<std::int64_t> shape) { return make(DType::kFloat32, shape); }
+
+  void output(const std::string& name, const Tensor& tensor) { outputs_.emplace_back(name, tensor); }
+  void print(const std::string& name, double value) {
+    printed_ += fmt::format("{}\"{}\": {:.17g}", printed_.empty() ? "" : ", ", name, value);
+  }
+  void print(const std::string& name, const std::vector<double>& values) {
+    printed_ += fmt::format("{}\"{}\": [", printed_.empty() ? "" : ", ", name);
+    for (std::size_t i = 0; i < values.size(); ++i) printed_ += fmt::format("{}{:.17g}", i ? ", " : "", values[i]);
+    printed_ += "]";
+  }
+
+  void write(const std::string& path) {
+    SystemFiles files;
+    std::vector<model::SafetensorsEntry> entries;
+    for (const auto& [name, tensor] : outputs_) {
+      model::SafetensorsEntry entry{.name = name, .dtype = "F32"};
+      for (int i = 0; i < tensor.rank(); ++i) entry.shape.push_back(tensor.dim(i));
+      entries.push_back(entry);
+    }
+    model::SafetensorsWriter writer(files, path, entries);
+    for (const auto& [name, tensor] : outputs_) writer.append(std::span<const float>(tensor.floats()));
+    writer.finish();
+    std::printf("{%s}\n", printed_.c_str());
+  }
+
+ private:
+  Tensor make(DType type, const std::vector<std::int64_t>& shape) {
+    Tensor tensor(type, shape);
+    buffers_.emplace_back(tensor.bytes() / sizeof(float) + 1);
+    tensor.set_data(buffers_.back().data());
+    return tensor;
+  }
+
+  model::SafetensorsFile in_;
+  std::map<std::string, double> options_;
+  std::deque<std::vector<float>> buffers_;
+  std::vector<std::pair<std::string, Tensor>> outputs_;
+  std::string printed_;
+
+ public:
+  Context context;
+};
+
+// a (M, K), b (K, N), each perhaps stored transposed, c (M, N) added to.
+void probe_matmul(Probe& probe) {
+  Tensor a = probe.input("a"), b = probe.input("b");
+  if (probe.option("a_transposed", 0) != 0) a = a.transposed();
+  if (probe.option("b_transposed", 0) != 0) b = b.transposed();
+  const Tensor c = probe.input("c");
+  matmul(probe.context, a, b, c, tensor::Into::kAdd);
+  probe.output("c", c);
+}
+
+void probe_embedding(Probe& probe) {
+  const Tensor tokens = probe.input("tokens"), table = probe.input("table"), dx = probe.input("dx");
+  const Tensor x = probe.floats({dx.dim(0), dx.dim(1)}), d_table = probe.floats({table.dim(0), table.dim(1)});
+  embedding_forward(probe.context, tokens, table, x);
+  embedding_backward(probe.context, tokens, dx, d_table);
+  probe.output("x", x);
+  probe.output("d_table", d_table);
+}
+
+void probe_rmsnorm(Probe& probe) {
+  const Tensor x = probe.input("x"), delta = probe.input("delta"), gain = probe.input("gain"), dy = probe.input("dy");
+  const std::int64_t N = x.dim(0), C = x.dim(1);
+  const Tensor sum = probe.floats({N, C}), y = probe.floats({N, C}), r = probe.floats({N}), dx = probe.floats({N, C});
+  const Tensor d_gain = probe.floats({C}), partial = probe.floats({probe.context.threads(), C});
+  add_rmsnorm_forward(probe.context, x, delta, gain, static_cast<float>(probe.option("eps", 1e-5)), sum, y, r);
+  rmsnorm_backward(probe.context, sum, gain, r, dy, dx, d_gain, partial);
+  probe.output("y", y);
+  probe.output("dx", dx);
+  probe.output("d_gain", d_gain);
+}
+
+void probe_rope(Probe& probe) {
+  const Tensor x = probe.input("x"), dy = probe.input("dy");
+  const std::int64_t T = probe.size("length"), D = probe.size("head_dim");
+  const Tensor cos = probe.floats({T, D / 2}), sin = probe.floats({T, D / 2});
+  tensor::rope_table(probe.option("theta", 10000), cos, sin);
+  rope(probe.context, x, D, T, 0, cos, sin, tensor::Turn::kForward);
+  rope(probe.context, dy, D, T, 0, cos, sin, tensor::Turn::kBackward);
+  probe.output("y", x);
+  probe.output("dx", dy);
+}
+
+void probe_attention(Probe& probe) {
+  const Tensor q = probe.input("q"), k = probe.input("k"), v = probe.input("v"), d_o = probe.input("d_o");
+  const tensor::AttentionShape shape{probe.size("batch"), probe.size("length"), probe.size("heads"),
+                                     probe.size("kv_heads"), probe.size("head_dim")};
+  const Tensor o = probe.floats({q.dim(0), q.dim(1)}), lse = probe.floats({shape.batch, shape.heads, shape.length});
+  const Tensor dq = probe.floats({q.dim(0), q.dim(1)}), dk = probe.floats({k.dim(0), k.dim(1)});
+  const Tensor dv = probe.floats({k.dim(0), k.dim(1)});
+  const Tensor scratch = probe.floats({probe.context.threads(), tensor::attention_scratch_floats(shape, true)});
+  attention_forward(probe.context, shape, q, k, v, o, lse, scratch);
+  attention_backward(probe.context, shape, q, k, v, o, lse, d_o, dq, dk, dv, scratch);
+  probe.output("o", o);
+  probe.output("lse", lse);
+  probe.output("dq", dq);
+  probe.output("dk", dk);
+  probe.output("dv", dv);
+}
+
+void probe_swiglu(Probe& probe) {
+  const Tensor gate_up = probe.input("gate_up"), dy = probe.input("dy");
+  const Tensor y = probe.floats({dy.dim(0), dy.dim(1)});
+  swiglu_forward(probe.context, gate_up, y);
+  swiglu_backward(probe.context, gate_up, dy);
+  probe.output("y", y);
+  probe.output("d_gate_up", gate_up);
+}
+
+void probe_cross_entropy(Probe& probe) {
+  const Tensor x = probe.input("x"), weight = probe.input("weight"), targets = probe.input("targets");
+  const Tensor dx = probe.floats({x.dim(0), x.dim(1)}), dw = probe.floats({weight.dim(0), weight.dim(1)});
+  const Tensor logits = probe.floats({probe.size("rows"), weight.dim(0)});
+  probe.print("loss", cross_entropy_forward_backward(probe.context, x, weight, targets,
+                                                     static_cast<float>(probe.option("scale", 1)), logits, dx, dw));
+  probe.output("dx", dx);
+  probe.output("d_weight", dw);
+}
+
+// gradients (steps, count): so many steps.
+void probe_adamw(Probe& probe) {
+  const Tensor p = probe.input("parameters"), gradients = probe.input("gradients");
+  const Tensor m = probe.floats({p.dim(0)}), v = probe.floats({p.dim(0)});
+  for (std::int64_t step = 1; step <= gradients.dim(0); ++step) {
+    adamw(probe.context,
+          {.rate = probe.option("rate", 1e-3),
+           .beta1 = probe.option("beta1", 0.9),
+           .beta2 = probe.option("beta2", 0.95),
+           .eps = probe.option("eps", 1e-8),
+           .weight_decay = probe.option("weight_decay", 0),
+           .step = step},
+          p, gradients.rows(step - 1, step).reshaped({p.dim(0)}), m, v);
+  }
+  probe.output("parameters", p);
+  probe.output("m", m);
+  probe.output("v", v);
+}
+
+model::Config config_of(const Probe& probe) {
+  return {.vocab_size = probe.size("vocab_size"),
+          .hidden_size = probe.size("hidden_size"),
+          .intermediate_size = probe.size("intermediate_size"),
+          .num_hidden_layers = probe.size("num_hidden_layers"),
+          .num_attention_heads = probe.size("num_attention_heads"),
+          .num_key_value_heads = probe.size("num_key_value_heads"),
+          .head_dim = probe.size("head_dim"),
+          .max_position_embeddings = 4096,
+          .rms_norm_eps = probe.option("rms_norm_eps", 1e-5),
+          .rope_theta = probe.option("rope_theta", 10000),
+          .tie_word_embeddings = probe.option("tie_word_embeddings", 1) != 0};
+}
+
+void fill(Probe& probe, const model::Parameters& parameters) {
+  for (const model::ParameterInfo& info : parameters.layout().all()) {
+    const Tensor from = probe.input(info.name), into = parameters.value(info.name);
+    ATHANOR_ASSERT(from.bytes() == into.bytes());
+    std::memcpy(into.data(), from.data(), into.bytes());
+  }
+}
+
+// tokens, targets (B, T) and the parameters by name: all logits, the mean loss, every gradient of it under the
+// parameter's name, and the logits again as the cached decoder finds them a token at a time for the first sequence.
+void probe_model(Probe& probe) {
+  const model::Config config = config_of(probe);
+  const Tensor tokens = probe.input("tokens"), targets = probe.input("targets");
+  const std::int64_t B = tokens.dim(0), T = tokens.dim(1), V = config.vocab_size;
+  tensor::MemoryPlan plan;
+  model::Parameters parameters(config, true, plan);
+  model::Decoder decoder(probe.context, parameters, {.batch_max = B, .length_max = T, .backward = true}, plan);
+  model::CachedDecoder cached(probe.context, parameters, {.length_max = T}, plan);
+  plan.allocate(tensor::available_memory_bytes(), "Take a smaller model");
+  fill(probe, parameters);
+
+  const Tensor logits = probe.floats({B * T, V}), step_by_step = probe.floats({T, V});
+  decoder.logits(tokens, logits);
+  probe.output("logits", logits);
+  std::int64_t counted = 0;
+  for (const std::int32_t target : targets.ints()) counted += target != tensor::kNoTarget;
+  const double loss = decoder.forward_backward(tokens, targets, 1.0F / static_cast<float>(counted));
+  probe.print("loss", loss / static_cast<double>(counted));
+  for (const model::ParameterInfo& info : parameters.layout().all()) {
+    const Tensor copy = probe.floats(info.shape);
+    std::memcpy(copy.data(), parameters.gradient(info.name).data(), copy.bytes());
+    probe.output(info.name, copy);
+  }
+  for (std::int64_t t = 0; t < T; ++t) {
+    const auto row = cached.step(tokens.rows(0, 1).reshaped({T}).ints().subspan(static_cast<std::size_t>(t), 1));
+    std::copy(row.begin(), row.end(), step_by_step.f32() + t * V);
+  }
+  probe.output("step_by_step", step_by_step);
+}
+
+// sequences (steps, batch, length + 1) and the initial parameters: trains on them with TrainOptions' names, on `ranks`
+// ranks, and gives the losses and gradient norms of all steps and the final parameters.
+void probe_train(Probe& probe) {
+  const Tensor sequences = probe.input("sequences");
+  train::TrainOptions options;
+  options.steps = sequences.dim(0);
+  options.batch = sequences.dim(1);
+  options.length = sequences.dim(2) - 1;
+  options.micro_batch = static_cast<std::int64_t>(probe.option("micro_batch", 2));
+  options.learning_rate = probe.option("learning_rate", 1e-3);
+  options.learning_rate_min = probe.option("learning_rate_min", 1e-4);
+  options.warmup_steps = static_cast<std::int64_t>(probe.option("warmup_steps", 5));
+  options.beta1 = probe.option("beta1", 0.9);
+  options.beta2 = probe.option("beta2", 0.95);
+  options.weight_decay = probe.option("weight_decay", 0.1);
+  options.gradient_clip = probe.option("gradient_clip", 1);
+
+  class Given final : public train::Sequences {
+   public:
+    explicit Given(const Tensor& all) : all_(all) {}
+    void training(std::int64_t step, std::int64_t index, std::span<std::int32_t> tokens) override {
+      const auto from = all_.ints().subspan(static_cast<std::size_t>((step - 1) * all_.stride(0) + index * all_.stride(1)));
+      std::copy_n(from.begin(), tokens.size(), tokens.begin());
+    }
+    std::int64_t evaluation_count(std::int64_t) override { return 0; }
+    void evaluation(std::int64_t, std::span<std::int32_t>) override {}
+
+   private:
+    const Tensor all_;
+  };
+
+  std::vector<double> losses, norms;
+  std::mutex probe_mutex;
+  parallel::ThreadGroup(static_cast<int>(probe.option("ranks", 1))).run([&](parallel::Collectives& collectives) {
+    Context context(probe.context.threads());
+    Given given(sequences);
+    SystemFiles files;
+    SystemClock clock;
+    train::Trainer trainer(config_of(probe), options, context, collectives, given, files, clock);
+    trainer.initialize();
+    {
+      const std::lock_guard lock(probe_mutex);
+      fill(probe, trainer.parameters());
+    }
+    const bool reports = collectives.rank() == 0;
+    trainer.run(false, {.on_step = [&](const train::Progress& progress) {
+                  if (!reports) return;
+                  losses.push_back(progress.loss);
+                  norms.push_back(progress.gradient_norm);
+                }});
+    if (!reports) return;
+    const std::lock_guard lock(probe_mutex);
+    for (const model::ParameterInfo& info : trainer.parameters().layout().all()) {
+      const Tensor copy = probe.floats(info.shape);
+      std::memcpy(copy.data(), trainer.parameters().value(info.name).data(), copy.bytes());
+      probe.output(info.name, copy);
+    }
+  });
+  probe.print("losses", losses);
+  probe.print("gradient_norms", norms);
+}
+
+int run(int count, char** words) {
+  const std::map<std::string, void (*)(Probe&)> operations = {
+      {"matmul", probe_matmul},   {"embedding", probe_embedding}, {"rmsnorm", probe_rmsnorm},
+      {"rope", probe_rope},       {"attention", probe_attention}, {"swiglu", probe_swiglu},
+      {"cross_entropy", probe_cross_entropy}, {"adamw", probe_adamw}, {"model", probe_model},
+      {"train", probe_train},
+  };
+  if (count < 4 || !operations.contains(words[1])) {
+    std::fputs("usage: engine-probe OPERATION IN OUT [NAME=NUMBER ...]\n", stderr);
+    return 2;
+  }
+  std::map<std::string, double> options;
+  for (int i = 4; i < count; ++i) {
+    const std::string word = words[i];
+    const auto equals = word.find('=');
+    if (equals == std::string::npos) throw Error(ErrorKind::kInvalid, "Probing: '{}' is not NAME=NUMBER", word);
+    options[word.substr(0, equals)] = std::stod(word.substr(equals + 1));
+  }
+  Probe probe(words[2], std::move(options));
+  operations.at(words[1])(probe);
+  probe.write(words[3]);
+  return 0;
+}
+
+}  // namespace
+}  // namespace athanor
+
+int main(int count, char** words) {
+  try {
+    return athanor::run(count, words);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "engine-probe: %s\n", error.what());
+    return 1;
+  }
+}
