@@ -1,0 +1,179 @@
+"""The command line as scripts and people use it: what it prints where, and its exit codes."""
+
+import json
+import os
+import re
+import shutil
+import uuid
+
+import pytest
+
+
+def unique(prefix):
+    return f"{prefix}-{uuid.uuid4().hex[:8]}"
+
+
+def test_help_tells_commands_and_exit_codes(identity):
+    text = identity.run([identity.bin / "athanor", "--help"]).stdout
+    for command in ("up", "down", "env", "exec", "submit", "list", "describe", "logs", "stop", "delete", "cp"):
+        assert re.search(rf"^  {command}\b", text, re.M), command
+        assert identity.run([identity.bin / "athanor", command, "--help"]).stdout
+    assert "Exit codes" in text
+
+
+@pytest.mark.parametrize("argv", [[], ["conjure"], ["describe"], ["submit", "--no-such"], ["exec"], ["list", "--status", "Fine"],
+                                  ["cp", "here"], ["up", "--listen", "nowhere"], ["cp", "a", "b"]])
+def test_wrong_usage_is_2(identity, argv):
+    result = identity.run([identity.bin / "athanor", *argv], check=False)
+    assert result.returncode == 2
+    assert result.stderr and not result.stdout
+
+
+def test_no_server_is_5_and_says_what_to_do(identity):
+    result = identity.run([identity.bin / "athanor", "list", "--data-dir", identity.folder()], check=False)
+    assert result.returncode == 5
+    assert "athanor up" in result.stderr
+
+
+def test_env_is_what_a_shell_can_take(server):
+    printed = server.cli("env").stdout
+    script = printed + "\nprintf '%s %s' \"$AWS_ENDPOINT_URL\" \"$AWS_REGION\""
+    assert server.identity.run(["bash", "-c", script]).stdout == f"{server.endpoint} us-east-1"
+    assert json.loads(server.cli("env", "--https", "--json").stdout)["AWS_ENDPOINT_URL"] == server.secure_endpoint
+
+
+def test_env_alone_leads_the_command_line(server):
+    """The keys of `athanor env` are enough, without the data folder."""
+    result = server.identity.run([server.identity.bin / "athanor", "list", "--json"], env=server.environment)
+    assert isinstance(json.loads(result.stdout), list)
+
+
+def test_submit_waits_and_tells_the_end(any_server):
+    name = unique("cli-wait")
+    result = any_server.cli("submit", "--name", name, "--wait", "--", "echo", "hello")
+    assert "Completed" in result.stdout
+    assert f"s3://{any_server.bucket}/{name}/output/model.tar.gz" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+def test_submit_follows_what_the_job_prints(server):
+    result = server.cli("submit", "--follow", "--", "bash", "-c", "echo first; sleep 0.5; echo second; exit 3", check=False)
+    assert result.returncode == 10
+    assert result.stdout.splitlines() == ["first", "second"]
+    assert "AlgorithmError" in result.stderr
+
+
+def test_submit_alone_prints_the_name(server):
+    name = server.cli("submit", "--", "true").stdout.strip()
+    assert server.wait_for_job(name)["TrainingJobStatus"] == "Completed"
+
+
+def test_submit_takes_the_clis_json(server, tmp_path):
+    """--request takes what `aws --cli-input-json` takes, and prints it with --dry-run."""
+    request = server.job_request("echo $WHO", name=unique("cli-json"))
+    result = server.cli("submit", "--request", "-", "--env", "WHO=me", "--dry-run", input=json.dumps(request), stdout=-1, stderr=-1, capture_output=False)
+    written = json.loads(result.stdout)
+    assert written["Environment"] == {"WHO": "me"}
+    file = tmp_path / "job.json"
+    file.write_text(json.dumps(written))
+    server.aws("sagemaker", "create-training-job", "--cli-input-json", f"file://{file}")
+    server.wait_for_job(request["TrainingJobName"])
+    assert server.log_lines(request["TrainingJobName"]) == ["me"]
+
+
+def test_submit_uploads_local_inputs(server, identity):
+    folder = identity.folder("input")
+    (folder / "sub").mkdir()
+    (folder / "a.txt").write_text("a")
+    (folder / "sub/b.txt").write_text("b")
+    result = server.cli("submit", "--input", f"data={folder}", "--follow", "--", "bash", "-c", "cd /opt/ml/input/data/data && cat a.txt sub/b.txt && echo")
+    assert result.stdout.splitlines() == ["ab"]
+
+
+def test_a_refused_request_is_2_with_the_services_words(server):
+    result = server.cli("submit", "--name", "no_underscores_here", "--", "true", check=False)
+    assert result.returncode == 2
+    assert "failed to satisfy constraint" in result.stderr
+
+
+def test_a_taken_name_is_4_and_an_absent_job_3(server):
+    name = unique("cli-taken")
+    server.cli("submit", "--name", name, "--wait", "--", "true")
+    assert server.cli("submit", "--name", name, "--", "true", check=False).returncode == 4
+    for command in ("describe", "logs", "stop", "delete"):
+        assert server.cli(command, unique("cli-absent"), check=False).returncode == 3, command
+    assert server.cli("stop", name, check=False).returncode == 4
+
+
+def test_list_and_describe(server):
+    name = unique("cli-describe")
+    server.cli("submit", "--name", name, "-p", "color=blue", "--wait", "--", "true")
+    assert re.search(rf"^{name} +Completed ", server.cli("list", "--name-contains", name).stdout, re.M)
+    assert [job["TrainingJobName"] for job in json.loads(server.cli("list", "--json", "--name-contains", name).stdout)] == [name]
+    text = server.cli("describe", name).stdout
+    assert re.search(r"^status +Completed$", text, re.M) and "color=blue" in text and "Training job completed" in text
+    assert json.loads(server.cli("describe", "--json", name).stdout)["HyperParameters"] == {"color": "blue"}
+
+
+def test_stop_wait_and_delete(server):
+    name = server.cli("submit", "--", "sleep", "100").stdout.strip()
+    server.wait_for_job(name, secondary="Training")
+    assert "Stopped" in server.cli("stop", "--wait", name).stdout
+    assert server.cli("describe", "--wait", name, check=False).returncode == 11
+    server.cli("delete", name)
+    assert server.cli("describe", name, check=False).returncode == 3
+
+
+def test_logs_of_two_instances(server):
+    name = server.cli("submit", "-n", "2", "--", "bash", "-c", "echo i am $(hostname)").stdout.strip()
+    server.wait_for_job(name)
+    assert sorted(server.cli("logs", name).stdout.splitlines()) == ["algo-1  i am algo-1", "algo-2  i am algo-2"]
+    assert server.cli("logs", "--host", "algo-2", name).stdout == "i am algo-2\n"
+    lines = [json.loads(line) for line in server.cli("logs", "--json", name).stdout.splitlines()]
+    assert {(line["host"], line["message"]) for line in lines} == {("algo-1", "i am algo-1"), ("algo-2", "i am algo-2")}
+
+
+def test_progress_is_shown(server):
+    beat = json.dumps({"beat": {"step": 3, "steps": 4, "loss": 2.5, "tokens_per_s": 1234, "seconds_left": 7}})
+    script = f"import os,socket,time\ns=socket.socket(socket.AF_UNIX); s.connect(os.environ['ATHANOR_SOCKET']); s.sendall(b'{beat}\\n'); time.sleep(3)"
+    result = server.cli("submit", "--wait", "--", "python3", "-c", script)
+    assert "step 3/4" in result.stdout and "loss 2.5000" in result.stdout and "1.2k tokens/s" in result.stdout and "7 s left" in result.stdout
+
+
+def test_cp_there_and_back(server, identity, bucket):
+    folder = identity.folder("cp")
+    (folder / "in").mkdir()
+    (folder / "in/one.bin").write_bytes(os.urandom(70_000))
+    (folder / "in/empty").write_bytes(b"")
+    server.cli("cp", folder / "in", f"s3://{bucket}/tree")
+    server.cli("cp", f"s3://{bucket}/tree/", folder / "out")
+    assert (folder / "out/one.bin").read_bytes() == (folder / "in/one.bin").read_bytes()
+    assert (folder / "out/empty").read_bytes() == b""
+    server.cli("cp", f"s3://{bucket}/tree/one.bin", f"s3://{bucket}/copy.bin")
+    assert json.loads(server.cli("cp", "--json", f"s3://{bucket}/copy.bin", folder / "copy.bin").stdout) == {"Objects": 1, "Bytes": 70000}
+    server.client("s3").put_object(Bucket=bucket, Key="text", Body=b"text\n")
+    assert server.cli("cp", f"s3://{bucket}/text", "-").stdout == "text\n"
+    assert server.cli("cp", f"s3://{bucket}/absent", folder, check=False).returncode == 3
+    assert server.cli("cp", folder / "absent", f"s3://{bucket}/", check=False).returncode == 3
+    shutil.rmtree(folder)
+
+
+def test_cp_never_leaves_the_folder(server, identity, bucket):
+    server.client("s3").put_object(Bucket=bucket, Key="p/../../escaped", Body=b"x")
+    folder = identity.folder("cp")
+    result = server.cli("cp", f"s3://{bucket}/p/", folder / "deep/out", check=False)
+    assert result.returncode == 2 and "cannot be a path" in result.stderr
+    assert not (folder / "escaped").exists()
+
+
+def test_up_detached_and_down(identity):
+    athanor, data = identity.bin / "athanor", identity.folder()
+    up = ["up", "--detach", "--listen", "127.0.0.1:0", "--data-dir", data]
+    try:
+        assert "listens at http://127.0.0.1:" in identity.run([athanor, *up], stdin=-3).stdout
+        second = identity.run([athanor, *up], check=False)
+        assert second.returncode == 4 and "already" in second.stderr
+    finally:
+        identity.run([athanor, "down", "--data-dir", data])
+    assert identity.run([athanor, "list", "--data-dir", data], check=False).returncode == 5
+    identity.run([athanor, "down", "--data-dir", data])  # nothing to do is no failure
