@@ -109,6 +109,8 @@ std::string default_data_dir() {
   return from.empty() ? home() + "/.athanor" : absolute(from);
 }
 
+std::string data_dir_or_default(const std::string& given) { return given.empty() ? default_data_dir() : absolute(given); }
+
 Place find_place(const std::string& data_dir) {
   if (!data_dir.empty()) return place_in(absolute(data_dir));
   const bool environment_has_all = !environment("AWS_ENDPOINT_URL").empty() && !environment("AWS_ACCESS_KEY_ID").empty() &&

@@ -33,6 +33,8 @@ struct Place {
 
 // ATHANOR_DATA_DIR, else ~/.athanor.
 std::string default_data_dir();
+// `given` as an absolute path; when it is empty, the default.
+std::string data_dir_or_default(const std::string& given);
 
 // `data_dir` as given on the command line, or empty: then ATHANOR_DATA_DIR; then AWS_ENDPOINT_URL with keys from the
 // environment (as `athanor env` prints them); then ~/.athanor. Throws kUnavailable when no server was ever started there.

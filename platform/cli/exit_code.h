@@ -16,7 +16,8 @@ enum ExitCode : int {
   kJobFailed = 10,      // the job that was waited for has failed…
   kJobStopped = 11,     // …or was stopped
   kCannotRun = 126,     // exec: the program cannot be run
-  kNoSuchProgram = 127  // exec: there is no such program
+  kNoSuchProgram = 127,  // exec: there is no such program
+  kInterrupted = 130
 };
 
 inline int exit_code_of(ErrorKind kind) {

@@ -22,7 +22,7 @@ constexpr int kDetachWait_s = 30;
 
 server::Options server_options(const UpOptions& from) {
   server::Options options;
-  options.data_dir = from.data_dir.empty() ? default_data_dir() : from.data_dir;
+  options.data_dir = data_dir_or_default(from.data_dir);
   const std::size_t colon = from.listen.rfind(':');
   const std::string port = from.listen.substr(colon == std::string::npos ? 0 : colon + 1);
   if (colon != std::string::npos) options.address = from.listen.substr(0, colon);
@@ -78,9 +78,7 @@ int serve_detached(const server::Options& options) {
   if (const std::int64_t pid = server::running_server(options.data_dir); pid != 0) {
     throw Error(ErrorKind::kConflict, "Starting a server on {}: process {} already runs one there.", options.data_dir, pid);
   }
-  SystemFiles system_files;
-  Files& files = system_files;
-  files.make_folders(options.data_dir, 0700);
+  SystemFiles files;
   const std::string output = options.data_dir + "/up.log";
   const pid_t child = fork();
   if (child < 0) throw system_error(errno, "Starting the server");
@@ -120,14 +118,15 @@ int serve_detached(const server::Options& options) {
 
 int up(const UpOptions& from) {
   const server::Options options = server_options(from);
-  if (from.detach) return serve_detached(options);
-  log::open("athanor", from.verbose ? log::Level::kDebug : log::Level::kWarning, "");
-  return serve(options);
+  SystemFiles files;
+  files.make_folders(options.data_dir, 0700);
+  log::open("athanor", from.verbose ? log::Level::kDebug : log::Level::kInfo, options.data_dir + "/athanor.log");
+  return from.detach ? serve_detached(options) : serve(options);
 }
 
 int down(const Common& common) {
   server::Options options;
-  options.data_dir = common.data_dir.empty() ? default_data_dir() : common.data_dir;
+  options.data_dir = data_dir_or_default(common.data_dir);
   const Terminal out(stdout);
   if (!server::read_endpoint(options.data_dir)) {
     out.line("Nothing to end: no server was ever started in " + options.data_dir + ".");
