@@ -24,8 +24,8 @@ test-slow: build
 	@tools/install-packages test demo
 	@tools/run-tests slow
 
-demo:
-	@tools/install-packages build demo
+demo: build
+	@tools/install-packages demo
 	@tools/demo
 
 clean:

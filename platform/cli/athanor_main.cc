@@ -55,12 +55,12 @@ void add_submit(CLI::App& app, SubmitOptions& options, Action& action) {
   command->add_option("--request", options.request_file, "CreateTrainingJob request as JSON, as for `aws --cli-input-json` ('-': standard input); other options are laid over it")->type_name("FILE");
   command->add_option("--name", options.name, "Name of the job (default: made up)")->type_name("NAME");
   command->add_option("--image", options.image, "athanor/llm (our engine) or athanor/script (a program of yours; the default with one)")->type_name("IMAGE");
-  command->add_option("--input", options.inputs, "Channel at /opt/ml/input/data/NAME: s3://… or a local file or folder, uploaded first")->type_name("NAME=SOURCE")->take_all();
-  command->add_option("--input-sharded", options.sharded_inputs, "Likewise, each instance getting its share of the objects")->type_name("NAME=SOURCE")->take_all();
-  command->add_option("-p,--hyperparameter", options.hyperparameters, "A hyperparameter")->type_name("KEY=VALUE")->take_all();
+  command->add_option("--input", options.inputs, "Channel at /opt/ml/input/data/NAME: s3://… or a local file or folder, uploaded first")->type_name("NAME=SOURCE")->allow_extra_args(false);
+  command->add_option("--input-sharded", options.sharded_inputs, "Likewise, each instance getting its share of the objects")->type_name("NAME=SOURCE")->allow_extra_args(false);
+  command->add_option("-p,--hyperparameter", options.hyperparameters, "A hyperparameter")->type_name("KEY=VALUE")->allow_extra_args(false);
   command->add_option("--hyperparameters", options.hyperparameters_file, "Hyperparameters, a JSON object")->type_name("FILE");
-  command->add_option("-e,--env", options.environment, "An environment variable of the program")->type_name("NAME=VALUE")->take_all();
-  command->add_option("--metric", options.metrics, "A metric to read from what the program prints")->type_name("NAME=REGEX")->take_all();
+  command->add_option("-e,--env", options.environment, "An environment variable of the program")->type_name("NAME=VALUE")->allow_extra_args(false);
+  command->add_option("--metric", options.metrics, "A metric to read from what the program prints")->type_name("NAME=REGEX")->allow_extra_args(false);
   command->add_option("-n,--instances", options.instances, "Number of instances (default: 1)")->type_name("N");
   command->add_option("--instance-type", options.instance_type, "SageMaker's name of it (default: ml.m5.large; here all are this machine)")->type_name("TYPE");
   command->add_option("--output", options.output, "Where JOB/output/model.tar.gz goes (default: the default bucket)")->type_name("s3://…");
