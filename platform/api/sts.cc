@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 
+#include "common/error.h"
 #include "platform/wire/http.h"
 
 namespace athanor::api {
@@ -14,17 +15,16 @@ namespace {
 constexpr std::string_view kNamespace = "https://sts.amazonaws.com/doc/2011-06-15/";
 constexpr std::string_view kVersion = "2011-06-15";
 
-std::map<std::string, std::string> parse_form(std::string_view form) {
-  std::map<std::string, std::string> fields;
-  while (!form.empty()) {
-    std::string pair(form.substr(0, form.find('&')));
-    form.remove_prefix(std::min(pair.size() + 1, form.size()));
-    std::replace(pair.begin(), pair.end(), '+', ' ');
-    const auto equals = std::min(pair.find('='), pair.size());
-    fields[wire::percent_decode(pair.substr(0, equals))] =
-        equals == pair.size() ? "" : wire::percent_decode(pair.substr(equals + 1));
+std::map<std::string, std::string> parse_form(std::string_view text) {
+  std::string form(text);
+  std::replace(form.begin(), form.end(), '+', ' ');
+  try {
+    std::map<std::string, std::string> fields;
+    for (auto& [name, value] : wire::parse_query(form)) fields[std::move(name)] = std::move(value);
+    return fields;
+  } catch (const Error& error) {
+    throw ServiceError("MalformedQueryString", fmt::format("The query string contains a syntax error: {}", error.what()));
   }
-  return fields;
 }
 
 std::string escape_xml(std::string_view text) {

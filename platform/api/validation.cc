@@ -114,6 +114,7 @@ std::string shown(const json::value& value) {
   } else {
     text = json::serialize(value);
   }
+  replace_all(text, std::string_view("\0", 1), "\uFFFD");  // exceptions carry C strings
   if (text.size() > kShownMax) {
     text.resize(kShownMax);
     while (!text.empty() && (static_cast<unsigned char>(text.back()) & 0xC0) == 0x80) text.pop_back();
@@ -377,8 +378,9 @@ struct Shapes::Check {
     bool broken_value = false;
     for (const auto& [key, item] : map.get_object()) {
       broken_key = broken_key || breaks(*shape.key, json::value(key));
-      if (item.is_null()) continue;
-      if (shape.value->type == Type::kStructure) {
+      if (item.is_null()) {
+        report(fmt::format("{}.{}.member", path, std::string_view(key)), "null", "Member must not be null");
+      } else if (shape.value->type == Type::kStructure) {
         check(*shape.value, item, fmt::format("{}.{}.member", path, std::string_view(key)));
       } else {
         broken_value = broken_value || breaks(*shape.value, item);
@@ -394,6 +396,7 @@ bool Shapes::has(std::string_view operation) const { return table_->operations.c
 std::vector<std::string> Shapes::violations(std::string_view operation, const json::value& request) const {
   const auto found = table_->operations.find(operation);
   ATHANOR_ASSERT(found != table_->operations.end());
+  if (request.is_null()) throw SerializationError("Unexpected token NULL_VALUE: expected a structure or map");
   Check check;
   check.check_types(*found->second, request);
   check.check(*found->second, request, "");

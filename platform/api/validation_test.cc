@@ -67,6 +67,8 @@ TEST(Validation, SaysWhatIsWrongInTheServicesWords) {
        "Value '{a=x\ny, b=x\ny}' at 'hyperParameters' failed to satisfy constraint: Map value must satisfy constraint: "
        "[Member must have length less than or equal to 2500, Member must have length greater than or equal to 0, Member "
        "must satisfy regular expression pattern: .*]"},
+      {"HyperParameters", R"({"a": null})",
+       "Value null at 'hyperParameters.a.member' failed to satisfy constraint: Member must not be null"},
       {"VpcConfig", R"({"SecurityGroupIds": ["a b", "c d"], "Subnets": ["s"]})",
        "Value '[a b, c d]' at 'vpcConfig.securityGroupIds' failed to satisfy constraint: Member must satisfy constraint: "
        "[Member must have length less than or equal to 32, Member must have length greater than or equal to 0, Member "
@@ -111,6 +113,7 @@ TEST(Validation, RefusesValuesOfAnotherType) {
     EXPECT_THROW(shapes().violations("CreateTrainingJob", request), SerializationError) << member << value;
   }
   EXPECT_THROW(shapes().violations("CreateTrainingJob", json::array{}), SerializationError);
+  EXPECT_THROW(shapes().violations("CreateTrainingJob", nullptr), SerializationError);
 }
 
 TEST(Validation, PatternsBeyondRe2KeepTheirMeaning) {

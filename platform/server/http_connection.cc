@@ -195,6 +195,11 @@ std::optional<Refusal> take_head(const Parser& parser, wire::Request& request) {
   for (const auto& field : message) {
     if (request.headers.size() == kFieldsMax) return Refusal{431, "The request has more than 100 header fields."};
     if (field.name() == http::field::host) ++hosts;
+    // Whoever reads such a body otherwise than the client meant it takes its rest for another request.
+    if (field.name() == http::field::transfer_encoding &&
+        !boost::beast::iequals(field.value(), "chunked")) {
+      return Refusal{501, "The only transfer coding here is chunked."};
+    }
     request.headers.add(std::string(field.name_string()), std::string(field.value()));
   }
   if (hosts > 1 || (hosts == 0 && message.version() >= 11)) return Refusal{400, "A request has exactly one Host."};

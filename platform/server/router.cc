@@ -49,16 +49,21 @@ api::ServiceError service_error_of(const std::exception& error) {
   return {"InternalFailure", error.what(), 500};
 }
 
-// A body within bounds; a longer one is the client's mistake.
+api::ServiceError too_large(const std::string& how) {
+  return {"RequestEntityTooLargeException", fmt::format("The request's body {}; at most {} bytes are allowed.", how, kBodyBytesMax), 413};
+}
+
+// A whole body within bounds; a longer, broken or malformed one is the client's mistake.
 wire::Awaitable<std::string> read_body(wire::Body& body) {
   const auto length = body.length();
-  if (length && *length > kBodyBytesMax) {
-    throw api::ServiceError("RequestEntityTooLargeException",
-                            fmt::format("The request's body has {} bytes; at most {} are allowed.", *length, kBodyBytesMax),
-                            413);
+  if (length && *length > kBodyBytesMax) throw too_large(fmt::format("has {} bytes", *length));
+  try {
+    std::string bytes = co_await wire::read_all(body, kBodyBytesMax);
+    co_return bytes;
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::kExhausted) throw too_large("is too long");
+    throw api::ServiceError("SerializationException", error.what());
   }
-  std::string bytes = co_await wire::read_all(body, kBodyBytesMax);
-  co_return bytes;
 }
 
 }  // namespace
