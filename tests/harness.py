@@ -18,7 +18,7 @@ import uuid
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BIN = pathlib.Path(os.environ.get("ATHANOR_BIN", ROOT / "build/bin"))
-PROGRAMS = ("athanor", "athanor-agent", "athanor-llm")
+PROGRAMS = ("athanor", "athanor-agent", "athanor-launch", "athanor-llm")
 ORDINARY_USER = "athanor-test"
 TERMINAL = ("Completed", "Failed", "Stopped")
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"

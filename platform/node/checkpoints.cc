@@ -149,20 +149,25 @@ void Checkpoints::run() {
       const std::lock_guard hold(mutex_);
       if (!from.empty()) complete_.pop_front();
     } catch (const Error& error) {
-      if (error.kind() == ErrorKind::kUnavailable || (!last && error.kind() != ErrorKind::kDenied)) {
+      if (error.kind() == ErrorKind::kUnavailable) {
         log::warning("node", "checkpoints wait: {}", error.what());
         pause(pause_ms);
         pause_ms = std::min(2 * pause_ms, kPauseMax_ms);
         continue;
       }
       failure = error.what();
-      const std::lock_guard hold(mutex_);
-      if (!from.empty()) complete_.pop_front();
     } catch (const std::exception& error) {
       failure = error.what();
     }
-    if (failure && !last) log::warning("node", "a checkpoint is not uploaded: {}", *failure);
     if (last) return done_(failure);
+    if (!failure) continue;
+    // The next look finds what this one left undone.
+    log::warning("node", "checkpoints are not uploaded: {}", *failure);
+    {
+      const std::lock_guard hold(mutex_);
+      if (!from.empty()) complete_.pop_front();
+    }
+    pause(kPauseFirst_ms);
   }
 }
 

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 
 #include <cerrno>
+#include <cstring>
 #include <optional>
 
 #include "common/error.h"
@@ -162,32 +163,30 @@ void run_network_holder(const NetworkHolderOptions& options) {
   forwarder.run(stop.get());
 }
 
-NetworkOfInstance open_network(const std::string& ready_file, std::uint32_t index) {
+NetworkView open_network(const std::string& ready_file) {
   SystemFiles files;
   const json::value parsed = json::parse(files.read_all(ready_file), ready_file);
   if (!parsed.is_object()) throw Error(ErrorKind::kCorrupt, "reading {}: not an object", ready_file);
   const json::object& ready = parsed.get_object();
-  const json::array* instances = json::find_array(ready, "instances");
-  if (instances == nullptr || index >= instances->size()) {
-    throw Error(ErrorKind::kInvalid, "reading {}: there is no instance {} in it", ready_file, index);
-  }
-  NetworkOfInstance network;
-  network.endpoint = json::get_string(ready, "endpoint");
-  network.uid = static_cast<std::uint32_t>(json::get_int(ready, "uid"));
-  for (const json::value& instance : *instances) {
-    network.addresses.push_back(json::get_string(instance.as_object(), "address"));
-  }
-  const json::object& mine = (*instances)[index].as_object();
   const auto open = [](const std::string& path) {
     Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (!descriptor) {
       throw Error(ErrorKind::kUnavailable, "joining the job's network: opening {}: {} (has its holder ended?)", path,
-                  std::string(::strerror(errno)));
+                  std::strerror(errno));
     }
     return descriptor;
   };
-  network.user_namespace = open(json::get_string(mine, "userns"));
-  network.network_namespace = open(json::get_string(mine, "netns"));
+  NetworkView network;
+  network.endpoint = json::get_string(ready, "endpoint");
+  network.uid = static_cast<std::uint32_t>(json::get_int(ready, "uid"));
+  const json::array* instances = json::find_array(ready, "instances");
+  for (const json::value& entry : instances == nullptr ? json::array() : *instances) {
+    if (!entry.is_object()) throw Error(ErrorKind::kCorrupt, "reading {}: an instance is no object", ready_file);
+    const json::object& instance = entry.get_object();
+    network.addresses.push_back(json::get_string(instance, "address"));
+    network.network_namespaces.push_back(open(json::get_string(instance, "netns")));
+    if (!network.user_namespace) network.user_namespace = open(json::get_string(instance, "userns"));
+  }
   return network;
 }
 

@@ -47,15 +47,15 @@ struct NetworkHolderOptions {
 };
 void run_network_holder(const NetworkHolderOptions& options);
 
-// One instance's part of ready.json, as its agent reads it.
-struct NetworkOfInstance {
+// A job's network as its agents see it: ready.json, with the namespaces opened.
+struct NetworkView {
   Descriptor user_namespace;
-  Descriptor network_namespace;
-  std::vector<std::string> addresses;  // of all instances
-  std::string endpoint;                // http://169.254.170.2:PORT
-  std::uint32_t uid = 0;               // the job's user; 0 when the network was made by an ordinary user
+  std::vector<Descriptor> network_namespaces;  // of algo-1 … algo-N
+  std::vector<std::string> addresses;          // likewise
+  std::string endpoint;                        // http://169.254.170.2:PORT
+  std::uint32_t uid = 0;                       // the job's user; 0 when the network was made by an ordinary user
 };
-// Opens the namespaces while this process still may. Throws kUnavailable when the holder is gone.
-NetworkOfInstance open_network(const std::string& ready_file, std::uint32_t index);
+// To be called while this process still may open them. Throws kUnavailable when the holder is gone.
+NetworkView open_network(const std::string& ready_file);
 
 }  // namespace athanor::node
