@@ -13,7 +13,11 @@ namespace athanor::server {
 namespace {
 
 constexpr int kStoreRetry_ms = 1000;
-constexpr std::int64_t kRoleKeyLife_ms = 36LL * 3600 * 1000;
+// A role's key ends with its job. Should it not, it ends when the job cannot be running any more: after its longest run
+// and its two uploads, and a day for good measure.
+std::int64_t role_key_life_ms(const control::JobRecord& record) {
+  return record.job.max_runtime_s * 1000 + 2 * control::kUploadMax_ms + 24LL * 3600 * 1000;
+}
 
 // "arn:aws:sts::ACCOUNT:assumed-role/ROLE/SageMaker", as the service's jobs are seen by others.
 std::string role_session_arn(const control::JobRecord& record, const std::string& account) {
@@ -238,7 +242,8 @@ void Driver::flush() {
         std::erase_if(changes.keys, [job](const store::Key& key) { return key.job == job; });
         changes.ended_jobs.push_back(job);
       } else if (record.step != control::Step::kWaiting && !keys_.find_by_job(job)) {
-        store::Key key = make_key(random_, role_session_arn(record, options_.account), job, now().wall_ms + kRoleKeyLife_ms);
+        store::Key key = make_key(random_, role_session_arn(record, options_.account), job,
+                                  now().wall_ms + role_key_life_ms(record));
         changes.keys.push_back(key);
         keys_.add(std::move(key));
       }
