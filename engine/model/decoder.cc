@@ -50,18 +50,18 @@ Decoder::Decoder(tensor::Context& context, Parameters& parameters, const Decoder
     const std::string streams = "activations: residual stream", attention = "activations: attention",
                       mlp = "activations: feed-forward";
     Kept kept{};
-    kept.x = &plan.add(streams, name("x"), f32, {N, C}, from_before);
+    kept.x = &plan.add_rows(streams, name("x"), N, C, from_before);
     kept.r1 = &plan.add(streams, name("r1"), f32, {N}, from_before);
-    kept.normed1 = &plan.add(attention, name("normed1"), f32, {N, C}, from_before);
+    kept.normed1 = &plan.add_rows(attention, name("normed1"), N, C, from_before);
     if (l == L) return kept;
-    kept.qkv = &plan.add(attention, name("qkv"), f32, {N, (H + 2 * G) * D}, life);
-    kept.attended = &plan.add(attention, name("attended"), f32, {N, H * D}, life);
+    kept.qkv = &plan.add_rows(attention, name("qkv"), N, (H + 2 * G) * D, life);
+    kept.attended = &plan.add_rows(attention, name("attended"), N, H * D, life);
     kept.lse = &plan.add(attention, name("lse"), f32, {B, H, T}, life);
-    kept.middle = &plan.add(streams, name("middle"), f32, {N, C}, life);
+    kept.middle = &plan.add_rows(streams, name("middle"), N, C, life);
     kept.r2 = &plan.add(streams, name("r2"), f32, {N}, life);
-    kept.normed2 = &plan.add(mlp, name("normed2"), f32, {N, C}, life);
-    kept.gate_up = &plan.add(mlp, name("gate_up"), f32, {N, 2 * F}, life);
-    kept.hidden = &plan.add(mlp, name("hidden"), f32, {N, F}, life);
+    kept.normed2 = &plan.add_rows(mlp, name("normed2"), N, C, life);
+    kept.gate_up = &plan.add_rows(mlp, name("gate_up"), N, 2 * F, life);
+    kept.hidden = &plan.add_rows(mlp, name("hidden"), N, F, life);
     return kept;
   };
   if (sizes.backward) {
@@ -74,21 +74,21 @@ Decoder::Decoder(tensor::Context& context, Parameters& parameters, const Decoder
   const tensor::AttentionShape shape{B, T, H, G, D};
   cos_ = &plan.add("rope table", "cos", f32, {T, D / 2});
   sin_ = &plan.add("rope table", "sin", f32, {T, D / 2});
-  delta_ = &plan.add("activations: residual stream", "delta", f32, {N, C}, {1, L + 1});
+  delta_ = &plan.add_rows("activations: residual stream", "delta", N, C, {1, L + 1});
   attention_scratch_ = &plan.add("attention scratch", "attention scratch", f32,
                                  {threads, tensor::attention_scratch_floats(shape, sizes.backward)}, {1, 2 * L + 1});
   const std::int64_t rows = std::clamp<std::int64_t>(kLogitsBytes / 4 / V, kLogitsRowsMin, std::max(N, kLogitsRowsMin));
-  logits_ = &plan.add("logits (a chunk)", "logits", f32, {std::min(rows, N), V}, {L + 1, L + 1});
+  logits_ = &plan.add_rows("logits (a chunk)", "logits", std::min(rows, N), V, {L + 1, L + 1});
 
   if (sizes.backward) {
     const Lifetime back{L + 1, 2 * L + 2};
-    dx_ = &plan.add("activation gradients", "dx", f32, {N, C}, back);
-    d_normed_ = &plan.add("activation gradients", "d_normed", f32, {N, C}, back);
+    dx_ = &plan.add_rows("activation gradients", "dx", N, C, back);
+    d_normed_ = &plan.add_rows("activation gradients", "d_normed", N, C, back);
     d_gain_ = &plan.add("activation gradients", "d_gain", f32, {threads, C}, back);
     const Lifetime layers{L + 2, 2 * L + 1};
-    d_qkv_ = &plan.add("activation gradients", "d_qkv", f32, {N, (H + 2 * G) * D}, layers);
-    d_attended_ = &plan.add("activation gradients", "d_attended", f32, {N, H * D}, layers);
-    d_hidden_ = &plan.add("activation gradients", "d_hidden", f32, {N, F}, layers);
+    d_qkv_ = &plan.add_rows("activation gradients", "d_qkv", N, (H + 2 * G) * D, layers);
+    d_attended_ = &plan.add_rows("activation gradients", "d_attended", N, H * D, layers);
+    d_hidden_ = &plan.add_rows("activation gradients", "d_hidden", N, F, layers);
   }
 }
 
@@ -212,7 +212,7 @@ double Decoder::forward_backward(const Tensor& tokens, const Tensor& targets, fl
   const double loss = cross_entropy_forward_backward(context_, normed, outer.head, targets, scale, *logits_, d_normed,
                                                      d_outer.head);
   const Block last = block(L, B, T);
-  std::memset(dx.data(), 0, dx.bytes());
+  std::memset(dx.data(), 0, static_cast<std::size_t>(B * T * dx.stride(0)) * sizeof(float));
   rmsnorm_backward(context_, last.x, outer.norm, last.r1, d_normed, dx, d_outer.norm, *d_gain_);
   for (std::int64_t l = L; l-- > 0;) {
     backward_block(block(l, B, T), layout.layer(parameters_.values(), l), layout.layer(parameters_.gradients(), l));

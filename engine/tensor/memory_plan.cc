@@ -31,10 +31,22 @@ MemoryPlan::~MemoryPlan() {
 
 const Tensor& MemoryPlan::add(const std::string& group, const std::string& name, DType type,
                               std::initializer_list<std::int64_t> shape, Lifetime lifetime) {
-  ATHANOR_ASSERT(!arena_ && lifetime.first <= lifetime.last);
-  Entry& entry = entries_.emplace_back(Entry{group, name, Tensor(type, shape), lifetime});
-  entry.bytes = round_up(entry.tensor.bytes());
-  return entry.tensor;
+  const Tensor tensor(type, shape);
+  return add({group, name, tensor, lifetime}, tensor.bytes());
+}
+
+const Tensor& MemoryPlan::add_rows(const std::string& group, const std::string& name, std::int64_t rows,
+                                   std::int64_t columns, Lifetime lifetime) {
+  constexpr std::int64_t kLine = kAlignment / sizeof(float);
+  const std::int64_t lines = (columns + kLine - 1) / kLine;
+  const Tensor tensor = Tensor::matrix(rows, columns, (lines % 2 == 0 ? lines + 1 : lines) * kLine);
+  return add({group, name, tensor, lifetime}, static_cast<std::uint64_t>(rows * tensor.stride(0)) * sizeof(float));
+}
+
+const Tensor& MemoryPlan::add(Entry entry, std::uint64_t bytes) {
+  ATHANOR_ASSERT(!arena_ && entry.lifetime.first <= entry.lifetime.last);
+  entry.bytes = round_up(bytes);
+  return entries_.emplace_back(std::move(entry)).tensor;
 }
 
 // Largest first, each at the lowest offset where nothing that is needed in the same phases lies already.

@@ -28,6 +28,13 @@ Tensor::Tensor(DType type, std::span<const std::int64_t> shape, void* data)
   }
 }
 
+Tensor Tensor::matrix(std::int64_t rows, std::int64_t columns, std::int64_t stride, float* data) {
+  ATHANOR_ASSERT(stride >= columns);
+  Tensor view(DType::kFloat32, {rows, columns}, data);
+  view.stride_[0] = stride;
+  return view;
+}
+
 std::int64_t Tensor::count() const {
   std::int64_t count = 1;
   for (int i = 0; i < rank_; ++i) count *= dim(i);

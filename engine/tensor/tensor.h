@@ -26,6 +26,8 @@ class Tensor {
   // Contiguous.
   Tensor(DType type, std::initializer_list<std::int64_t> shape, void* data = nullptr);
   Tensor(DType type, std::span<const std::int64_t> shape, void* data = nullptr);
+  // Rows of `columns` floats, `stride` apart.
+  static Tensor matrix(std::int64_t rows, std::int64_t columns, std::int64_t stride, float* data = nullptr);
   // A contiguous view of floats that the caller owns.
   static Tensor of(float* data, std::initializer_list<std::int64_t> shape) { return {DType::kFloat32, shape, data}; }
   static Tensor of(std::int32_t* data, std::initializer_list<std::int64_t> shape) { return {DType::kInt32, shape, data}; }
@@ -35,7 +37,7 @@ class Tensor {
   std::int64_t dim(int i) const { return shape_[static_cast<std::size_t>(i)]; }
   std::int64_t stride(int i) const { return stride_[static_cast<std::size_t>(i)]; }  // in elements
   std::int64_t count() const;                                                         // of elements
-  std::size_t bytes() const { return static_cast<std::size_t>(count()) * size_of(type_); }
+  std::size_t bytes() const { return static_cast<std::size_t>(count()) * size_of(type_); }  // of the elements alone
   bool contiguous() const;
   explicit operator bool() const { return data_ != nullptr; }
 

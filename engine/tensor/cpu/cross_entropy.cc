@@ -21,7 +21,7 @@ double rows_loss(Context& context, const Tensor& logits, const std::int32_t* tar
     const std::int64_t count = std::min(kRowsAtOnce, rows - first);
     context.parallel(count, std::max<std::int64_t>(1, 4096 / V), [&](std::int64_t begin, std::int64_t end, int) {
       for (std::int64_t i = begin; i < end; ++i) {
-        float* row = logits.f32() + (first + i) * V;
+        float* row = logits.f32() + (first + i) * logits.stride(0);
         const std::int64_t target = targets[first + i];
         losses[i] = 0;
         if (target == kNoTarget) {
@@ -40,7 +40,7 @@ double rows_loss(Context& context, const Tensor& logits, const std::int32_t* tar
 double run(Context& context, const Tensor& x, const Tensor& weight, const Tensor& targets, const float* scale,
            const Tensor& logits, const Tensor& dx, const Tensor& d_weight) {
   const std::int64_t N = x.dim(0), V = weight.dim(0);
-  ATHANOR_ASSERT(targets.count() == N && logits.dim(1) == V && logits.dim(0) >= 1 && logits.contiguous());
+  ATHANOR_ASSERT(targets.count() == N && logits.dim(1) == V && logits.dim(0) >= 1 && logits.stride(1) == 1);
   const std::int32_t* target = targets.ints().data();
   double loss = 0;
   for (std::int64_t begin = 0; begin < N; begin += logits.dim(0)) {

@@ -1,5 +1,5 @@
-// The inner loops of the CPU's operators, one table for each instruction set. Plain functions over rows on one thread:
-// operators check shapes and divide the work, these only compute. All pointers are to floats of the sizes named.
+// The inner loops of the CPU's operators, one table for each instruction set. Plain functions on one thread: operators
+// check shapes and divide the work, these only compute. Where nothing else is said, a call is for one row of `columns`.
 #pragma once
 
 #include <cstdint>
@@ -46,17 +46,16 @@ struct AdamWStep {
 struct Kernels {
   const char* name;
   void (*add)(std::int64_t count, const float* x, float* into);
-  void (*rmsnorm_forward)(std::int64_t rows, std::int64_t columns, const float* x, const float* gain, float eps,
-                          float* y, float* r);
-  void (*add_rmsnorm_forward)(std::int64_t rows, std::int64_t columns, const float* x, const float* delta,
-                              const float* gain, float eps, float* sum, float* y, float* r);
-  void (*rmsnorm_backward)(std::int64_t rows, std::int64_t columns, const float* x, const float* gain, const float* r,
-                           const float* dy, float* dx, float* d_gain);
-  // One row of `heads` heads; direction 1 turns forward, −1 back.
+  void (*rmsnorm_forward)(std::int64_t columns, const float* x, const float* gain, float eps, float* y, float* r);
+  void (*add_rmsnorm_forward)(std::int64_t columns, const float* x, const float* delta, const float* gain, float eps,
+                              float* sum, float* y, float* r);
+  void (*rmsnorm_backward)(std::int64_t columns, const float* x, const float* gain, float r, const float* dy, float* dx,
+                           float* d_gain);
+  // `heads` heads; direction 1 turns forward, −1 back.
   void (*rope)(std::int64_t heads, std::int64_t head_dim, const float* cos, const float* sin, float direction, float* x);
-  void (*swiglu_forward)(std::int64_t rows, std::int64_t columns, const float* gate_up, float* y);
-  void (*swiglu_backward)(std::int64_t rows, std::int64_t columns, float* gate_up, const float* dy);
-  // The loss of a row of logits; with `scale` not null, the row becomes its gradient.
+  void (*swiglu_forward)(std::int64_t columns, const float* gate_up, float* y);
+  void (*swiglu_backward)(std::int64_t columns, float* gate_up, const float* dy);
+  // The loss of the row; with `scale` not null, the row becomes its gradient.
   double (*cross_entropy)(std::int64_t columns, float* logits, std::int64_t target, const float* scale);
   void (*adamw)(std::int64_t count, const AdamWStep& how, const float* gradients, float* parameters, float* m, float* v);
   double (*squared_norm)(std::int64_t count, const float* x);

@@ -20,9 +20,11 @@ namespace {
 std::int64_t grain_of(std::int64_t columns) { return std::max<std::int64_t>(1, 4096 / std::max<std::int64_t>(1, columns)); }
 
 void assert_matrix(const Tensor& x, std::int64_t rows, std::int64_t columns) {
-  ATHANOR_ASSERT(x.type() == DType::kFloat32 && x.rank() == 2 && x.contiguous());
+  ATHANOR_ASSERT(x.type() == DType::kFloat32 && x.rank() == 2 && x.stride(1) == 1);
   ATHANOR_ASSERT(x.dim(0) == rows && x.dim(1) == columns);
 }
+
+float* row(const Tensor& x, std::int64_t n) { return x.f32() + n * x.stride(0); }
 
 void assert_vector(const Tensor& x, std::int64_t count) {
   ATHANOR_ASSERT(x.type() == DType::kFloat32 && x.rank() == 1 && x.contiguous() && x.dim(0) == count);
@@ -38,7 +40,7 @@ void embedding_forward(Context& context, const Tensor& tokens, const Tensor& tab
   context.parallel(N, grain_of(C), [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t n = begin; n < end; ++n) {
       ATHANOR_ASSERT(ids[n] >= 0 && ids[n] < V);
-      std::memcpy(x.f32() + n * C, table.f32() + ids[n] * C, static_cast<std::size_t>(C) * sizeof(float));
+      std::memcpy(row(x, n), row(table, ids[n]), static_cast<std::size_t>(C) * sizeof(float));
     }
   });
 }
@@ -52,7 +54,7 @@ void embedding_backward(Context& context, const Tensor& tokens, const Tensor& dx
   context.parallel(C, 64, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t n = 0; n < N; ++n) {
       ATHANOR_ASSERT(ids[n] >= 0 && ids[n] < V);
-      cpu::kernels().add(end - begin, dx.f32() + n * C + begin, d_table.f32() + ids[n] * C + begin);
+      cpu::kernels().add(end - begin, row(dx, n) + begin, row(d_table, ids[n]) + begin);
     }
   });
 }
@@ -65,8 +67,9 @@ void rmsnorm_forward(Context& context, const Tensor& x, const Tensor& gain, floa
   assert_vector(gain, C);
   assert_vector(r, N);
   context.parallel(N, grain_of(C), [&](std::int64_t begin, std::int64_t end, int) {
-    cpu::kernels().rmsnorm_forward(end - begin, C, x.f32() + begin * C, gain.f32(), eps, y.f32() + begin * C,
-                                   r.f32() + begin);
+    for (std::int64_t n = begin; n < end; ++n) {
+      cpu::kernels().rmsnorm_forward(C, row(x, n), gain.f32(), eps, row(y, n), r.f32() + n);
+    }
   });
 }
 
@@ -77,8 +80,10 @@ void add_rmsnorm_forward(Context& context, const Tensor& x, const Tensor& delta,
   assert_vector(gain, C);
   assert_vector(r, N);
   context.parallel(N, grain_of(C), [&](std::int64_t begin, std::int64_t end, int) {
-    cpu::kernels().add_rmsnorm_forward(end - begin, C, x.f32() + begin * C, delta.f32() + begin * C, gain.f32(), eps,
-                                       sum.f32() + begin * C, y.f32() + begin * C, r.f32() + begin);
+    for (std::int64_t n = begin; n < end; ++n) {
+      cpu::kernels().add_rmsnorm_forward(C, row(x, n), row(delta, n), gain.f32(), eps, row(sum, n), row(y, n),
+                                         r.f32() + n);
+    }
   });
 }
 
@@ -90,13 +95,14 @@ void rmsnorm_backward(Context& context, const Tensor& x, const Tensor& gain, con
   assert_vector(gain, C);
   assert_vector(d_gain, C);
   assert_vector(r, N);
-  std::memset(partial.data(), 0, partial.bytes());
+  for (int thread = 0; thread < context.threads(); ++thread) std::fill_n(row(partial, thread), C, 0.0F);
   context.parallel(N, grain_of(C), [&](std::int64_t begin, std::int64_t end, int thread) {
-    cpu::kernels().rmsnorm_backward(end - begin, C, x.f32() + begin * C, gain.f32(), r.f32() + begin,
-                                    dy.f32() + begin * C, dx.f32() + begin * C, partial.f32() + thread * C);
+    for (std::int64_t n = begin; n < end; ++n) {
+      cpu::kernels().rmsnorm_backward(C, row(x, n), gain.f32(), r.f32()[n], row(dy, n), row(dx, n), row(partial, thread));
+    }
   });
   for (int thread = 0; thread < context.threads(); ++thread) {
-    cpu::kernels().add(C, partial.f32() + thread * C, d_gain.f32());
+    cpu::kernels().add(C, row(partial, thread), d_gain.f32());
   }
 }
 
@@ -124,7 +130,7 @@ void rope(Context& context, const Tensor& x, std::int64_t head_dim, std::int64_t
     for (std::int64_t n = begin; n < end; ++n) {
       const std::int64_t position = first + n % length;
       cpu::kernels().rope(x.dim(1) / head_dim, head_dim, cos.f32() + position * half, sin.f32() + position * half,
-                          direction, x.f32() + n * x.stride(0));
+                          direction, row(x, n));
     }
   });
 }
@@ -134,7 +140,7 @@ void swiglu_forward(Context& context, const Tensor& gate_up, const Tensor& y) {
   assert_matrix(y, N, F);
   assert_matrix(gate_up, N, 2 * F);
   context.parallel(N, grain_of(F), [&](std::int64_t begin, std::int64_t end, int) {
-    cpu::kernels().swiglu_forward(end - begin, F, gate_up.f32() + begin * 2 * F, y.f32() + begin * F);
+    for (std::int64_t n = begin; n < end; ++n) cpu::kernels().swiglu_forward(F, row(gate_up, n), row(y, n));
   });
 }
 
@@ -143,7 +149,7 @@ void swiglu_backward(Context& context, const Tensor& gate_up, const Tensor& dy) 
   assert_matrix(dy, N, F);
   assert_matrix(gate_up, N, 2 * F);
   context.parallel(N, grain_of(F), [&](std::int64_t begin, std::int64_t end, int) {
-    cpu::kernels().swiglu_backward(end - begin, F, gate_up.f32() + begin * 2 * F, dy.f32() + begin * F);
+    for (std::int64_t n = begin; n < end; ++n) cpu::kernels().swiglu_backward(F, row(gate_up, n), row(dy, n));
   });
 }
 
