@@ -1,0 +1,277 @@
+"""What happens when something dies, fills up or is already there."""
+
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+from harness import Server, wait_until
+
+# Prints a line every few milliseconds, each once, until told to stop by a file in its checkpoints' absence: N lines.
+COUNTING = "i=0; while [ $i -lt {n} ]; do i=$((i+1)); echo line $i; sleep 0.01; done"
+
+
+def lines(count):
+    return [f"line {i}" for i in range(1, count + 1)]
+
+
+def running(server, name, text):
+    wait_until(lambda: text in server.job_log(name), what=f"job {name} to print {text}")
+
+
+def agent_runs(server):
+    """Process ids of `athanor-agent run`, without those of networks."""
+    found = []
+    for pid in server.agents():
+        try:
+            if b"run" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[1:2]:
+                found.append(pid)
+        except OSError:
+            pass
+    return found
+
+
+def test_a_job_does_not_notice_that_the_server_was_killed(new_any_server):
+    server = new_any_server()
+    name = server.submit(COUNTING.format(n=400))
+    running(server, name, "line 20")
+    agents = sorted(server.agents())
+    server.kill()
+    time.sleep(1)
+    assert sorted(server.agents()) == agents, "agents outlive the server"
+    server.start()
+    job = server.wait_for_job(name)
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    assert server.log_lines(name) == lines(400), "every line, once, in order"
+
+
+def test_no_acknowledged_line_is_lost_however_often_the_server_dies(new_server):
+    server = new_server()
+    name = server.submit(COUNTING.format(n=800))
+    running(server, name, "line 5")
+    for _ in range(6):
+        seen = server.log_lines(name)
+        server.kill()
+        server.start()
+        assert server.log_lines(name)[:len(seen)] == seen
+        time.sleep(0.4)
+    assert server.wait_for_job(name)["TrainingJobStatus"] == "Completed"
+    assert server.log_lines(name) == lines(800)
+
+
+def test_a_job_that_was_acknowledged_survives_at_once(new_server):
+    server = new_server("--instances", "1")
+    names = [server.submit("sleep 0.1") for _ in range(3)]
+    server.restart()
+    for name in names:
+        assert server.wait_for_job(name)["TrainingJobStatus"] == "Completed"
+    listed = server.client("sagemaker").list_training_jobs(SortBy="CreationTime", SortOrder="Ascending")["TrainingJobSummaries"]
+    assert [job["TrainingJobName"] for job in listed] == names
+
+
+def test_a_job_that_ended_while_the_server_was_down(new_server):
+    server = new_server()
+    name = server.submit("echo ready; sleep 1; echo done; echo x > /opt/ml/model/x")
+    running(server, name, "ready")
+    server.kill()
+    time.sleep(2)
+    server.start()
+    job = server.wait_for_job(name)
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    assert server.log_lines(name) == ["ready", "done"]
+
+
+def test_a_stop_that_the_agent_missed_is_repeated(new_server):
+    server = new_server()
+    name = server.submit("echo ready; exec sleep 1000")
+    running(server, name, "ready")
+    for pid in agent_runs(server):
+        os.kill(pid, signal.SIGSTOP)
+    server.client("sagemaker").stop_training_job(TrainingJobName=name)
+    server.kill()
+    for pid in agent_runs(server):
+        os.kill(pid, signal.SIGCONT)
+    server.start()
+    assert server.wait_for_job(name)["TrainingJobStatus"] == "Stopped"
+
+
+def test_a_killed_agent_fails_its_job_and_no_other(new_any_server):
+    server = new_any_server()
+    victim = server.submit("echo ready; exec sleep 1000")
+    running(server, victim, "ready")
+    agents = agent_runs(server)
+    other = server.submit("echo ready; sleep 3; echo done")
+    running(server, other, "ready")
+    programs = set(subprocess.run(["pgrep", "-f", "^sleep 1000$"], capture_output=True, text=True).stdout.split())
+    for pid in agents:
+        os.kill(pid, signal.SIGKILL)
+    job = server.wait_for_job(victim, timeout=10)
+    assert job["TrainingJobStatus"] == "Failed"
+    assert job["FailureReason"].startswith("InternalServerError: the agent of algo-1 was lost")
+    assert "killed by signal 9" in job["FailureReason"]
+    wait_until(lambda: not programs & set(subprocess.run(["pgrep", "-f", "^sleep 1000$"], capture_output=True, text=True).stdout.split()),
+               timeout=10, what="the program to end with its agent")
+    assert server.wait_for_job(other)["TrainingJobStatus"] == "Completed"
+
+
+def test_an_agent_that_died_while_the_server_was_down(new_any_server):
+    server = new_any_server()
+    name = server.submit("echo ready; exec sleep 1000")
+    running(server, name, "ready")
+    server.kill()
+    for pid in server.agents():
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not server.agents(), what="the agents to die")
+    server.start()
+    job = server.wait_for_job(name, timeout=10)
+    assert job["TrainingJobStatus"] == "Failed"
+    assert job["FailureReason"].startswith("InternalServerError: ")
+    assert server.run_job("echo next")["TrainingJobStatus"] == "Completed", "its slot is free again"
+
+
+def test_an_agent_of_two_that_died(new_server):
+    server = new_server()
+    name = server.submit("echo ready; exec sleep 1000", instances=2)
+    wait_until(lambda: server.log_lines(name).count("ready") == 2, what="both programs to run")
+    os.kill(agent_runs(server)[0], signal.SIGKILL)
+    job = server.wait_for_job(name, timeout=20)
+    assert job["TrainingJobStatus"] == "Failed"
+    assert "was lost" in job["FailureReason"]
+    wait_until(lambda: not server.agents(), what="the other agent to go home")
+
+
+def test_a_hung_agent_is_given_up(new_server):
+    server = new_server()
+    name = server.submit("echo ready; exec sleep 1000")
+    running(server, name, "ready")
+    for pid in agent_runs(server):
+        os.kill(pid, signal.SIGSTOP)
+    server.restart()
+    job = server.wait_for_job(name, timeout=40)
+    assert job["TrainingJobStatus"] == "Failed"
+    assert "did not reconnect" in job["FailureReason"]
+    wait_until(lambda: not server.agents(), what="the agent to be ended")
+
+
+def test_ctrl_c_leaves_jobs_running_and_says_so(new_any_server):
+    server = new_any_server()
+    name = server.submit("echo ready; sleep 3; echo done")
+    running(server, name, "ready")
+    assert server.interrupt() == 0
+    assert "1 job goes on" in server.printed()
+    assert server.agents()
+    server.start()
+    assert server.wait_for_job(name)["TrainingJobStatus"] == "Completed"
+    assert server.log_lines(name) == ["ready", "done"]
+
+
+def test_down_ends_all(new_any_server):
+    server = new_any_server()
+    name = server.submit("trap 'exit 0' TERM; echo ready; while :; do sleep 0.05; done")
+    waiting = [server.submit("exec sleep 1000") for _ in range(3)]
+    running(server, name, "ready")
+    server.cli("down")
+    assert server.process.wait(10) == 0
+    assert server.agents() == []
+    assert list((server.data_dir / "instances").iterdir()) == []
+    server.start()
+    for one in [name, *waiting]:
+        assert server.describe(one)["TrainingJobStatus"] == "Stopped"
+
+
+def test_down_without_a_server_ends_its_jobs_too(new_server):
+    server = new_server()
+    name = server.submit("echo ready; exec sleep 1000")
+    running(server, name, "ready")
+    server.kill()
+    server.cli("down")
+    assert server.agents() == []
+    server.start()
+    assert server.describe(name)["TrainingJobStatus"] == "Stopped"
+
+
+def refused(server):
+    """Starts a second server that cannot; returns what it said."""
+    process = subprocess.run(
+        server.identity.command([server.identity.bin / "athanor", "up", "--listen", server.listen, "--data-dir", server.data_dir]),
+        capture_output=True, text=True, timeout=20, cwd="/", env=server.identity.environment())
+    assert process.returncode != 0
+    return process.stdout + process.stderr
+
+
+def test_two_servers_on_one_data_directory(any_server):
+    second = Server(any_server.identity, any_server.data_dir)
+    said = refused(second)
+    assert str(any_server.process.pid) in said
+    assert "--data-dir" in said
+    assert any_server.run_job("echo unharmed")["TrainingJobStatus"] == "Completed"
+
+
+def test_a_port_in_use(server):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        second = Server(server.identity)
+        second.listen = f"127.0.0.1:{port}"
+        said = refused(second)
+    assert str(port) in said
+    assert "--listen" in said
+
+
+def test_data_of_a_newer_version(new_server):
+    server = new_server()
+    server.cli("down")
+    server.process.wait(10)
+    import sqlite3
+    with sqlite3.connect(server.data_dir / "athanor.db") as database:
+        database.execute("PRAGMA user_version = 999")
+    assert "newer" in refused(server)
+
+
+def test_a_full_disk_loses_nothing_and_passes(identity, small_disk):
+    """Jobs that cannot be stored are refused with the truth; what runs goes on once there is space."""
+    server = Server(identity, small_disk)
+    server.start()
+    try:
+        client = server.client("sagemaker")
+        name = server.submit("echo ready; while [ ! -e /opt/ml/checkpoints/go ]; do sleep 0.1; [ $((n=n+1)) -gt 150 ] && break; done; echo done")
+        running(server, name, "ready")
+        filler = small_disk / "filler"
+        with open(filler, "wb") as file:
+            with pytest.raises(OSError):
+                while True:
+                    file.write(b"x" * 4096)
+                    file.flush()
+        with pytest.raises(client.exceptions.ClientError) as refusal:
+            for i in range(2000):  # SQLite has some room left in what it holds already
+                server.submit("true", name=f"refused-{i}")
+        assert "full" in str(refusal.value) or "space" in str(refusal.value)
+        assert server.process.poll() is None, "the server is up"
+        refused_name = f"refused-{i}"
+        filler.unlink()
+        server.client("sagemaker").stop_training_job(TrainingJobName=name)
+        job = server.wait_for_job(name, timeout=60)
+        assert job["TrainingJobStatus"] == "Stopped", job.get("FailureReason")
+        assert server.log_lines(name)[0] == "ready"
+        with pytest.raises(client.exceptions.ClientError, match="not found"):
+            server.describe(refused_name)
+        server.restart()
+        assert server.describe(name)["TrainingJobStatus"] == "Stopped"
+        for one in client.list_training_jobs(MaxResults=100, StatusEquals="InProgress")["TrainingJobSummaries"]:
+            client.stop_training_job(TrainingJobName=one["TrainingJobName"])
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path_factory):
+    """A folder on a disk of 24 MiB of its own."""
+    folder = tmp_path_factory.mktemp("disk")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m,mode=0700", "tmpfs", folder], check=True)
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
