@@ -1,0 +1,126 @@
+#include "platform/storage/channel_copy.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "common/error.h"
+#include "common/json.h"
+#include "platform/storage/parallel.h"
+
+namespace athanor::storage {
+
+namespace {
+
+Error none_found(const ChannelSource& source) {
+  return Error(ErrorKind::kNotFound,
+               "No S3 objects found under S3 URL \"{}\" given in input data source. Please ensure that the bucket exists, "
+               "that the prefix is right, and that the role may read it.", source.uri);
+}
+
+bool is_safe(std::string_view path) {
+  while (true) {
+    const auto slash = path.find('/');
+    const std::string_view segment = path.substr(0, slash);
+    if (segment.empty() || segment == "." || segment == ".." || segment.find('\0') != std::string_view::npos) return false;
+    if (slash == std::string_view::npos) return true;
+    path.remove_prefix(slash + 1);
+  }
+}
+
+std::vector<S3Object> listed(S3Client& client, const ChannelSource& source, const S3Uri& prefix) {
+  try {
+    return client.list(prefix.bucket, prefix.key);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::kNotFound) throw none_found(source);
+    throw;
+  }
+}
+
+// [{"prefix": "s3://bucket/some/"}, "a", "b", …]
+std::vector<S3Object> read_manifest(S3Client& client, const ChannelSource& source, S3Uri& prefix) {
+  const auto parsed = json::parse(client.get(S3Uri::parse(source.uri)), source.uri);
+  const auto refuse = [&] {
+    return Error(ErrorKind::kInvalid, "the manifest {} must be a JSON array: an object with \"prefix\", then the keys below it", source.uri);
+  };
+  if (!parsed.is_array() || parsed.get_array().empty() || !parsed.get_array()[0].is_object()) throw refuse();
+  prefix = S3Uri::parse(json::get_string(parsed.get_array()[0].get_object(), "prefix"));
+  std::vector<S3Object> objects;
+  for (std::size_t i = 1; i < parsed.get_array().size(); ++i) {
+    const auto& item = parsed.get_array()[i];
+    if (!item.is_string()) throw refuse();
+    const S3Uri object{prefix.bucket, prefix.key + std::string(item.get_string())};
+    const auto head = client.head(object);
+    if (!head) throw Error(ErrorKind::kNotFound, "the manifest {} names {}, which does not exist", source.uri, object.text());
+    objects.push_back({object.key, head->size, head->etag});
+  }
+  return objects;
+}
+
+}  // namespace
+
+std::vector<ChannelFile> place_keys(const ChannelSource& source, const S3Uri& prefix, std::vector<S3Object> objects) {
+  std::sort(objects.begin(), objects.end(), [](const auto& a, const auto& b) { return a.key < b.key; });
+  const auto slash = prefix.key.rfind('/');
+  const std::size_t cut = slash == std::string::npos ? 0 : slash + 1;
+  std::vector<ChannelFile> files;
+  std::set<std::string> names, folders;
+  for (auto& object : objects) {
+    ChannelFile file{{prefix.bucket, object.key}, object.key.substr(cut), object.size};
+    file.folder = file.path.ends_with('/');
+    if (file.folder) file.path.pop_back();
+    if (file.path.empty()) continue;  // the prefix itself, as a folder's marker
+    if (!is_safe(file.path)) {
+      throw Error(ErrorKind::kInvalid, "the key '{}' of channel '{}' cannot be a file below the channel's folder: rename it",
+                  object.key, source.channel);
+    }
+    for (auto at = file.path.find('/'); at != std::string::npos; at = file.path.find('/', at + 1)) folders.insert(file.path.substr(0, at));
+    if (file.folder) folders.insert(file.path);
+    else names.insert(file.path);
+    files.push_back(std::move(file));
+  }
+  for (const auto& name : names) {
+    if (folders.contains(name)) {
+      throw Error(ErrorKind::kInvalid, "the key '{}' of channel '{}' is both a file and a folder of other keys: rename one", name, source.channel);
+    }
+  }
+  if (source.distribution == ChannelSource::Distribution::kShardedByKey) {
+    std::vector<ChannelFile> shard;
+    std::size_t dealt = 0;
+    for (auto& file : files) {
+      if (file.folder || dealt++ % source.instance_count == source.instance_index) shard.push_back(std::move(file));
+    }
+    files = std::move(shard);
+  }
+  std::sort(files.begin(), files.end(), [](const auto& a, const auto& b) { return a.path < b.path; });
+  return files;
+}
+
+std::vector<ChannelFile> plan_channel(S3Client& client, const ChannelSource& source) {
+  S3Uri prefix = S3Uri::parse(source.uri);
+  auto objects = source.type == ChannelSource::Type::kPrefix ? listed(client, source, prefix) : read_manifest(client, source, prefix);
+  if (objects.empty()) throw none_found(source);
+  return place_keys(source, prefix, std::move(objects));
+}
+
+void copy_channel(S3Client& client, const std::vector<ChannelFile>& plan, const std::string& folder, Files& files,
+                  const std::function<void(std::uint64_t)>& progress) {
+  files.make_folders(folder);
+  std::set<std::string> folders;
+  for (const auto& file : plan) {
+    const auto slash = file.path.rfind('/');
+    if (file.folder) folders.insert(file.path);
+    else if (slash != std::string::npos) folders.insert(file.path.substr(0, slash));
+  }
+  for (const auto& name : folders) files.make_folders(folder + "/" + name);
+  for_each_in_parallel(plan.size(), 8, [&](std::size_t i) {
+    if (plan[i].folder) return;
+    const std::string path = folder + "/" + plan[i].path;
+    const auto there = files.stat(path);
+    if (there && there->type == FileInfo::Type::kFile && there->size == plan[i].size) return;
+    client.get_to_file(plan[i].from, path, progress);
+  });
+}
+
+}  // namespace athanor::storage
