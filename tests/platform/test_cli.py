@@ -136,7 +136,7 @@ def test_logs_of_two_instances(server):
 def test_progress_is_shown(server):
     beat = json.dumps({"beat": {"step": 3, "steps": 4, "loss": 2.5, "tokens_per_s": 1234, "seconds_left": 7}})
     script = f"import os,socket,time\ns=socket.socket(socket.AF_UNIX); s.connect(os.environ['ATHANOR_SOCKET']); s.sendall(b'{beat}\\n'); time.sleep(3)"
-    result = server.cli("submit", "--wait", "--", "python3", "-c", script)
+    result = server.cli("submit", "--wait", "--env", f"SCRIPT={script}", "--", "python3", "-c", "import os; exec(os.environ['SCRIPT'])")
     assert "step 3/4" in result.stdout and "loss 2.5000" in result.stdout and "1.2k tokens/s" in result.stdout and "7 s left" in result.stdout
 
 
