@@ -14,6 +14,8 @@ Authenticator::Authenticator(const AccessKeys& keys, const Clock& clock, std::st
 Authentication Authenticator::check(const wire::Request& request, wire::SignatureClaim claim, std::string_view service,
                                     std::string_view body_sha256) const {
   Authentication result;
+  const std::int64_t now_ms = clock_.wall_ms();
+  result.checked_ms = now_ms;
   result.claim = std::move(claim);
   if (result.claim.fault != SignatureFault::kNone) {
     result.fault = AuthenticationFault::kSignature;
@@ -26,7 +28,6 @@ Authentication Authenticator::check(const wire::Request& request, wire::Signatur
     result.fault = AuthenticationFault::kUnknownKey;
     return result;
   }
-  const std::int64_t now_ms = clock_.wall_ms();
   result.verdict = wire::verify_signature(request, result.claim, key->secret_access_key, signing_keys_,
                                           {region_, service, now_ms, body_sha256});
   if (!result.verdict.ok()) {

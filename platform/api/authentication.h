@@ -42,6 +42,7 @@ struct Authentication {
   wire::SignatureClaim claim;
   wire::SignatureVerdict verdict;
   std::string principal;  // when ok()
+  std::int64_t checked_ms = 0;  // wall clock, of the check
 
   bool ok() const { return fault == AuthenticationFault::kNone; }
 };

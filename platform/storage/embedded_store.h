@@ -85,8 +85,8 @@ class EmbeddedStore final : public ObjectStore {
   void create_upload(std::string bucket, UploadInfo info, Done<UploadInfo> done) override;
   std::unique_ptr<IncomingBody> receive_part(const std::string& bucket, const std::string& key,
                                              const std::string& upload_id, std::uint32_t number,
-                                             std::uint64_t size) override;
-  void put_part(std::string upload_id, std::uint32_t number, std::unique_ptr<IncomingBody> body,
+                                             std::uint64_t size, std::vector<ChecksumAlgorithm> algorithms) override;
+  void put_part(std::string upload_id, std::uint32_t number, std::shared_ptr<IncomingBody> body,
                 Done<PartInfo> done) override;
   void complete_upload(CompleteRequest request, Done<ObjectInfo> done) override;
   void abort_upload(std::string bucket, std::string key, std::string upload_id, Done<Nothing> done) override;

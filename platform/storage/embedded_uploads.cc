@@ -184,19 +184,22 @@ void EmbeddedStore::forget_part_space(const std::string& upload_id) {
 
 std::unique_ptr<IncomingBody> EmbeddedStore::receive_part(const std::string& bucket, const std::string& key,
                                                           const std::string& upload_id, std::uint32_t number,
-                                                          std::uint64_t size) {
+                                                          std::uint64_t size,
+                                                          std::vector<ChecksumAlgorithm> algorithms) {
   ATHANOR_ASSERT(number >= 1 && number <= kPartNumberMax);
   auto reader = readers_.take();
   const UploadRow upload = upload_row(*reader, bucket, key, upload_id);
-  return std::make_unique<PartBody>(bodies_, upload.body, part_space(*reader, upload_id), number, size,
-                                    std::vector{upload.info.algorithm});
+  if (std::find(algorithms.begin(), algorithms.end(), upload.info.algorithm) == algorithms.end()) {
+    algorithms.push_back(upload.info.algorithm);
+  }
+  return std::make_unique<PartBody>(bodies_, upload.body, part_space(*reader, upload_id), number, size, algorithms);
 }
 
-void EmbeddedStore::put_part(std::string upload_id, std::uint32_t number, std::unique_ptr<IncomingBody> body,
+void EmbeddedStore::put_part(std::string upload_id, std::uint32_t number, std::shared_ptr<IncomingBody> body,
                              Done<PartInfo> done) {
   struct Put {
     std::string upload_id;
-    std::unique_ptr<IncomingBody> body;
+    std::shared_ptr<IncomingBody> body;
     std::optional<std::uint64_t> replaced;  // the range of an earlier part of this number
   };
   const auto put = std::make_shared<Put>(Put{std::move(upload_id), std::move(body), std::nullopt});

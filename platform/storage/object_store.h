@@ -166,7 +166,7 @@ class IncomingBody {
 struct PutRequest {
   std::string bucket;
   std::string key;
-  std::unique_ptr<IncomingBody> body;  // finished
+  std::shared_ptr<IncomingBody> body;  // finished
   ObjectHeaders headers;
   ChecksumAlgorithm algorithm = ChecksumAlgorithm::kCrc64Nvme;  // which of the body's checksums to keep
   std::string tags;
@@ -234,11 +234,13 @@ class ObjectStore {
   // ---- multipart uploads
   // `info` without id and time; the reply has them.
   virtual void create_upload(std::string bucket, UploadInfo info, Done<UploadInfo> done) = 0;
-  // A body for a part; its bytes go where they will be read. `size` must be what then comes.
+  // A body for a part; its bytes go where they will be read. `size` must be what then comes. `algorithms`: beside the
+  // upload's own.
   virtual std::unique_ptr<IncomingBody> receive_part(const std::string& bucket, const std::string& key,
                                                      const std::string& upload_id, std::uint32_t number,
-                                                     std::uint64_t size) = 0;
-  virtual void put_part(std::string upload_id, std::uint32_t number, std::unique_ptr<IncomingBody> body,
+                                                     std::uint64_t size,
+                                                     std::vector<ChecksumAlgorithm> algorithms) = 0;
+  virtual void put_part(std::string upload_id, std::uint32_t number, std::shared_ptr<IncomingBody> body,
                         Done<PartInfo> done) = 0;
   virtual void complete_upload(CompleteRequest request, Done<ObjectInfo> done) = 0;
   virtual void abort_upload(std::string bucket, std::string key, std::string upload_id, Done<Nothing> done) = 0;

@@ -135,7 +135,7 @@ class ObjectStoreTest : public testing::Test {
     return wait_for<UploadInfo>([&](auto done) { store_->create_upload("b", info, done); }).id;
   }
   PartInfo put_part(const std::string& key, const std::string& id, std::uint32_t number, std::string_view bytes) {
-    auto body = store_->receive_part("b", key, id, number, bytes.size());
+    auto body = store_->receive_part("b", key, id, number, bytes.size(), {});
     body->write(bytes);
     body->finish();
     return wait_for<PartInfo>([&](auto done) { store_->put_part(id, number, std::move(body), done); });
