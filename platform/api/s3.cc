@@ -56,8 +56,9 @@ wire::Awaitable<wire::Response> S3::Core::serve(S3Call& call) {
     co_return list_buckets(call);
   }
   check_owner(call, "x-amz-expected-bucket-owner");
-  wire::Response response = call.key().empty() ? co_await serve_bucket(call) : co_await serve_object(call);
-  co_return response;
+  // Nowhere `condition ? co_await a : co_await b`: GCC 12 awaits both.
+  if (call.key().empty()) co_return co_await serve_bucket(call);
+  co_return co_await serve_object(call);
 }
 
 wire::Awaitable<wire::Response> S3::Core::serve_bucket(S3Call& call) {
@@ -118,9 +119,15 @@ wire::Awaitable<wire::Response> S3::Core::serve_object(S3Call& call) {
   } else if (method == "PUT" && call.asks("tagging")) {
     response = co_await put_tagging(call);
   } else if (method == "PUT" && (call.asks("uploadId") || call.asks("partNumber"))) {
-    response = copies ? co_await copy_part(call) : co_await put_part(call);
+    if (copies) {
+      response = co_await copy_part(call);
+    } else {
+      response = co_await put_part(call);
+    }
+  } else if (method == "PUT" && copies) {
+    response = co_await copy_object(call);
   } else if (method == "PUT") {
-    response = copies ? co_await copy_object(call) : co_await put_object(call);
+    response = co_await put_object(call);
   } else if (method == "POST" && call.asks("uploads")) {
     response = co_await create_upload(call);
   } else if (method == "POST" && call.asks("uploadId")) {

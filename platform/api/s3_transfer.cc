@@ -128,10 +128,11 @@ wire::Awaitable<void> receive(wire::VerifiedBody& from, std::shared_ptr<storage:
     filled = co_await fill(from, *reading);
   }
   if (working) co_await working->wait();
-  co_await on_worker<Nothing>(workers, [into] {
+  auto finishing = on_worker<Nothing>(workers, [into] {
     into->finish();
     return Nothing();
   });
+  co_await std::move(finishing);
 }
 
 }  // namespace athanor::api

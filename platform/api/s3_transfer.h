@@ -17,7 +17,8 @@
 
 namespace athanor::api {
 
-// Awaits a call that reports through a callback on another thread: co_await call_back<T>([&](auto done) { … }), where
+// Awaits a call that reports through a callback on another thread: `auto calling = call_back<T>([&](auto done) { … });
+// co_await std::move(calling)` (named: GCC 12 destroys a lambda inside a co_await expression twice), where
 // `done(exception_ptr, T)` is copyable. Resumes on the caller's executor.
 template <typename T, typename Start>
 wire::Awaitable<T> call_back(Start start) {

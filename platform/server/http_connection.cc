@@ -96,7 +96,12 @@ Awaitable<std::size_t> HttpExchange::read_some(std::span<char> into) {
       if (input->ready().empty()) co_await transport->write("HTTP/1.1 100 Continue\r\n\r\n", {});
     }
     transport->deadline_ns = steady_ns() + timeout_ns;
-    const std::size_t count = chunked ? co_await read_chunked(into) : co_await read_counted(into);
+    std::size_t count = 0;
+    if (chunked) {
+      count = co_await read_chunked(into);
+    } else {
+      count = co_await read_counted(into);
+    }
     transport->deadline_ns = HttpTransport::kNever;
     co_return count;
   } catch (const boost::system::system_error& error) {
