@@ -12,6 +12,9 @@ if(NOT CMAKE_BUILD_TYPE)
 endif()
 set(CMAKE_CXX_FLAGS_RELEASE "-O2 -g1") # assertions stay on in production
 add_compile_options(-Wall -Wextra -Wno-missing-field-initializers)
+if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+  add_compile_options(-Wno-mismatched-new-delete) # GCC 12 takes Asio's coroutine frames for mismatched
+endif()
 
 find_program(CCACHE ccache)
 if(CCACHE)
