@@ -274,7 +274,7 @@ void probe_train(Probe& probe) {
   options.weight_decay = probe.option("weight_decay", 0.1);
   options.gradient_clip = probe.option("gradient_clip", 1);
 
-  class Given final : public train::Sequences {
+  class Given final : public data::Sequences {
    public:
     explicit Given(const Tensor& all) : all_(all) {}
     void training(std::int64_t step, std::int64_t index, std::span<std::int32_t> tokens) override {

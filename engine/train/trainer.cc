@@ -24,7 +24,7 @@ model::DecoderSizes sizes_of(const TrainOptions& options) {
 }  // namespace
 
 Trainer::Trainer(const model::Config& config, const TrainOptions& options, tensor::Context& context,
-                 parallel::Collectives& collectives, Sequences& sequences, Files& files, const Clock& clock)
+                 parallel::Collectives& collectives, data::Sequences& sequences, Files& files, const Clock& clock)
     : config_(config),
       options_((check(options), options)),
       context_(context),

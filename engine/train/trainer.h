@@ -15,6 +15,7 @@
 
 #include "common/clock.h"
 #include "common/files.h"
+#include "engine/data/sequences.h"
 #include "engine/model/config.h"
 #include "engine/model/decoder.h"
 #include "engine/model/parameters.h"
@@ -23,7 +24,6 @@
 #include "engine/tensor/memory_plan.h"
 #include "engine/train/checkpoint.h"
 #include "engine/train/options.h"
-#include "engine/train/sequences.h"
 
 namespace athanor::train {
 
@@ -54,7 +54,7 @@ class Trainer {
  public:
   // Throws kInvalid for options or shapes, kExhausted when the memory does not suffice.
   Trainer(const model::Config& config, const TrainOptions& options, tensor::Context& context,
-          parallel::Collectives& collectives, Sequences& sequences, Files& files, const Clock& clock);
+          parallel::Collectives& collectives, data::Sequences& sequences, Files& files, const Clock& clock);
 
   const tensor::MemoryPlan& memory() const { return plan_; }
   model::Parameters& parameters() { return parameters_; }
@@ -94,7 +94,7 @@ class Trainer {
   const TrainOptions options_;
   tensor::Context& context_;
   parallel::Collectives& collectives_;
-  Sequences& sequences_;
+  data::Sequences& sequences_;
   Files& files_;
   const Clock& clock_;
 

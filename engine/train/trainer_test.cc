@@ -44,7 +44,7 @@ TrainOptions small_options() {
 }
 
 // A language with something to learn: each token is mostly the last one times 3 plus 1.
-class Language final : public Sequences {
+class Language final : public data::Sequences {
  public:
   void training(std::int64_t step, std::int64_t index, std::span<std::int32_t> tokens) override {
     fill(static_cast<std::uint64_t>(step * 1000 + index), tokens);
@@ -233,7 +233,7 @@ TEST(Trainer, RefusesBadOptionsAndForeignTokensByName) {
       EXPECT_THAT(error.what(), HasSubstr(name));
     }
   }
-  class Foreign final : public Sequences {
+  class Foreign final : public data::Sequences {
     void training(std::int64_t, std::int64_t, std::span<std::int32_t> tokens) override {
       for (auto& token : tokens) token = 50;
     }

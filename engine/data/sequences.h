@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <span>
 
-namespace athanor::train {
+namespace athanor::data {
 
 class Sequences {
  public:
@@ -18,4 +18,4 @@ class Sequences {
   virtual void evaluation(std::int64_t index, std::span<std::int32_t> tokens) = 0;
 };
 
-}  // namespace athanor::train
+}  // namespace athanor::data

@@ -1,0 +1,174 @@
+#include "engine/data/token_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <limits>
+
+#include "common/error.h"
+
+namespace athanor::data {
+
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "ids are mapped as they are");
+
+constexpr std::string_view kMagic = "ATHTOKEN";
+constexpr std::uint32_t kVersion = 1;
+constexpr std::int64_t kVocabularyMax = std::numeric_limits<std::int32_t>::max();
+constexpr std::size_t kBufferBytes = 1 << 20;
+constexpr std::size_t kDigestBytes = 32;
+
+// The header as it lies in the file.
+struct Raw {
+  char magic[8];
+  std::uint32_t version;
+  std::uint32_t id_bytes;
+  std::int64_t vocabulary;
+  std::int64_t count;
+  char tokenizer_sha256[kDigestBytes];
+};
+static_assert(sizeof(Raw) == TokenFileHeader::kBytes);
+
+std::string header_bytes(const TokenFileHeader& header) {
+  Raw raw{};
+  kMagic.copy(raw.magic, sizeof raw.magic);
+  raw.version = kVersion;
+  raw.id_bytes = header.id_bytes;
+  raw.vocabulary = header.vocabulary;
+  raw.count = header.count;
+  header.tokenizer_sha256.copy(raw.tokenizer_sha256, kDigestBytes);
+  return std::string(reinterpret_cast<const char*>(&raw), sizeof raw);
+}
+
+template <typename... Args>
+Error damaged(std::string_view source, fmt::format_string<Args...> format, Args&&... args) {
+  return Error(ErrorKind::kCorrupt, "Reading the token file {}: {}. Make it again with `athanor-llm tokenize`", source,
+               fmt::format(format, std::forward<Args>(args)...));
+}
+
+}  // namespace
+
+bool looks_like_token_file(std::string_view start) { return start.starts_with(kMagic); }
+
+TokenFileHeader parse_token_file_header(std::string_view start, std::uint64_t file_bytes, std::string_view source) {
+  if (file_bytes < sizeof(Raw) || start.size() < sizeof(Raw)) {
+    throw damaged(source, "it has {} bytes, and a header alone has {}", file_bytes, sizeof(Raw));
+  }
+  if (!looks_like_token_file(start)) throw damaged(source, "it does not begin with {}, so it is none", kMagic);
+  Raw raw;
+  std::memcpy(&raw, start.data(), sizeof raw);
+  if (raw.version != kVersion) throw damaged(source, "it has version {}, and we read version {}", raw.version, kVersion);
+  if (raw.id_bytes != 2 && raw.id_bytes != 4) throw damaged(source, "its ids have {} bytes instead of 2 or 4", raw.id_bytes);
+  if (raw.vocabulary < 1 || raw.vocabulary > kVocabularyMax) {
+    throw damaged(source, "its vocabulary is {}", raw.vocabulary);
+  }
+  const std::uint64_t body = file_bytes - sizeof raw;
+  if (raw.count < 0 || body % raw.id_bytes != 0 || body / raw.id_bytes != static_cast<std::uint64_t>(raw.count)) {
+    throw damaged(source, "it has {} bytes of ids, and its header speaks of {} ids of {} bytes", body, raw.count,
+                  raw.id_bytes);
+  }
+  TokenFileHeader header{.id_bytes = raw.id_bytes, .vocabulary = raw.vocabulary, .count = raw.count};
+  const std::string_view digest(raw.tokenizer_sha256, kDigestBytes);
+  if (digest.find_first_not_of('\0') != digest.npos) header.tokenizer_sha256 = digest;
+  return header;
+}
+
+TokenFileWriter::TokenFileWriter(Files& files, const std::string& path, std::int64_t vocabulary,
+                                 std::string_view tokenizer_sha256)
+    : files_(files), path_(path), temporary_(path + ".tmp") {
+  ATHANOR_ASSERT(vocabulary >= 1 && vocabulary <= kVocabularyMax);
+  ATHANOR_ASSERT(tokenizer_sha256.empty() || tokenizer_sha256.size() == kDigestBytes);
+  header_ = {.id_bytes = vocabulary <= 1 << 16 ? 2U : 4U, .vocabulary = vocabulary, .tokenizer_sha256 = std::string(tokenizer_sha256)};
+  file_ = files_.open(temporary_, Files::Open::kTruncate);
+  file_->append(header_bytes(header_));
+}
+
+TokenFileWriter::~TokenFileWriter() {
+  if (finished_) return;
+  try {
+    file_.reset();
+    files_.remove(temporary_);
+  } catch (const Error&) {
+    // What made the writer end early is already on its way to the user.
+  }
+}
+
+void TokenFileWriter::append(std::span<const std::int32_t> ids) {
+  for (const std::int32_t id : ids) {
+    if (id < 0 || id >= header_.vocabulary) {
+      throw Error(ErrorKind::kInvalid, "Writing the token file {}: the id {} is not below its vocabulary of {}", path_, id,
+                  header_.vocabulary);
+    }
+    buffer_.append(reinterpret_cast<const char*>(&id), header_.id_bytes);
+    if (buffer_.size() >= kBufferBytes) {
+      file_->append(buffer_);
+      buffer_.clear();
+    }
+  }
+  header_.count += static_cast<std::int64_t>(ids.size());
+}
+
+void TokenFileWriter::finish() {
+  ATHANOR_ASSERT(!finished_);
+  file_->append(buffer_);
+  file_->write_at(0, header_bytes(header_));
+  file_->sync();
+  file_.reset();
+  files_.rename(temporary_, path_);
+  finished_ = true;
+  const std::size_t slash = path_.rfind('/');
+  files_.sync_folder(slash == std::string::npos ? "." : slash == 0 ? "/" : path_.substr(0, slash));
+}
+
+TokenFile::TokenFile(const std::string& path) : path_(path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) throw system_error(errno, "opening the token file " + path);
+  struct stat info {};
+  void* mapping = MAP_FAILED;
+  int failure = 0;
+  if (::fstat(descriptor, &info) != 0) failure = errno;
+  if (failure == 0 && info.st_size > 0) {
+    mapping = ::mmap(nullptr, static_cast<std::size_t>(info.st_size), PROT_READ, MAP_SHARED, descriptor, 0);
+    if (mapping == MAP_FAILED) failure = errno;
+  }
+  ::close(descriptor);
+  if (failure != 0) throw system_error(failure, "mapping the token file " + path);
+  if (mapping == MAP_FAILED) throw damaged(path, "it is empty");
+  mapping_ = static_cast<const char*>(mapping);
+  mapped_bytes_ = static_cast<std::size_t>(info.st_size);
+  try {
+    header_ = parse_token_file_header({mapping_, std::min(mapped_bytes_, TokenFileHeader::kBytes)}, mapped_bytes_, path);
+  } catch (const Error&) {
+    ::munmap(mapping, mapped_bytes_);
+    throw;
+  }
+}
+
+TokenFile::~TokenFile() { ::munmap(const_cast<char*>(mapping_), mapped_bytes_); }
+
+void TokenFile::read(std::int64_t first, std::span<std::int32_t> into) const {
+  const auto size = static_cast<std::int64_t>(into.size());
+  ATHANOR_ASSERT(first >= 0 && size <= header_.count && first <= header_.count - size);
+  const char* from = mapping_ + TokenFileHeader::kBytes + static_cast<std::size_t>(first) * header_.id_bytes;
+  if (header_.id_bytes == 2) {
+    const auto* ids = reinterpret_cast<const std::uint16_t*>(from);
+    std::copy_n(ids, into.size(), into.begin());
+  } else {
+    std::memcpy(into.data(), from, into.size_bytes());
+  }
+  for (std::size_t i = 0; i < into.size(); ++i) {
+    if (into[i] < 0 || into[i] >= header_.vocabulary) {
+      throw damaged(path_, "id {} is {}, and the vocabulary has {}", first + static_cast<std::int64_t>(i), into[i],
+                    header_.vocabulary);
+    }
+  }
+}
+
+}  // namespace athanor::data
