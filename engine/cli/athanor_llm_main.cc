@@ -1,0 +1,168 @@
+// athanor-llm: the engine's command line. Here options are declared and read; what they do is in commands.h.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <functional>
+
+#include "common/error.h"
+#include "common/log.h"
+#include "engine/cli/commands.h"
+
+namespace {
+
+using namespace athanor;
+using namespace athanor::llm;
+
+using Action = std::function<int()>;
+
+constexpr const char* kFooter = R"text(
+The first minutes:
+  athanor-llm train --text book.txt --out my-model --steps 200
+  athanor-llm eval --model my-model --text other-book.txt
+  athanor-llm generate --model my-model --prompt "Once upon a time"
+
+`athanor-llm COMMAND --help` tells all of a command. Models are Hugging Face checkpoints: `transformers` loads them.
+
+Exit codes: 0 done; 1 failed; 2 wrong command line or input; 130 and 143 stopped by Ctrl-C and SIGTERM.)text";
+
+constexpr const char* kTrainFooter = R"text(
+Texts are UTF-8 files, or folders of them; each file is a text that ends with <|endoftext|>. Instead of texts, one token
+file that `athanor-llm tokenize encode` made, with its --tokenizer.
+
+Examples:
+  athanor-llm train --text book.txt --out my-model
+      a model of 3 million parameters, from a tokenizer of its own; the end of the text is kept for evaluation
+  athanor-llm train --text texts/ --validation other.txt --out my-model --layers 8 --hidden-size 512 --steps 2000
+  athanor-llm train --text texts/ --out my-model --resume
+      goes on from the newest checkpoint, as if it had never stopped
+
+On several machines: the same command on each, with ATHANOR_WORLD_SIZE (how many), ATHANOR_RANK (0 to how many less one)
+and ATHANOR_RENDEZVOUS (HOST:PORT of rank 0) in the environment. Rank 0 reads the texts and leaves the model. How many
+there are changes the losses by rounding only.
+
+As the program of a training job (`athanor submit --image athanor/llm`): without --text and --out it reads
+/opt/ml/input/config/hyperparameters.json, whose keys are the options below spelled like hidden_size; the channels train,
+and optionally validation and tokenizer; and leaves the model in /opt/ml/model, checkpoints in /opt/ml/checkpoints.
+
+Ctrl-C or SIGTERM: the step is finished, a checkpoint and the model as it stands are written.)text";
+
+std::string dashed(std::string name) {
+  std::replace(name.begin(), name.end(), '_', '-');
+  return name;
+}
+
+void add_train(CLI::App& app, TrainCommand& options, Action& action) {
+  CLI::App* command = app.add_subcommand("train", "Train a model on texts, from nothing");
+  command->add_option("--text", options.text, "What to train on")->type_name("PATH...");
+  command->add_option("--validation", options.validation, "What to evaluate on (default: the end of --text, see --held-out)")->type_name("PATH...");
+  command->add_option("--tokenizer", options.tokenizer, "Folder with a tokenizer.json (default: one is trained on --text)")->type_name("DIR");
+  command->add_option("--out", options.out, "Folder for the model")->type_name("DIR");
+  command->add_option("--checkpoints", options.checkpoints, "Folder for checkpoints (default: OUT/checkpoints)")->type_name("DIR");
+  command->add_flag("--resume", options.resume, "Go on from the newest checkpoint, if there is one");
+  options.contract = "/opt/ml";
+  command->add_option("--contract", options.contract, "Folder of a training job's files")->type_name("DIR")->capture_default_str();
+  TrainSettings defaults;
+  for (const Setting& setting : table_of(defaults)) {
+    command
+        ->add_option_function<std::string>(
+            "--" + dashed(setting.name),
+            [&options, name = setting.name](const std::string& value) { options.settings.emplace_back(name, value); }, setting.help)
+        ->type_name(type_name(setting))
+        ->default_str(value_text(setting))
+        ->group(setting.group);
+  }
+  command->footer(kTrainFooter);
+  command->callback([&] { action = [&] { return train_model(options); }; });
+}
+
+void add_eval(CLI::App& app, EvaluateCommand& options, Action& action) {
+  CLI::App* command = app.add_subcommand("eval", "Measure how well a model predicts texts");
+  command->add_option("--model", options.model, "Folder with a Hugging Face checkpoint")->type_name("DIR")->required();
+  command->add_option("--text", options.text, "UTF-8 files, or folders of them")->type_name("PATH...")->required();
+  command->add_option("--length", options.length, "Tokens that are seen at once (default: the model's context)")->type_name("TOKENS");
+  command->add_option("--batch", options.batch, "Windows computed at once")->type_name("N")->check(CLI::Range(1, 65536))->capture_default_str();
+  command->add_option("--threads", options.threads, "Threads that compute; 0: one for each processor")->type_name("N")->check(CLI::Range(0, 4096))->capture_default_str();
+  command->add_flag("--json", options.json, "Print JSON for programs");
+  command->footer(R"text(
+Prints the mean loss of a token in nats, its exponential (perplexity), and bits a byte, which models with different
+tokenizers can be compared by.
+
+Example:
+  athanor-llm eval --model my-model --text held-out.txt)text");
+  command->callback([&] { action = [&] { return evaluate(options); }; });
+}
+
+void add_generate(CLI::App& app, GenerateCommand& options, Action& action) {
+  CLI::App* command = app.add_subcommand("generate", "Let a model write");
+  command->add_option("--model", options.model, "Folder with a Hugging Face checkpoint")->type_name("DIR")->required();
+  command->add_option("--prompt", options.prompt, "What the text begins with ('-': standard input)")->type_name("TEXT");
+  command->add_option("--tokens", options.options.tokens, "Tokens to write, at most")->type_name("N")->capture_default_str();
+  command->add_option("--temperature", options.options.temperature, "0: always the likeliest token; higher: bolder")->type_name("NUMBER")->capture_default_str();
+  command->add_option("--top-k", options.options.top_k, "Choose among the k likeliest tokens; 0: all")->type_name("K")->capture_default_str();
+  command->add_option("--top-p", options.options.top_p, "Choose among the likeliest that together have this probability")->type_name("P")->capture_default_str();
+  command->add_option("--seed", options.options.seed, "The same seed writes the same text")->type_name("N")->capture_default_str();
+  command->add_option("--threads", options.threads, "Threads that compute; 0: one for each processor")->type_name("N")->check(CLI::Range(0, 4096))->capture_default_str();
+  command->footer(R"text(
+Examples:
+  athanor-llm generate --model my-model --prompt "In the beginning" --tokens 200
+  athanor-llm generate --model my-model --prompt "In the beginning" --temperature 0)text");
+  command->callback([&] { action = [&] { return generate(options); }; });
+}
+
+void add_tokenize(CLI::App& app, TokenizerTrainCommand& learn, EncodeCommand& write, Action& action) {
+  CLI::App* command = app.add_subcommand("tokenize", "Train a tokenizer, or write texts as tokens");
+  command->require_subcommand(1);
+  CLI::App* train = command->add_subcommand("train", "Train a byte-level BPE tokenizer on texts");
+  train->add_option("--text", learn.text, "UTF-8 files, or folders of them")->type_name("PATH...")->required();
+  train->add_option("--vocabulary", learn.vocabulary, "Tokens, at most: 256 bytes, <|endoftext|>, the rest learned")->type_name("N")->check(CLI::Range(257, 1 << 22))->capture_default_str();
+  train->add_option("--out", learn.out, "Folder for tokenizer.json and tokenizer_config.json")->type_name("DIR")->required();
+  train->footer("\nExample:\n  athanor-llm tokenize train --text texts/ --vocabulary 8192 --out my-tokenizer");
+  train->callback([&] { action = [&] { return train_tokenizer(learn); }; });
+  CLI::App* encode_command = command->add_subcommand("encode", "Write texts as a token file, which `train --text` takes");
+  encode_command->add_option("--text", write.text, "UTF-8 files, or folders of them")->type_name("PATH...")->required();
+  encode_command->add_option("--tokenizer", write.tokenizer, "Folder with a tokenizer.json")->type_name("DIR")->required();
+  encode_command->add_option("--out", write.out, "The token file")->type_name("FILE")->required();
+  encode_command->footer(
+      "\nExample:\n  athanor-llm tokenize encode --tokenizer my-tokenizer --text texts/ --out texts.tokens\n"
+      "  athanor-llm train --tokenizer my-tokenizer --text texts.tokens --out my-model");
+  encode_command->callback([&] { action = [&] { return encode(write); }; });
+}
+
+int exit_code_of(ErrorKind kind) { return kind == ErrorKind::kInvalid || kind == ErrorKind::kNotFound || kind == ErrorKind::kConflict ? 2 : 1; }
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);
+  log::open("athanor-llm", log::Level::kInfo, "");
+  CLI::App app("Athanor's engine: makes Llama-style language models, without Python.", "athanor-llm");
+  app.footer(kFooter);
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "athanor-llm " ATHANOR_VERSION);
+  app.get_formatter()->column_width(34);
+  Action action;
+  TrainCommand train_options;
+  add_train(app, train_options, action);
+  EvaluateCommand evaluate_options;
+  add_eval(app, evaluate_options, action);
+  GenerateCommand generate_options;
+  add_generate(app, generate_options, action);
+  TokenizerTrainCommand learn_options;
+  EncodeCommand encode_options;
+  add_tokenize(app, learn_options, encode_options, action);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  try {
+    return action();
+  } catch (const Error& error) {
+    std::fprintf(stderr, "athanor-llm: %s\n", error.what());
+    return exit_code_of(error.kind());
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "athanor-llm: %s\n", error.what());
+    return 1;
+  }
+}

@@ -1,0 +1,59 @@
+// What the commands of athanor-llm do. Each returns the exit code and throws athanor::Error; athanor_llm_main.cc reads
+// the command line and says what went wrong.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "engine/cli/settings.h"
+#include "engine/model/generate.h"
+
+namespace athanor::llm {
+
+struct TrainCommand {
+  std::vector<std::string> text;        // files and folders, or one token file
+  std::vector<std::string> validation;  // likewise
+  std::string tokenizer;                // folder
+  std::string out;                      // folder
+  std::string checkpoints;              // folder; OUT/checkpoints when empty
+  bool resume = false;
+  std::string contract;  // folder that stands for /opt/ml; used when neither `text` nor `out` is given
+  // As given on the command line, over a job's hyperparameters: (name, value).
+  std::vector<std::pair<std::string, std::string>> settings;
+};
+int train_model(const TrainCommand& command);
+
+struct EvaluateCommand {
+  std::string model;
+  std::vector<std::string> text;
+  std::int64_t length = 0;  // 0: the model's context
+  std::int64_t batch = 8;
+  std::int64_t threads = 0;
+  bool json = false;
+};
+int evaluate(const EvaluateCommand& command);
+
+struct GenerateCommand {
+  std::string model;
+  std::string prompt;  // "-": standard input
+  model::GenerateOptions options;
+  std::int64_t threads = 0;
+};
+int generate(const GenerateCommand& command);
+
+struct TokenizerTrainCommand {
+  std::vector<std::string> text;
+  std::int64_t vocabulary = 4096;
+  std::string out;
+};
+int train_tokenizer(const TokenizerTrainCommand& command);
+
+struct EncodeCommand {
+  std::vector<std::string> text;
+  std::string tokenizer;
+  std::string out;
+};
+int encode(const EncodeCommand& command);
+
+}  // namespace athanor::llm

@@ -1,0 +1,213 @@
+#include "engine/cli/corpus.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <functional>
+#include <optional>
+
+#include "common/error.h"
+#include "common/hash.h"
+#include "engine/cli/console.h"
+#include "engine/cli/texts.h"
+#include "engine/model/tokenizer/bpe_trainer.h"
+#include "engine/model/tokenizer/tokenizer_json.h"
+
+namespace athanor::llm {
+
+namespace {
+
+using data::TokenFile;
+using data::TokenFileWriter;
+using model::Tokenizer;
+
+constexpr std::uint64_t kTokenizerTextBytesMax = 256 << 20;  // more text hardly changes the merges
+constexpr std::size_t kBroadcastBytes = 4 << 20;
+constexpr std::int64_t kBroadcastBytesMax = std::int64_t{1} << 46;
+
+// A folder for token files. They are mapped and then removed with it: nothing is left behind, however we end.
+class Scratch {
+ public:
+  Scratch() {
+    std::string name = (std::filesystem::temp_directory_path() / "athanor-llm-XXXXXX").string();
+    if (!::mkdtemp(name.data())) throw system_error(errno, "making a folder for the tokens at " + name);
+    path = name;
+  }
+  ~Scratch() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path, ignored);
+  }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  std::string path;
+};
+
+std::string first_bytes(Files& files, const std::string& path) {
+  std::string start(data::TokenFileHeader::kBytes, '\0');
+  start.resize(files.open(path, Files::Open::kRead)->read_at(0, start));
+  return start;
+}
+
+// The token file that `paths` consist of; null when they are texts.
+std::shared_ptr<const TokenFile> find_token_file(Files& files, const std::vector<std::string>& paths) {
+  const std::vector<std::string> found = text_files(files, paths);
+  for (const std::string& path : found) {
+    if (!data::looks_like_token_file(first_bytes(files, path))) continue;
+    if (found.size() > 1) {
+      throw Error(ErrorKind::kInvalid, "{} is a token file, and there are {} files with it: give one token file, or texts",
+                  path, found.size() - 1);
+    }
+    return std::make_shared<const TokenFile>(path);
+  }
+  return nullptr;
+}
+
+void check_made_by(const TokenFile& file, const Tokenizer& tokenizer, const std::vector<std::string>& paths) {
+  const data::TokenFileHeader& header = file.header();
+  if (header.vocabulary != tokenizer.vocabulary() ||
+      (!header.tokenizer_sha256.empty() && header.tokenizer_sha256 != tokenizer_digest(tokenizer))) {
+    throw Error(ErrorKind::kInvalid, "The tokens of {} were made with another tokenizer ({} tokens) than the one given ({})",
+                fmt::join(paths, ", "), header.vocabulary, tokenizer.vocabulary());
+  }
+}
+
+// Writes the texts' tokens, from the byte `split` on into `rest` (if there is one).
+void encode_split(Files& files, const std::vector<std::string>& paths, const Tokenizer& tokenizer, std::uint64_t split,
+                  TokenFileWriter& into, TokenFileWriter* rest) {
+  model::Encoder encoder(tokenizer);
+  const auto end_of_text = tokenizer.end_of_text();
+  std::vector<model::TokenId> ids;
+  std::uint64_t at = 0;
+  const auto write = [&](std::string_view text) {
+    ids.clear();
+    encoder.encode(text, ids);
+    (rest && at >= split ? *rest : into).append(ids);
+    at += text.size();
+  };
+  for (const std::string& path : paths) {
+    for_each_piece(files, path, [&](std::string_view piece) {
+      if (rest && at < split && at + piece.size() > split) {
+        const std::size_t cut = model::safe_cut(piece, static_cast<std::size_t>(split - at));
+        split = at + cut;  // from here on, exactly
+        write(piece.substr(0, cut));
+        piece.remove_prefix(cut);
+      }
+      if (!piece.empty()) write(piece);
+    });
+    if (end_of_text) (rest && at > split ? *rest : into).append(std::span(&*end_of_text, 1));
+  }
+}
+
+Corpus make_corpus(Files& files, const CorpusOptions& options) {
+  const Scratch scratch;
+  const std::vector<std::string> train = text_files(files, options.train);
+  std::shared_ptr<const TokenFile> train_tokens = find_token_file(files, options.train);
+  std::shared_ptr<const TokenFile> held_out_tokens =
+      options.held_out.empty() ? nullptr : find_token_file(files, options.held_out);
+  if ((train_tokens || held_out_tokens) && options.tokenizer.empty()) {
+    throw Error(ErrorKind::kInvalid,
+                "{} is a token file, and the tokenizer that made it is needed: --tokenizer DIR, or a channel \"tokenizer\"",
+                fmt::join(train_tokens ? options.train : options.held_out, ", "));
+  }
+  std::optional<Tokenizer> loaded;
+  if (!options.tokenizer.empty()) loaded = model::load_tokenizer(files, options.tokenizer);
+  Corpus corpus{loaded ? std::move(*loaded) : train_tokenizer(files, train, options.vocabulary), train_tokens, held_out_tokens};
+  const Tokenizer& tokenizer = corpus.tokenizer;
+  const std::string digest = tokenizer_digest(tokenizer);
+  if (train_tokens) check_made_by(*train_tokens, tokenizer, options.train);
+  if (held_out_tokens) check_made_by(*held_out_tokens, tokenizer, options.held_out);
+
+  if (!options.held_out.empty() && !held_out_tokens) {
+    TokenFileWriter writer(files, scratch.path + "/held-out.tokens", tokenizer.vocabulary(), digest);
+    encode_texts(files, text_files(files, options.held_out), tokenizer, writer);
+    writer.finish();
+    corpus.held_out = std::make_shared<const TokenFile>(scratch.path + "/held-out.tokens");
+  }
+  if (!train_tokens) {
+    const bool split = options.held_out.empty() && options.held_out_part > 0;
+    const auto bytes = static_cast<double>(total_bytes(files, train));
+    TokenFileWriter writer(files, scratch.path + "/train.tokens", tokenizer.vocabulary(), digest);
+    std::optional<TokenFileWriter> rest;
+    if (split) rest.emplace(files, scratch.path + "/held-out.tokens", tokenizer.vocabulary(), digest);
+    encode_split(files, train, tokenizer, static_cast<std::uint64_t>(bytes * (1 - options.held_out_part)), writer,
+                 rest ? &*rest : nullptr);
+    writer.finish();
+    corpus.train = std::make_shared<const TokenFile>(scratch.path + "/train.tokens");
+    if (rest) {
+      rest->finish();
+      corpus.held_out = std::make_shared<const TokenFile>(scratch.path + "/held-out.tokens");
+    }
+  }
+  return corpus;
+}
+
+std::int64_t share_number(parallel::Collectives& collectives, std::int64_t number) {
+  collectives.broadcast(std::as_writable_bytes(std::span(&number, 1)), 0);
+  return number;
+}
+
+// Rank 0 gives `bytes`; on the others `take` gets them, piece after piece.
+void share_bytes(parallel::Collectives& collectives, std::string_view bytes, const std::function<void(std::string_view)>& take) {
+  const std::int64_t size = share_number(collectives, static_cast<std::int64_t>(bytes.size()));
+  if (size < 0 || size > kBroadcastBytesMax) throw Error(ErrorKind::kCorrupt, "Rank 0 announced {} bytes of tokens", size);
+  std::string buffer;
+  for (std::int64_t at = 0; at < size; at += static_cast<std::int64_t>(buffer.size())) {
+    buffer.resize(std::min(kBroadcastBytes, static_cast<std::size_t>(size - at)));
+    if (collectives.rank() == 0) bytes.copy(buffer.data(), buffer.size(), static_cast<std::size_t>(at));
+    collectives.broadcast(std::as_writable_bytes(std::span(buffer)), 0);
+    if (collectives.rank() != 0) take(buffer);
+  }
+}
+
+std::shared_ptr<const TokenFile> share_file(Files& files, const TokenFile* mine, parallel::Collectives& collectives) {
+  const Scratch scratch;
+  const std::string path = scratch.path + "/shared.tokens";
+  const auto file = files.open(path, Files::Open::kTruncate);
+  share_bytes(collectives, mine ? mine->bytes() : std::string_view(), [&](std::string_view bytes) { file->append(bytes); });
+  if (collectives.rank() == 0 || file->size() == 0) return nullptr;
+  return std::make_shared<const TokenFile>(path);
+}
+
+}  // namespace
+
+Tokenizer train_tokenizer(Files& files, const std::vector<std::string>& paths, std::int64_t vocabulary) {
+  model::BpeTrainer trainer(model::PreTokenizer::gpt2());
+  std::uint64_t fed = 0;
+  for (const std::string& path : paths) {
+    for_each_piece(files, path, [&](std::string_view piece) {
+      if (fed >= kTokenizerTextBytesMax) return;
+      trainer.feed(piece);
+      fed += piece.size();
+    });
+    if (fed >= kTokenizerTextBytesMax) break;
+  }
+  return trainer.train({.vocabulary = vocabulary});
+}
+
+std::string tokenizer_digest(const Tokenizer& tokenizer) { return sha256(model::tokenizer_to_json(tokenizer)); }
+
+void encode_texts(Files& files, const std::vector<std::string>& paths, const Tokenizer& tokenizer, TokenFileWriter& into) {
+  encode_split(files, paths, tokenizer, 0, into, nullptr);
+}
+
+Corpus prepare_corpus(Files& files, const CorpusOptions& options, parallel::Collectives& collectives) {
+  if (collectives.size() == 1) return make_corpus(files, options);
+  if (collectives.rank() == 0) {
+    Corpus corpus = make_corpus(files, options);
+    share_bytes(collectives, model::tokenizer_to_json(corpus.tokenizer), {});
+    share_file(files, corpus.train.get(), collectives);
+    share_file(files, corpus.held_out.get(), collectives);
+    return corpus;
+  }
+  std::string json;
+  share_bytes(collectives, {}, [&](std::string_view bytes) { json += bytes; });
+  Tokenizer tokenizer = model::tokenizer_from_json(json, "the tokenizer from rank 0");
+  auto train = share_file(files, nullptr, collectives);
+  auto held_out = share_file(files, nullptr, collectives);
+  if (!train) throw Error(ErrorKind::kCorrupt, "Rank 0 gave no training text");
+  return {std::move(tokenizer), std::move(train), std::move(held_out)};
+}
+
+}  // namespace athanor::llm

@@ -1,0 +1,46 @@
+// From texts to what training reads: a tokenizer and token files. Rank 0 does it and the others are told, so that all
+// have the same, and only rank 0 needs to see the texts.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/files.h"
+#include "engine/data/token_file.h"
+#include "engine/model/tokenizer/tokenizer.h"
+#include "engine/parallel/collectives.h"
+
+namespace athanor::llm {
+
+struct CorpusOptions {
+  // Each is files or folders of text, or one token file (then with `tokenizer`).
+  std::vector<std::string> train;
+  std::vector<std::string> held_out;  // may be empty: then the end of the training texts is kept
+  double held_out_part = 0.02;
+  std::string tokenizer;         // a folder with a tokenizer.json; empty: one is trained
+  std::int64_t vocabulary = 4096;  // of one that is trained
+};
+
+struct Corpus {
+  model::Tokenizer tokenizer;
+  std::shared_ptr<const data::TokenFile> train;
+  std::shared_ptr<const data::TokenFile> held_out;  // null when there is none
+};
+
+// Reports what it does on rank 0's standard output. Throws kInvalid, kNotFound, and on other ranks kUnavailable when
+// rank 0 fails.
+Corpus prepare_corpus(Files& files, const CorpusOptions& options, parallel::Collectives& collectives);
+
+// Learns a byte-level BPE from texts.
+model::Tokenizer train_tokenizer(Files& files, const std::vector<std::string>& paths, std::int64_t vocabulary);
+
+// What a token file remembers of its tokenizer.
+std::string tokenizer_digest(const model::Tokenizer& tokenizer);
+
+// Writes the tokens of texts, each file ended by the tokenizer's end of text.
+void encode_texts(Files& files, const std::vector<std::string>& paths, const model::Tokenizer& tokenizer,
+                  data::TokenFileWriter& into);
+
+}  // namespace athanor::llm

@@ -1,0 +1,205 @@
+#include "engine/cli/settings.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <type_traits>
+#include <utility>
+
+#include "common/error.h"
+
+namespace athanor::llm {
+
+namespace {
+
+// Levenshtein's distance, with a swap of neighbours as one edit.
+std::size_t edits(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> before(b.size() + 1), last(b.size() + 1), row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) last[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      row[j] = std::min({last[j] + 1, row[j - 1] + 1, last[j - 1] + (a[i - 1] != b[j - 1])});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) row[j] = std::min(row[j], before[j - 2] + 1);
+    }
+    before = std::exchange(last, row);
+  }
+  return last[b.size()];
+}
+
+template <typename Number>
+bool parse_number(std::string_view text, Number& into) {
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), into);
+  return parsed.ec == std::errc() && parsed.ptr == text.data() + text.size();
+}
+
+std::int64_t round_up(double value, std::int64_t to) { return static_cast<std::int64_t>(std::ceil(value / static_cast<double>(to))) * to; }
+
+}  // namespace
+
+std::vector<Setting> table_of(TrainSettings& s) {
+  train::TrainOptions& t = s.train;
+  const char *model = "Model", *batches = "Batches", *optimizer = "Optimizer", *run = "Run", *sample = "Sample";
+  return {
+      {"vocabulary", model, "Tokens of the tokenizer that is trained on the text (257 or more)", &s.vocabulary},
+      {"layers", model, "Decoder blocks", &s.layers},
+      {"hidden_size", model, "Width of the residual stream", &s.hidden_size},
+      {"intermediate_size", model, "Width inside the feed-forward part; 0: 8/3 of hidden_size, rounded up to 64", &s.intermediate_size},
+      {"heads", model, "Attention heads; 0: one for each 64 of hidden_size", &s.heads},
+      {"kv_heads", model, "Heads of keys and values, a divisor of heads; 0: as many as heads", &s.kv_heads},
+      {"head_dim", model, "Width of a head; 0: hidden_size / heads", &s.head_dim},
+      {"rope_theta", model, "Base of the rotary position embedding", &s.rope_theta},
+      {"tied", model, "The head is the embedding", &s.tied},
+      {"steps", batches, "Optimizer steps", &t.steps},
+      {"batch", batches, "Sequences in a step, over all instances", &t.batch},
+      {"micro_batch", batches, "Sequences that an instance computes at once; fewer need less memory", &t.micro_batch},
+      {"length", batches, "Tokens in a sequence, and the model's context", &t.length},
+      {"learning_rate", optimizer, "Peak of the learning rate", &t.learning_rate},
+      {"learning_rate_min", optimizer, "Where the cosine decay ends, at the last step", &t.learning_rate_min},
+      {"warmup_steps", optimizer, "Steps in which the learning rate rises to its peak", &t.warmup_steps},
+      {"weight_decay", optimizer, "AdamW's decay of matrices", &t.weight_decay},
+      {"beta1", optimizer, "AdamW's decay of the first moment", &t.beta1},
+      {"beta2", optimizer, "AdamW's decay of the second moment", &t.beta2},
+      {"adam_eps", optimizer, "AdamW's epsilon", &t.adam_eps},
+      {"gradient_clip", optimizer, "Largest norm of the gradient; 0: none", &t.gradient_clip},
+      {"held_out", run, "Part of the text kept for evaluation when none is given for it (0 to 0.5)", &s.held_out},
+      {"evaluate_every", run, "Steps between evaluations; 0: before and after only", &t.evaluate_every},
+      {"evaluate_sequences", run, "Held-out sequences of an evaluation, at most; 0: no evaluation", &t.evaluate_sequences},
+      {"checkpoint_every", run, "Steps between checkpoints; 0: at the end and when stopped", &t.checkpoint_every},
+      {"checkpoints_kept", run, "Checkpoints kept, the newest", &t.checkpoints_kept},
+      {"log_every", run, "Steps between lines of progress", &s.log_every},
+      {"seed", run, "Of the initial parameters and the order of the text", &t.seed},
+      {"threads", run, "Threads that compute; 0: one for each processor", &s.threads},
+      {"prompt", sample, "What the text written at the end begins with", &s.prompt},
+      {"sample_tokens", sample, "Tokens of the text written at the end; 0: none", &s.sample_tokens},
+      {"temperature", sample, "Of the text written at the end; 0: always the likeliest token", &s.temperature},
+  };
+}
+
+std::string type_name(const Setting& setting) {
+  return std::visit(
+      [](const auto* value) -> std::string {
+        using Value = std::remove_const_t<std::remove_pointer_t<decltype(value)>>;
+        if constexpr (std::is_same_v<Value, bool>) return "true|false";
+        else if constexpr (std::is_same_v<Value, double>) return "NUMBER";
+        else if constexpr (std::is_same_v<Value, std::string>) return "TEXT";
+        else return "INTEGER";
+      },
+      setting.value);
+}
+
+std::string value_text(const Setting& setting) {
+  return std::visit([](const auto* value) { return fmt::format("{}", *value); }, setting.value);
+}
+
+void set(const Setting& setting, std::string_view text, std::string_view source) {
+  const auto refuse = [&](std::string_view rule) {
+    throw Error(ErrorKind::kInvalid, "{} is \"{}\"; it must be {}", source, text, rule);
+  };
+  std::visit(
+      [&](auto* value) {
+        using Value = std::remove_pointer_t<decltype(value)>;
+        if constexpr (std::is_same_v<Value, std::string>) {
+          *value = text;
+        } else if constexpr (std::is_same_v<Value, bool>) {
+          if (text == "true" || text == "True" || text == "1") {
+            *value = true;
+          } else if (text == "false" || text == "False" || text == "0") {
+            *value = false;
+          } else {
+            refuse("true or false");
+          }
+        } else if constexpr (std::is_same_v<Value, double>) {
+          if (!parse_number(text, *value) || !std::isfinite(*value)) refuse("a number");
+        } else {
+          if (!parse_number(text, *value)) refuse(std::is_unsigned_v<Value> ? "a whole number, 0 or more" : "a whole number");
+        }
+      },
+      setting.value);
+}
+
+std::string nearest(std::string_view name, const std::vector<std::string>& candidates) {
+  std::size_t fewest = std::max<std::size_t>(2, name.size() / 3);
+  std::string best;
+  for (const std::string& candidate : candidates) {
+    const std::size_t distance = edits(name, candidate);
+    if (distance < fewest || (distance == fewest && best.empty())) {
+      fewest = distance;
+      best = candidate;
+    }
+  }
+  if (!best.empty()) return best;
+  // "num_layers" and "hidden" are far by edits, and yet what is meant is plain.
+  for (const std::string& candidate : candidates) {
+    if (name.size() >= 4 && (candidate.find(name) != candidate.npos || name.find(candidate) != name.npos)) return candidate;
+  }
+  return {};
+}
+
+void apply_hyperparameters(const std::vector<Setting>& table, const json::object& hyperparameters) {
+  std::vector<std::string> names;
+  for (const Setting& setting : table) names.push_back(setting.name);
+  for (const auto& [key, value] : hyperparameters) {
+    const std::string name(key);
+    // SageMaker's SDKs put values of their own beside the user's.
+    if (name.starts_with("sagemaker_")) continue;
+    const auto found = std::find_if(table.begin(), table.end(), [&](const Setting& setting) { return setting.name == name; });
+    if (found == table.end()) {
+      const std::string meant = nearest(name, names);
+      throw Error(ErrorKind::kInvalid, "There is no hyperparameter \"{}\". {}", name,
+                  meant.empty() ? fmt::format("There are: {}", fmt::join(names, ", ")) : fmt::format("Did you mean \"{}\"?", meant));
+    }
+    std::string text = value.is_string() ? std::string(value.get_string()) : json::serialize(value);
+    // Some SDKs send every value as JSON: a text then comes with quotes of its own.
+    if (std::holds_alternative<std::string*>(found->value) && text.size() >= 2 && text.front() == '"' && text.back() == '"') {
+      text = std::string(json::parse(text, "hyperparameter " + name).as_string());
+    }
+    set(*found, text, fmt::format("Hyperparameter {}", name));
+  }
+}
+
+void check(const TrainSettings& s) {
+  const auto require = [](bool holds, std::string_view name, auto value, std::string_view rule) {
+    if (!holds) throw Error(ErrorKind::kInvalid, "{} is {}; it must be {}", name, value, rule);
+  };
+  train::check(s.train);
+  require(s.vocabulary >= 257 && s.vocabulary <= 1 << 22, "vocabulary", s.vocabulary,
+          "between 257 (the bytes, and the end of a text) and 4194304");
+  require(s.held_out >= 0 && s.held_out <= 0.5, "held_out", s.held_out, "between 0 and 0.5");
+  require(s.log_every >= 1, "log_every", s.log_every, "1 or more");
+  require(s.threads >= 0 && s.threads <= 4096, "threads", s.threads, "between 0 and 4096");
+  require(s.sample_tokens >= 0, "sample_tokens", s.sample_tokens, "0 or more");
+  require(s.temperature >= 0 && s.temperature <= 100, "temperature", s.temperature, "between 0 and 100");
+  model_config(s, s.vocabulary);
+}
+
+model::Config model_config(const TrainSettings& s, std::int64_t vocabulary) {
+  for (const auto& [name, value] : {std::pair{"layers", s.layers}, {"hidden_size", s.hidden_size}}) {
+    if (value < 1) throw Error(ErrorKind::kInvalid, "{} is {}; it must be 1 or more", name, value);
+  }
+  for (const auto& [name, value] : {std::pair{"intermediate_size", s.intermediate_size}, {"heads", s.heads},
+                                    {"kv_heads", s.kv_heads}, {"head_dim", s.head_dim}}) {
+    if (value < 0) throw Error(ErrorKind::kInvalid, "{} is {}; it must be 0 (chosen by us) or more", name, value);
+  }
+  const std::int64_t heads = s.heads ? s.heads : std::max<std::int64_t>(1, s.hidden_size / 64);
+  if (s.head_dim == 0 && s.hidden_size % heads != 0) {
+    throw Error(ErrorKind::kInvalid, "hidden_size ({}) is not a multiple of heads ({}): change one, or give head_dim",
+                s.hidden_size, heads);
+  }
+  const model::Config config{
+      .vocab_size = vocabulary,
+      .hidden_size = s.hidden_size,
+      .intermediate_size = s.intermediate_size ? s.intermediate_size : round_up(static_cast<double>(s.hidden_size) * 8 / 3, 64),
+      .num_hidden_layers = s.layers,
+      .num_attention_heads = heads,
+      .num_key_value_heads = s.kv_heads ? s.kv_heads : heads,
+      .head_dim = s.head_dim ? s.head_dim : s.hidden_size / heads,
+      .max_position_embeddings = s.train.length,
+      .rope_theta = s.rope_theta,
+      .tie_word_embeddings = s.tied,
+  };
+  model::check(config);
+  return config;
+}
+
+}  // namespace athanor::llm

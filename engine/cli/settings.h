@@ -1,0 +1,68 @@
+// All that a training run can be told, as one table: a line of it is an option of `athanor-llm train` (--hidden-size) and
+// a hyperparameter of a training job (hidden_size), with one default, one help text and one way to be wrong.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "common/json.h"
+#include "engine/model/config.h"
+#include "engine/train/options.h"
+
+namespace athanor::llm {
+
+struct TrainSettings {
+  // The model. 0 stands for what the others suggest, see model_config().
+  std::int64_t vocabulary = 4096;
+  std::int64_t layers = 4;
+  std::int64_t hidden_size = 256;
+  std::int64_t intermediate_size = 0;
+  std::int64_t heads = 0;
+  std::int64_t kv_heads = 0;
+  std::int64_t head_dim = 0;
+  double rope_theta = 10000;
+  bool tied = true;
+
+  train::TrainOptions train;
+
+  double held_out = 0.02;
+  std::string prompt;
+  std::int64_t sample_tokens = 100;
+  double temperature = 0.8;
+  std::int64_t log_every = 10;
+  std::int64_t threads = 0;
+};
+
+struct Setting {
+  std::string name;  // "hidden_size"
+  std::string group;
+  std::string help;  // with the unit, and what 0 means
+  std::variant<std::int64_t*, std::uint64_t*, double*, bool*, std::string*> value;
+};
+
+// The table; it points into `settings`.
+std::vector<Setting> table_of(TrainSettings& settings);
+
+// "INTEGER", "NUMBER", "true|false", "TEXT"
+std::string type_name(const Setting& setting);
+std::string value_text(const Setting& setting);
+
+// Sets one from text. `source` is how the user wrote it ("--hidden-size", "hyperparameter hidden_size"). Throws kInvalid.
+void set(const Setting& setting, std::string_view text, std::string_view source);
+
+// Sets everything that a job's hyperparameters name. Throws kInvalid for a name that is none, with the nearest that is.
+void apply_hyperparameters(const std::vector<Setting>& table, const json::object& hyperparameters);
+
+// The candidate with the fewest edits from `name`; empty when none is near enough to be meant.
+std::string nearest(std::string_view name, const std::vector<std::string>& candidates);
+
+// Throws kInvalid, naming the setting, for what cannot be trained.
+void check(const TrainSettings& settings);
+
+// The decoder for a tokenizer of `vocabulary` tokens. Throws kInvalid for impossible shapes.
+model::Config model_config(const TrainSettings& settings, std::int64_t vocabulary);
+
+}  // namespace athanor::llm

@@ -1,0 +1,239 @@
+// Training, from texts to a Hugging Face checkpoint: by hand or as the program of a training job.
+#include <cmath>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+
+#include "common/clock.h"
+#include "common/error.h"
+#include "engine/cli/commands.h"
+#include "engine/cli/console.h"
+#include "engine/cli/contract.h"
+#include "engine/cli/corpus.h"
+#include "engine/cli/ring_collectives.h"
+#include "engine/cli/stop_signals.h"
+#include "engine/data/token_sequences.h"
+#include "engine/model/decoder_cached.h"
+#include "engine/model/huggingface.h"
+#include "engine/model/tokenizer/tokenizer_json.h"
+#include "engine/model/tokenizer/utf8.h"
+#include "engine/train/trainer.h"
+
+namespace athanor::llm {
+
+namespace {
+
+constexpr std::int64_t kConnectTimeoutMs = 300'000;
+// The others wait while rank 0 makes the tokens; that a peer is gone is noticed long before, by its connection.
+constexpr std::int64_t kSilenceTimeoutMs = 6 * 3'600'000;
+constexpr double kBeatEveryS = 0.25;
+
+// All that a run needs to know, wherever it was told.
+struct Run {
+  TrainSettings settings;
+  CorpusOptions corpus;
+  std::string model;        // folder to leave the model in
+  std::string checkpoints;  // folder; may be empty
+  bool resume = false;
+  Peers peers;
+  std::string agent_socket;
+};
+
+const char* environment(const char* name) { return std::getenv(name); }
+
+void apply_options(const TrainCommand& command, TrainSettings& settings) {
+  const std::vector<Setting> table = table_of(settings);
+  for (const auto& [name, value] : command.settings) {
+    for (const Setting& setting : table) {
+      if (setting.name == name) set(setting, value, "Option " + name);
+    }
+  }
+}
+
+Run run_of_job(const TrainCommand& command, const Contract& contract) {
+  Run run;
+  apply_hyperparameters(table_of(run.settings), contract.hyperparameters());
+  apply_options(command, run.settings);
+  const auto train = contract.channel("train");
+  if (!train) {
+    throw Error(ErrorKind::kInvalid,
+                "The job has no channel \"train\": give one with the texts, and optionally \"validation\" and \"tokenizer\"");
+  }
+  run.corpus.train = {*train};
+  if (const auto validation = contract.channel("validation")) run.corpus.held_out = {*validation};
+  run.corpus.tokenizer = contract.channel("tokenizer").value_or("");
+  run.model = contract.model();
+  run.checkpoints = contract.checkpoints();
+  run.resume = true;
+  run.peers = peers_of(environment, contract.resources());
+  const char* socket = environment("ATHANOR_SOCKET");
+  run.agent_socket = socket ? socket : "";
+  return run;
+}
+
+Run run_by_hand(const TrainCommand& command, Files& files) {
+  Run run;
+  apply_options(command, run.settings);
+  run.peers = peers_of(environment, {});
+  if (run.peers.rank == 0 && command.text.empty()) throw Error(ErrorKind::kInvalid, "There is no text to train on: give --text FILE");
+  if (command.out.empty()) throw Error(ErrorKind::kInvalid, "There is no place for the model: give --out DIR");
+  run.corpus.train = command.text;
+  run.corpus.held_out = command.validation;
+  run.corpus.tokenizer = command.tokenizer;
+  run.model = command.out;
+  run.checkpoints = command.checkpoints.empty() ? command.out + "/checkpoints" : command.checkpoints;
+  run.resume = command.resume;
+  if (!run.resume && run.peers.rank == 0) {
+    if (const auto found = train::list_checkpoints(files, run.checkpoints); !found.empty()) {
+      throw Error(ErrorKind::kConflict, "{} has a run's {}: give --resume to go on with it, or another --out",
+                  run.checkpoints, found.front());
+    }
+  }
+  return run;
+}
+
+std::unique_ptr<parallel::Collectives> connect(const Peers& peers) {
+  if (peers.world_size == 1) return std::make_unique<parallel::Alone>();
+  say("rank {} of {}: meeting the others at {}", peers.rank, peers.world_size, peers.rendezvous);
+  return std::make_unique<RingCollectives>(comm::CommOptions{.rank = peers.rank,
+                                                             .world_size = peers.world_size,
+                                                             .rendezvous = peers.rendezvous,
+                                                             .generation = peers.generation,
+                                                             .connect_timeout_ms = kConnectTimeoutMs,
+                                                             .timeout_ms = kSilenceTimeoutMs});
+}
+
+void say_sizes(const model::Config& c, const Corpus& corpus, const data::TokenSequences& sequences, const TrainSettings& s,
+               const train::Trainer& trainer, const parallel::Collectives& collectives, int threads) {
+  say("text        {} tokens to train on, {} held out; vocabulary {}", format_count(corpus.train->count()),
+      format_count(corpus.held_out ? corpus.held_out->count() : 0), format_count(c.vocab_size));
+  say("model       {} parameters: {} layers, width {}, {} heads ({} for keys and values) of {}, feed-forward {}",
+      format_count(model::parameter_count(c)), c.num_hidden_layers, c.hidden_size, c.num_attention_heads,
+      c.num_key_value_heads, c.head_dim, c.intermediate_size);
+  say("training    {} steps of {} sequences of {} tokens ({:.2f} times the text), on {} rank{} with {} thread{} each",
+      format_count(s.train.steps), s.train.batch, s.train.length,
+      static_cast<double>(s.train.steps * s.train.batch) / static_cast<double>(sequences.windows()), collectives.size(),
+      collectives.size() == 1 ? "" : "s", threads, threads == 1 ? "" : "s");
+  say("memory of each rank, all of it taken before the first step:\n{}", trainer.memory().table());
+}
+
+// A text in the model's own words, on standard output.
+void say_sample(tensor::Context& context, train::Trainer& trainer, const model::Config& config,
+                const model::Tokenizer& tokenizer, const TrainSettings& settings) {
+  std::vector<model::TokenId> prompt = tokenizer.encode(settings.prompt);
+  if (prompt.empty()) prompt.push_back(tokenizer.end_of_text().value_or(0));
+  if (settings.sample_tokens == 0 || static_cast<std::int64_t>(prompt.size()) >= config.max_position_embeddings) return;
+  tensor::MemoryPlan plan;
+  model::CachedDecoder decoder(context, trainer.parameters(), {.length_max = config.max_position_embeddings}, plan);
+  plan.allocate(tensor::available_memory_bytes(), "A smaller length needs less for a sample; sample_tokens 0 leaves it out");
+  std::vector<model::TokenId> written;
+  model::generate(decoder, prompt, config.vocab_size,
+                  {.tokens = settings.sample_tokens, .temperature = settings.temperature, .seed = settings.train.seed,
+                   .end_of_text = tokenizer.end_of_text()},
+                  [&](model::TokenId token) { return written.push_back(token), true; });
+  say("sample:\n{}{}", settings.prompt, model::utf8_repaired(tokenizer.decode(written)));
+}
+
+void save_model(Files& files, const std::string& folder, const model::Config& config, const model::Tokenizer& tokenizer,
+                train::Trainer& trainer) {
+  files.make_folders(folder);
+  model::save_tokenizer(files, folder, tokenizer, config.max_position_embeddings);
+  model::save_huggingface(files, folder, {.config = config, .end_of_text = tokenizer.end_of_text()}, trainer.parameters());
+}
+
+// What is said while it trains, and sent to the agent. Rank 0 speaks for all.
+train::Events events_of(const TrainSettings& settings, const Clock& clock, AgentSocket& agent, double& last_loss) {
+  train::Events events;
+  events.on_step = [&, beaten_s = -kBeatEveryS](const train::Progress& p) mutable {
+    const bool last = p.step == p.steps;
+    if (p.step == 1 || last || p.step % settings.log_every == 0) {
+      say("step {}/{}  loss {:.6f}  rate {:.2e}  gradient {:.3f}  {} tokens/s  {} left", p.step, p.steps, p.loss,
+          p.learning_rate, p.gradient_norm, format_count(std::llround(p.tokens_per_s)), format_seconds(p.seconds_left));
+    }
+    const double now_s = static_cast<double>(clock.monotonic_ns()) * 1e-9;
+    if (last || now_s - beaten_s >= kBeatEveryS) {
+      beaten_s = now_s;
+      agent.beat(p.step, p.steps, p.loss, p.tokens_per_s, p.seconds_left);
+    }
+  };
+  events.on_evaluation = [&](std::int64_t step, double loss) {
+    last_loss = loss;
+    say("evaluation loss {:.6f} at step {} (perplexity {:.2f})", loss, step, std::exp(loss));
+  };
+  events.on_checkpoint = [&](const std::string& name, std::int64_t step) {
+    say("checkpoint {}", name);
+    agent.checkpoint(name, step);
+  };
+  return events;
+}
+
+int carry_out(Run run, Files& files, StopSignals& signals) {
+  check(run.settings);
+  const SystemClock clock;
+  const std::unique_ptr<parallel::Collectives> collectives = connect(run.peers);
+  const bool speaks = collectives->rank() == 0;
+  run.corpus.vocabulary = run.settings.vocabulary;
+  run.corpus.held_out_part = run.settings.held_out;
+  const Corpus corpus = prepare_corpus(files, run.corpus, *collectives);
+
+  const model::Config config = model_config(run.settings, corpus.tokenizer.vocabulary());
+  train::TrainOptions options = run.settings.train;
+  options.checkpoint_folder = run.checkpoints;
+  data::TokenSequences sequences(corpus.train, corpus.held_out,
+                                 {.length = options.length, .batch = options.batch, .seed = options.seed});
+  const bool evaluates = options.evaluate_sequences > 0 && sequences.evaluation_count(options.length) > 0;
+  if (!evaluates) options.evaluate_every = 0;
+  if (evaluates && options.evaluate_every == 0) options.evaluate_every = options.steps;
+  tensor::Context context(static_cast<int>(run.settings.threads));
+  train::Trainer trainer(config, options, context, *collectives, sequences, files, clock);
+  if (speaks) say_sizes(config, corpus, sequences, run.settings, trainer, *collectives, context.threads());
+  if (speaks && !evaluates) say("There is no evaluation: the held-out text has not one sequence of {} tokens", options.length);
+
+  if (run.resume && trainer.resume()) {
+    if (speaks) say("going on after step {}, from {}", trainer.state().step, run.checkpoints);
+  } else {
+    trainer.initialize();
+  }
+
+  AgentSocket agent(speaks ? run.agent_socket : "");
+  double evaluation_loss = 0;
+  const train::Events events = speaks ? events_of(run.settings, clock, agent, evaluation_loss) : train::Events{};
+  const bool trained = trainer.state().step < options.steps;  // else the run was whole already
+  signals.arm();
+  const train::Outcome outcome = trainer.run(signals.stop(), events);
+  const bool stopped = outcome == train::Outcome::kStopped;
+  if (!stopped && evaluates && !trained) evaluation_loss = trainer.evaluate();
+  if (speaks) {
+    save_model(files, run.model, config, corpus.tokenizer, trainer);
+    if (stopped) {
+      say("stopped after step {} of {}; the model as it stands is in {}", trainer.state().step, options.steps, run.model);
+    } else {
+      if (evaluates) {
+        const double before = trainer.state().first_evaluation_loss;
+        say("evaluation loss before {:.4f}, after {:.4f} (perplexity {:.1f} before, {:.1f} after)", before, evaluation_loss,
+            std::exp(before), std::exp(evaluation_loss));
+      }
+      say("the model is in {}", run.model);
+      say_sample(context, trainer, config, corpus.tokenizer, run.settings);
+    }
+  }
+  collectives->barrier();  // an instance that leaves early would end the others
+  return stopped ? 128 + signals.signal() : 0;
+}
+
+}  // namespace
+
+int train_model(const TrainCommand& command) {
+  SystemFiles files;
+  const Contract contract(files, command.contract);
+  const bool by_contract = command.text.empty() && command.out.empty() && contract.present();
+  StopSignals signals;
+  try {
+    return carry_out(by_contract ? run_of_job(command, contract) : run_by_hand(command, files), files, signals);
+  } catch (const std::exception& error) {
+    if (by_contract) contract.fail(error.what());
+    throw;
+  }
+}
+
+}  // namespace athanor::llm
