@@ -1,6 +1,9 @@
 #include "engine/cli/texts.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <optional>
+#include <span>
 
 #include "common/error.h"
 #include "engine/model/tokenizer/tokenizer.h"
@@ -13,8 +16,17 @@ namespace {
 constexpr std::size_t kPieceBytes = 4 << 20;
 constexpr int kDepthMax = 32;
 
+// Links to files are followed everywhere; links to folders only where the user names one, so that none leads in circles.
 void collect(Files& files, const std::string& path, int depth, std::vector<std::string>& into) {
   const auto info = files.stat(path);
+  if (info && info->type == FileInfo::Type::kLink) {
+    std::error_code failure;
+    const std::string target = std::filesystem::canonical(path, failure).string();
+    if (failure) throw Error(ErrorKind::kNotFound, "{} is a link to nothing", path);
+    const bool folder = files.stat(target)->type == FileInfo::Type::kFolder;
+    if (!folder || depth == 0) collect(files, target, depth + 1, into);
+    return;
+  }
   if (!info) throw Error(ErrorKind::kNotFound, "There is no file or folder {}", path);
   if (info->type == FileInfo::Type::kFile) into.push_back(path);
   if (info->type != FileInfo::Type::kFolder) return;
