@@ -4,6 +4,8 @@
 #include <csignal>
 #include <cstdio>
 #include <functional>
+#include <string>
+#include <vector>
 
 #include "common/error.h"
 #include "common/log.h"
@@ -129,7 +131,23 @@ void add_tokenize(CLI::App& app, TokenizerTrainCommand& learn, EncodeCommand& wr
   encode_command->callback([&] { action = [&] { return encode(write); }; });
 }
 
-int exit_code_of(ErrorKind kind) { return kind == ErrorKind::kInvalid || kind == ErrorKind::kNotFound || kind == ErrorKind::kConflict ? 2 : 1; }
+// For every option that there is none of: the one that is nearest.
+void suggest_options(const CLI::App& app, int argc, char** argv) {
+  const CLI::App* command = &app;
+  while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
+  std::vector<std::string> names;
+  for (const CLI::Option* option : command->get_options()) names.push_back(option->get_name());
+  for (int i = 1; i < argc; ++i) {
+    const std::string given = std::string(argv[i]).substr(0, std::string(argv[i]).find('='));
+    if (!given.starts_with("--") || std::find(names.begin(), names.end(), given) != names.end()) continue;
+    const std::string meant = nearest(given, names);
+    if (!meant.empty()) std::fprintf(stderr, "There is no option %s. Did you mean %s?\n", given.c_str(), meant.c_str());
+  }
+}
+
+int exit_code_of(ErrorKind kind) {
+  return kind == ErrorKind::kInvalid || kind == ErrorKind::kNotFound || kind == ErrorKind::kConflict ? 2 : 1;
+}
 
 }  // namespace
 
@@ -154,7 +172,9 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    if (app.exit(error) == 0) return 0;
+    suggest_options(app, argc, argv);
+    return 2;
   }
   try {
     return action();

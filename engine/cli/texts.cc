@@ -64,7 +64,7 @@ void for_each_piece(Files& files, const std::string& path, const std::function<v
     pending.resize(had + got);
     read += got;
     ended = got == 0;
-    if (pending.empty()) continue;
+    if (pending.empty() || (!ended && pending.size() < kPieceBytes)) continue;
     const std::size_t cut = ended ? pending.size() : model::safe_cut(pending, pending.size() - 1);
     const std::string_view whole = std::string_view(pending).substr(0, cut);
     const std::size_t valid = std::min(model::utf8_valid_prefix(whole), whole.find('\0'));
