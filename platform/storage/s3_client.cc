@@ -316,6 +316,9 @@ void S3Client::put(const S3Uri& to, std::string_view bytes, const std::string& c
 void S3Client::put_from_file(const S3Uri& to, const std::string& path, const std::function<void(std::uint64_t)>& progress) {
   const auto before = core_->files.stat(path);
   if (!before) throw Error(ErrorKind::kNotFound, "uploading {}: there is no such file", path);
+  // stat() does not follow links; what a link leads to is known by its size alone.
+  const bool is_link = before->type == FileInfo::Type::kLink;
+  const auto size_now = [&] { return core_->files.open(path, Files::Open::kRead, 0)->size(); };
   const auto read = [&](Range range) {
     const auto file = core_->files.open(path, Files::Open::kRead, 0);
     std::string bytes(range.size, '\0');
@@ -328,7 +331,7 @@ void S3Client::put_from_file(const S3Uri& to, const std::string& path, const std
     return bytes;
   };
   // Parts no smaller than asked for, and never more than S3's 10,000.
-  const std::uint64_t size = before->size;
+  const std::uint64_t size = is_link ? size_now() : before->size;
   const std::uint64_t part = std::max<std::uint64_t>(core_->options.part_bytes, (size + 9'999) / 10'000);
   if (size <= part) {
     core_->put(to, {}, read({0, size}), {});
@@ -343,7 +346,7 @@ void S3Client::put_from_file(const S3Uri& to, const std::string& path, const std
         if (progress) progress(bytes.size());
       });
       const auto after = core_->files.stat(path);
-      if (!after || after->size != size || after->modified_ns != before->modified_ns) {
+      if (!after || (is_link ? size_now() != size : after->size != size || after->modified_ns != before->modified_ns)) {
         throw Error(ErrorKind::kConflict, "uploading {}: the file changed meanwhile", path);
       }
       core_->complete(to, upload, parts);
