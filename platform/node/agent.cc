@@ -56,8 +56,19 @@ class Agent::Impl {
                  .on_failed = [this](const std::string& why) { fail_later(disk_full(why)); }}),
         work_([this](std::function<void()> what) { asio::post(context_, std::move(what)); }) {}
 
+  ~Impl() { finish_laying_out(); }
+
   void run() {
     load();
+    // While the server is dialled. What goes wrong here goes wrong again, and is heard, when the job is prepared.
+    laying_out_ = std::thread([this] {
+      try {
+        make_contract_folders(files_, ml());
+        lay_out_folders(options_.home.folder);
+      } catch (const Error& error) {
+        log::info("node", "{}", error.what());
+      }
+    });
     link_.start();
     // What runs here throws only when the machine itself is broken; the job then ends with the truth, not in silence.
     while (!released_) {
@@ -93,7 +104,7 @@ class Agent::Impl {
                                                                              state_.report.phase >= Phase::kExited));
     if (must_store && !cannot_store_) {
       try {
-        files_.replace(state_file(), encode_state(state_), 0600);
+        store_state();
       } catch (const Error& error) {
         cannot_store_ = true;
         log::error("node", "{}", error.what());
@@ -106,6 +117,14 @@ class Agent::Impl {
     for (const Effect effect : outcome.effects) carry_out(effect);
     if (outcome.report) send(encode_report(state_.report));
     arm_deadline();
+  }
+
+  // Old or new, never a mixture. Not synced: when the machine loses power, the program, the agent's process and with
+  // them all that a state could tell are gone too.
+  void store_state() {
+    const std::string temporary = state_file() + ".tmp";
+    files_.open(temporary, Files::Open::kTruncate, 0600)->append(encode_state(state_));
+    files_.rename(temporary, state_file());
   }
 
   // Never from within apply().
@@ -217,6 +236,7 @@ class Agent::Impl {
       throw Error(ErrorKind::kInvalid, "ClientError: The image athanor/llm is not installed here (athanor-llm is missing).");
     }
     metrics_ = std::make_unique<MetricScanner>(job().metrics);
+    finish_laying_out();
     write_contract_files(files_, ml(), *prepare_);
     store_ = std::make_unique<Store>(job(), options_.server, options_.network ? options_.network->endpoint : "",
                                      options_.home.folder, clock_, files_);
@@ -232,6 +252,10 @@ class Agent::Impl {
     credentials_ =
         std::make_unique<CredentialsEndpoint>(context_, sandbox_->take_credentials_listener(), job().credentials);
     one_part_prepared();
+  }
+
+  void finish_laying_out() {
+    if (laying_out_.joinable()) laying_out_.join();
   }
 
   SandboxSpec sandbox_spec() const {
@@ -373,6 +397,7 @@ class Agent::Impl {
       credentials_.reset();
       extension_.reset();
       sandbox_.reset();
+      finish_laying_out();
       clear_out(options_.home.folder);
       released_ = true;
       context_.stop();
@@ -399,6 +424,7 @@ class Agent::Impl {
   std::vector<std::string> staged_keys_;
   std::unique_ptr<MetricScanner> metrics_;  // until the output has it
   Program program_;
+  std::thread laying_out_;
   int prepared_parts_ = 0;
   int exit_code_ = 0;
 

@@ -94,10 +94,14 @@ std::string resource_config_json(const Prepare& prepare) {
   return json::serialize(all);
 }
 
-void write_contract_files(Files& files, const std::string& ml, const Prepare& prepare) {
+void make_contract_folders(Files& files, const std::string& ml) {
   for (const char* folder : {"/input/config", "/input/data", "/model", "/output/data", "/athanor"}) {
     files.make_folders(ml + folder, 0755);
   }
+}
+
+void write_contract_files(Files& files, const std::string& ml, const Prepare& prepare) {
+  make_contract_folders(files, ml);
   for (const Channel& channel : prepare.job.channels) files.make_folders(ml + "/input/data/" + channel.name, 0755);
   const auto write = [&](const std::string& path, const std::string& text) {
     files.open(ml + path, Files::Open::kTruncate, 0644)->append(text);

@@ -20,6 +20,8 @@ std::string hyperparameters_json(const JobSpec& job);
 std::string input_data_config_json(const JobSpec& job);
 std::string resource_config_json(const Prepare& prepare);
 
+// What of it takes long and needs nothing but `ml` may be made ahead.
+void make_contract_folders(Files& files, const std::string& ml);
 // All of /opt/ml but what channels and checkpoints bring, below `ml`: its place on the host.
 void write_contract_files(Files& files, const std::string& ml, const Prepare& prepare);
 

@@ -59,7 +59,28 @@ void write_file(const std::string& path, const std::string& contents) {
 
 std::vector<std::string> top_level() { return SystemFiles().list("/"); }
 
-std::string layer(const SandboxRoot& root, const std::string& name) { return root.folder + "/layers/" + name; }
+// Where the overlay of the top-level folder NAME keeps what the job writes, and what the kernel needs beside it.
+std::string upper(const std::string& folder, const std::string& name) { return folder + "/layers/upper/" + name; }
+std::string work(const std::string& folder, const std::string& name) { return folder + "/layers/work/" + name; }
+
+// An empty folder of the host's needs no overlay: the job gets an empty one of its own.
+bool is_empty(const std::string& path) {
+  try {
+    return SystemFiles().list(path).empty();
+  } catch (const Error&) {
+    return false;  // not ours to read
+  }
+}
+
+// The top-level folders that are shown as they are on the host, apart from what the job writes there; /opt is always one.
+std::vector<std::string> overlaid() {
+  std::vector<std::string> names = {"opt"};
+  for (const std::string& name : top_level()) {
+    const std::string path = "/" + name;
+    if (name != "opt" && !kLeftOut.contains(name) && kind_of(path) == Kind::kFolder && !is_empty(path)) names.push_back(name);
+  }
+  return names;
+}
 
 // Mount points strictly below a folder, from /proc/self/mountinfo.
 class MountPoints {
@@ -131,16 +152,16 @@ void bind_read_only(const std::string& from, const std::string& to) {
   }
 }
 
-bool mount_overlay(const std::string& lower, const std::string& layer, const std::string& at) {
+bool mount_overlay(const std::string& lower, const std::string& upper, const std::string& work, const std::string& at) {
   // Colons and commas end words of the option string; no top-level folder of a sane host has them.
   if (lower.find_first_of(":,\\") != std::string::npos) return false;
-  const std::string options = fmt::format("lowerdir={},upperdir={}/upper,workdir={}/work,userxattr", lower, layer, layer);
+  const std::string options = fmt::format("lowerdir={},upperdir={},workdir={},userxattr", lower, upper, work);
   if (::mount("overlay", at.c_str(), "overlay", MS_NODEV | MS_NOSUID, (options + ",volatile").c_str()) != 0 &&
       ::mount("overlay", at.c_str(), "overlay", MS_NODEV | MS_NOSUID, options.c_str()) != 0) {
     return false;
   }
   // The kernel makes WORK/work without permissions; whoever removes the folder later need not be root.
-  ::chmod((layer + "/work/work").c_str(), 0700);
+  ::chmod((work + "/work").c_str(), 0700);
   return true;
 }
 
@@ -151,7 +172,8 @@ class Mounter {
 
   void show(const std::string& path) {  // "/usr"
     const std::string at = target_ + path;
-    if (!points_.below(path) && mount_overlay(path, layer(root_, path.substr(1)), at)) return;
+    const std::string name = path.substr(1);
+    if (!points_.below(path) && mount_overlay(path, upper(root_.folder, name), work(root_.folder, name), at)) return;
     std::vector<std::string> names;
     if (points_.below(path)) names = SystemFiles().list(path);
     if (names.empty() || names.size() > kDescendMax) {
@@ -207,61 +229,72 @@ class Mounter {
 
 }  // namespace
 
-void lay_out_root(const SandboxRoot& root) {
-  const std::string target = root.folder + "/root";
-  make_folder(target);
-  make_folder(root.folder + "/layers");
-  for (const std::string& name : top_level()) {
-    const std::string path = "/" + name;
-    const Kind kind = kind_of(path);
-    if (kind == Kind::kLink) {
-      char link[PATH_MAX];
-      const ssize_t length = ::readlink(path.c_str(), link, sizeof link - 1);
-      if (length > 0 && ::symlink(std::string(link, static_cast<std::size_t>(length)).c_str(), (target + path).c_str()) != 0 &&
-          errno != EEXIST) {
-        throw system_error(errno, "making the link " + target + path);
-      }
-    }
-    if (kind != Kind::kFolder || kLeftOut.contains(name)) continue;
-    make_folder(target + path);
-    make_folder(layer(root, name));
-    make_folder(layer(root, name) + "/upper");
-    make_folder(layer(root, name) + "/work");
+void lay_out_folders(const std::string& folder) {
+  for (const char* name : {"/root", "/layers", "/layers/upper", "/layers/work", "/layers/home"}) make_folder(folder + name);
+  make_folder(folder + "/layers/tmp", 01777);
+  make_folder(folder + "/layers/home/" + kSandboxUser, 0700);
+  for (const std::string& name : overlaid()) {
+    make_folder(upper(folder, name));
+    make_folder(work(folder, name));
   }
-  for (const char* name : {"/proc", "/sys", "/dev", "/run", "/run/lock", "/home", "/opt"}) make_folder(target + name);
-  make_folder(target + "/tmp", 01777);
-  make_folder(target + "/root", 0700);
-  make_folder(target + "/home/" + kSandboxUser, 0700);
-  make_folder(layer(root, "opt"));
-  const std::string opt = layer(root, "opt") + "/upper";
-  for (const char* name : {"", "/ml", "/athanor", "/athanor/bin"}) make_folder(opt + name);
-  make_folder(layer(root, "opt") + "/work");
+  const std::string opt = upper(folder, "opt");
+  for (const char* name : {"/ml", "/athanor", "/athanor/bin"}) make_folder(opt + name);
   for (const char* program : {"/athanor-launch", "/athanor-llm"}) write_file(opt + "/athanor/bin" + program, "");
-
   for (const std::string& path : kWritable) {
-    const std::string upper = layer(root, path.substr(1, path.find('/', 1) - 1)) + "/upper";
-    if (kind_of(path) == Kind::kFolder) make_folder(upper + path.substr(path.find('/', 1)));
+    const auto second = path.find('/', 1);
+    if (kind_of(path) == Kind::kFolder) make_folder(upper(folder, path.substr(1, second - 1)) + path.substr(second));
   }
   if (kind_of("/var") == Kind::kFolder) {
-    const std::string tmp = layer(root, "var") + "/upper/tmp";
+    const std::string tmp = upper(folder, "var") + "/tmp";
     make_folder(tmp, 01777);
     ::setxattr(tmp.c_str(), "user.overlay.opaque", "y", 1, 0);  // mount_root() sees whether it worked
   }
-  if (kind_of("/etc") == Kind::kFolder) write_etc(root, layer(root, "etc") + "/upper");
 }
+
+void lay_out_root(const SandboxRoot& root) {
+  lay_out_folders(root.folder);
+  if (kind_of("/etc") == Kind::kFolder) write_etc(root, upper(root.folder, "etc"));
+}
+
+namespace {
+
+// What lies directly below "/", in memory: a place for every mount, the host's links, the few folders that start empty.
+void make_top(const SandboxRoot& root, const std::string& target) {
+  if (::mount("tmpfs", target.c_str(), "tmpfs", MS_NODEV | MS_NOSUID, "size=256m,mode=755") != 0) {
+    throw system_error(errno, "making the job's root");
+  }
+  for (const std::string& name : top_level()) {
+    const std::string path = "/" + name;
+    const Kind kind = kind_of(path);
+    char link[PATH_MAX];
+    const ssize_t length = kind == Kind::kLink ? ::readlink(path.c_str(), link, sizeof link) : -1;
+    if (length > 0 && ::symlink(std::string(link, static_cast<std::size_t>(length)).c_str(), (target + path).c_str()) != 0) {
+      throw system_error(errno, "making the link " + target + path);
+    }
+    if (kind == Kind::kFolder && !kLeftOut.contains(name)) make_folder(target + path);
+  }
+  for (const char* name : {"/proc", "/sys", "/dev", "/run", "/run/lock", "/home", "/opt", "/tmp"}) make_folder(target + name);
+  make_folder(target + "/root", 0700);
+  for (const char* name : {"/home", "/tmp"}) {  // on disk: they may grow
+    if (::mount((root.folder + "/layers" + name).c_str(), (target + name).c_str(), nullptr, MS_BIND, nullptr) != 0) {
+      throw system_error(errno, std::string("making ") + name);
+    }
+  }
+}
+
+}  // namespace
 
 std::vector<std::string> mount_root(const SandboxRoot& root) {
   const std::string target = root.folder + "/root";
   if (::mount("none", "/", nullptr, MS_SLAVE | MS_REC, nullptr) != 0) throw system_error(errno, "parting the mounts");
   Mounter mounter(root);
-  for (const std::string& name : top_level()) {
-    if (kLeftOut.contains(name) || name == "opt" || kind_of("/" + name) != Kind::kFolder) continue;
-    mounter.show("/" + name);
+  make_top(root, target);
+  for (const std::string& name : overlaid()) {
+    if (name != "opt") mounter.show("/" + name);
   }
   // /opt also where the host has none, or none that can be overlaid.
-  if (kind_of("/opt") != Kind::kFolder || !mount_overlay("/opt", layer(root, "opt"), target + "/opt")) {
-    const std::string upper = layer(root, "opt") + "/upper";
-    if (::mount(upper.c_str(), (target + "/opt").c_str(), nullptr, MS_BIND, nullptr) != 0) {
+  if (kind_of("/opt") != Kind::kFolder || !mount_overlay("/opt", upper(root.folder, "opt"), work(root.folder, "opt"), target + "/opt")) {
+    if (::mount(upper(root.folder, "opt").c_str(), (target + "/opt").c_str(), nullptr, MS_BIND, nullptr) != 0) {
       throw system_error(errno, "making /opt");
     }
   }
@@ -276,12 +309,12 @@ std::vector<std::string> mount_root(const SandboxRoot& root) {
   // The host's own may be seen where the overlay could not be had.
   char opaque = 0;
   if (kind_of(target + "/var/tmp") == Kind::kFolder &&
-      (::getxattr((layer(root, "var") + "/upper/tmp").c_str(), "user.overlay.opaque", &opaque, 1) != 1 ||
+      (::getxattr((upper(root.folder, "var") + "/tmp").c_str(), "user.overlay.opaque", &opaque, 1) != 1 ||
        !SystemFiles().list(target + "/var/tmp").empty())) {
     mounter.empty("/var/tmp", "mode=1777");
   }
   for (const char* name : {"hosts", "resolv.conf", "hostname", "passwd", "group"}) {
-    const std::string ours = layer(root, "etc") + "/upper/" + name;
+    const std::string ours = upper(root.folder, "etc") + "/" + name;
     const std::string seen = target + "/etc/" + name;
     struct stat a {};
     struct stat b {};

@@ -1,10 +1,11 @@
 // The root that a sandboxed program sees: the host's, with a writable overlay that is thrown away, and without what is
 // none of its business. Put together below FOLDER/root in a mount namespace of the caller's own; bwrap then makes it "/".
 //
-//   /usr /etc /var …   an overlay each: the host's below, FOLDER/layers/NAME/upper above. Where the kernel refuses one
+//   /usr /etc /var …   an overlay each: the host's below, FOLDER/layers/upper/NAME above. Where the kernel refuses one
 //                      (a file system mounted inside, say), the host's folder read-only, and a note that says so
 //   /opt               the host's, with /opt/ml (FOLDER/ml itself) and /opt/athanor/bin
-//   /home /root /tmp /var/tmp /run   empty
+//   /home /tmp /var/tmp  empty, on disk
+//   /root /run, /        small, in memory
 //   /sys               that of the sandbox's own network, read-only
 //   /proc /dev         empty; bwrap makes them
 #pragma once
@@ -27,7 +28,9 @@ struct SandboxRoot {
   std::vector<std::pair<std::string, std::string>> shown;  // a folder of the host's, and where the job finds it
 };
 
-// Makes the folders and files that the mounts need. Any process that owns FOLDER.
+// Makes the folders and files that the mounts need. Any process that owns FOLDER. Folders are the slow part on a disk and
+// need nothing but FOLDER, so they may be made ahead, in any thread; what is there already costs nothing.
+void lay_out_folders(const std::string& folder);
 void lay_out_root(const SandboxRoot& root);
 // Makes the mounts. The caller is alone in its mount namespace and has CAP_SYS_ADMIN over it; returns notes on what
 // the kernel refused. Throws when no sandbox can be had.
