@@ -23,6 +23,7 @@
 #include "common/files.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "common/remove_tree.h"
 #include "platform/compute/process.h"
 
 namespace athanor::compute {
@@ -30,6 +31,8 @@ namespace {
 
 constexpr int kNetworkStartMax_ms = 20'000;
 constexpr int kCloseMax_ms = 3000;
+constexpr int kRemoveAttemptsMax = 10;
+constexpr int kRemovePause_ms = 100;
 constexpr std::size_t kLogTailBytes = 2000;
 
 std::string network_name(std::int64_t job, std::uint32_t attempt) { return fmt::format("n{}-{}", job, attempt); }
@@ -75,11 +78,19 @@ class Cleaner {
         path = std::move(queue_.front());
         queue_.pop_front();
       }
+      remove_patiently(path);
+    }
+  }
+
+  // A sandbox whose agent was killed may still be dying, and writing.
+  static void remove_patiently(const std::string& path) {
+    for (int attempt = 1;; ++attempt) {
       try {
-        SystemFiles().remove_all(path);
+        return remove_tree(path);
       } catch (const std::exception& error) {
-        log::warning("compute", "{}", error.what());
+        if (attempt == kRemoveAttemptsMax) return log::warning("compute", "{}", error.what());
       }
+      std::this_thread::sleep_for(std::chrono::milliseconds(kRemovePause_ms));
     }
   }
 

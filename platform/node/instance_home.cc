@@ -11,8 +11,8 @@
 #include <memory>
 
 #include "common/error.h"
-#include "common/files.h"
 #include "common/log.h"
+#include "common/remove_tree.h"
 #include "platform/node/namespaces.h"
 
 namespace athanor::node {
@@ -33,20 +33,6 @@ std::string folder_of(const std::string& path) {
 void bind_folder(const std::string& from, const std::string& to) {
   if (::mkdir(to.c_str(), 0755) != 0 && errno != EEXIST) throw system_error(errno, "making " + to);
   if (::mount(from.c_str(), to.c_str(), nullptr, MS_BIND, nullptr) != 0) throw system_error(errno, "binding " + from);
-}
-
-// The job's leftovers may lack the permissions that removing them needs; their owner is us.
-void remove_tree(int parent, const std::string& name, int depth) {
-  if (depth > 200) return;
-  if (::unlinkat(parent, name.c_str(), 0) == 0 || errno == ENOENT) return;
-  ::fchmodat(parent, name.c_str(), 0700, 0);
-  const int folder = ::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-  if (folder < 0) return;
-  const Descriptor here(folder);
-  for (const std::string& inner : SystemFiles().list("/proc/self/fd/" + std::to_string(folder))) {
-    remove_tree(folder, inner, depth + 1);
-  }
-  ::unlinkat(parent, name.c_str(), AT_REMOVEDIR);
 }
 
 }  // namespace
@@ -83,11 +69,9 @@ InstanceHome move_in(const std::string& state, std::uint32_t uid) {
 }
 
 void clear_out(const std::string& folder) {
-  const Descriptor here(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!here) return;
   for (const char* name : {"ml", "root", "layers", "checkpoints", "scratch", "spool"}) {
     try {
-      remove_tree(here.get(), name, 0);
+      remove_tree(folder + "/" + name);
     } catch (const Error& error) {
       log::warning("node", "clearing out: {}", error.what());
     }

@@ -1,0 +1,183 @@
+"""docs/contract.md, seen from inside: what a program finds, and what becomes of what it does."""
+
+import json
+import re
+import uuid
+
+import pytest
+
+# Prints what the program finds as one JSON object a line.
+LOOK = r'''
+import glob, json, os, socket, urllib.request
+read = lambda path: json.load(open("/opt/ml/input/config/" + path))
+show = lambda what, value: print(json.dumps({what: value}))
+show("argv", __import__("sys").argv[1:])
+show("environment", dict(os.environ))
+for name in ("hyperparameters", "inputdataconfig", "resourceconfig"):
+    show(name, read(name + ".json"))
+show("files", {p: open(p).read() for p in glob.glob("/opt/ml/input/data/**", recursive=True) if os.path.isfile(p) and "/code/" not in p})
+show("folders", [p for p in ("/opt/ml/model", "/opt/ml/output/data", "/opt/ml/checkpoints") if os.access(p, os.W_OK)])
+show("hosts", {host: socket.gethostbyname(host) for host in read("resourceconfig.json")["hosts"]})
+show("me", [socket.gethostname(), os.getcwd(), os.cpu_count(), len(os.sched_getaffinity(0))])
+show("interfaces", sorted(name for _, name in socket.if_nameindex()))
+show("credentials", json.load(urllib.request.urlopen(os.environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"])))
+'''
+
+
+def with_code(server, code, **fields):
+    """A job whose program is a Python text, brought by the channel "code"."""
+    prefix = f"code/{uuid.uuid4().hex}"
+    server.client("s3").put_object(Bucket=server.bucket, Key=f"{prefix}/program.py", Body=code.encode())
+    channels = [server.channel("code", f"s3://{server.bucket}/{prefix}/"), *fields.pop("InputDataConfig", [])]
+    script = fields.pop("script", "exec python3 /opt/ml/input/data/code/program.py one 'two words'")
+    return server.run_job(script, InputDataConfig=channels, **fields)
+
+
+def found(server, name, host="algo-1"):
+    result = {}
+    for line in server.log_lines(name, host):
+        result.update(json.loads(line))
+    return result
+
+
+def test_what_a_program_finds(any_server):
+    server = any_server
+    s3 = server.client("s3")
+    prefix = f"in/{uuid.uuid4().hex}"
+    for key in ("a.txt", "deep/er/b.txt"):
+        s3.put_object(Bucket=server.bucket, Key=f"{prefix}/{key}", Body=key.encode())
+    train = server.channel("train", f"s3://{server.bucket}/{prefix}/") | {"ContentType": "text/plain"}
+    job = with_code(
+        server, LOOK, instances=2, InputDataConfig=[train],
+        HyperParameters={"rate": "0.1", "name": "a \"b\" ü"}, Environment={"MINE": "yes", "AWS_REGION": "nowhere"},
+        CheckpointConfig={"S3Uri": f"s3://{server.bucket}/{prefix}-checkpoints/"})
+    name = job["TrainingJobName"]
+    region = server.environment["AWS_REGION"]
+    for rank, host in enumerate(("algo-1", "algo-2")):
+        seen = found(server, name, host)
+        assert seen["argv"] == ["one", "two words"]
+        assert seen["hyperparameters"] == {"rate": "0.1", "name": "a \"b\" ü"}
+        assert seen["inputdataconfig"]["train"] == {
+            "TrainingInputMode": "File", "S3DistributionType": "FullyReplicated", "RecordWrapperType": "None", "ContentType": "text/plain"}
+        assert "ContentType" not in seen["inputdataconfig"]["code"]
+        resource = seen["resourceconfig"]
+        assert resource["current_host"] == host and resource["hosts"] == ["algo-1", "algo-2"]
+        assert resource["current_instance_type"] == "ml.m5.large" and resource["network_interface_name"] == "eth0"
+        group = resource["current_group_name"]
+        assert resource["instance_groups"] == [{"instance_group_name": group, "instance_type": "ml.m5.large", "hosts": ["algo-1", "algo-2"]}]
+        assert seen["files"] == {"/opt/ml/input/data/train/a.txt": "a.txt", "/opt/ml/input/data/train/deep/er/b.txt": "deep/er/b.txt"}
+        assert seen["folders"] == ["/opt/ml/model", "/opt/ml/output/data", "/opt/ml/checkpoints"]
+        assert len(set(seen["hosts"].values())) == 2 and "127.0.0.1" not in seen["hosts"].values()
+        assert seen["me"][0] == host
+        assert seen["interfaces"] == ["eth0", "lo"]
+        environment = seen["environment"]
+        assert environment["MINE"] == "yes"
+        for variable, value in {
+            "TRAINING_JOB_NAME": name, "TRAINING_JOB_ARN": job["TrainingJobArn"], "AWS_REGION": region, "AWS_DEFAULT_REGION": region,
+            "ATHANOR_CONTRACT": "1", "ATHANOR_RANK": str(rank), "ATHANOR_WORLD_SIZE": "2", "ATHANOR_RENDEZVOUS": "algo-1:7700",
+            "ATHANOR_GENERATION": "0", "ATHANOR_SOCKET": "/opt/ml/athanor/agent.sock"}.items():
+            assert environment[variable] == value, variable
+        assert not [v for v in environment if v.startswith(("XDG_", "SSH_", "SUDO_"))], "nothing of the server's own surroundings"
+        assert {"AccessKeyId", "SecretAccessKey", "Token", "Expiration"} <= set(seen["credentials"])
+
+
+def test_an_aws_client_works_inside(any_server):
+    """The distribution's AWS CLI with nothing given but the endpoint: the credentials come from where SDKs look."""
+    server = any_server
+    key = f"from-inside/{uuid.uuid4().hex}"
+    job = server.run_job(f"echo hi > /tmp/x; exec aws --endpoint-url $AWS_ENDPOINT_URL s3 cp --no-progress /tmp/x s3://{server.bucket}/{key} 2>&1")
+    assert server.object_bytes(f"s3://{server.bucket}/{key}") == b"hi\n", server.job_log(job["TrainingJobName"])
+    job = server.run_job("aws --endpoint-url $AWS_ENDPOINT_URL sts get-caller-identity --query Arn --output text 2>&1")
+    assert server.log_lines(job["TrainingJobName"])[0].startswith("arn:aws:")
+
+
+def test_shards_are_complete_and_disjoint(server):
+    s3 = server.client("s3")
+    prefix = f"shards/{uuid.uuid4().hex}"
+    for i in range(7):
+        s3.put_object(Bucket=server.bucket, Key=f"{prefix}/{i}", Body=b"x")
+    job = server.run_job("ls /opt/ml/input/data/train", instances=2,
+                         InputDataConfig=[server.channel("train", f"s3://{server.bucket}/{prefix}/", "ShardedByS3Key")])
+    parts = [server.log_lines(job["TrainingJobName"], f"algo-{i}") for i in (1, 2)]
+    assert sorted(parts[0] + parts[1]) == [str(i) for i in range(7)]
+    assert {len(part) for part in parts} == {3, 4}
+
+
+CONNECT = '''
+import os, socket, time
+if os.environ["ATHANOR_RANK"] == "0":
+    link, who = socket.create_server(("0.0.0.0", 7700)).accept()
+    print(link.makefile().readline().strip(), flush=True)
+    link.sendall(b"hello from algo-1\\n")
+else:
+    for attempt in range(200):
+        try:
+            link = socket.create_connection(("algo-1", 7700))
+            break
+        except OSError:
+            time.sleep(0.05)
+    link.sendall(b"hello from algo-2\\n")
+    print(link.makefile().readline().strip(), flush=True)
+'''
+
+
+def test_instances_talk_to_each_other(any_server):
+    job = with_code(any_server, CONNECT, instances=2)
+    assert any_server.log_lines(job["TrainingJobName"], "algo-1") == ["hello from algo-2"]
+    assert any_server.log_lines(job["TrainingJobName"], "algo-2") == ["hello from algo-1"]
+
+
+def test_output_of_every_kind_becomes_lines(server):
+    """Very long lines are cut at what an event holds, bytes that are no text become U+FFFD, the last line needs no newline."""
+    code = r'''
+import os
+os.write(1, b"plain\n")
+os.write(2, b"on stderr\n")
+os.write(1, b"x" * 600_000 + b"\n")
+os.write(1, b"\xff\xfe\x00bin\x80\n")
+os.write(1, b"\n")
+os.write(1, "ü€😀\n".encode())
+os.write(1, b"tab\tand\rreturn\n")
+os.write(1, b"no newline")
+'''
+    lines = server.log_lines(with_code(server, code)["TrainingJobName"])
+    assert lines[:2] == ["plain", "on stderr"]
+    long = [line for line in lines if set(line) == {"x"}]
+    assert "".join(long) == "x" * 600_000 and max(map(len, long)) <= 262_144
+    rest = lines[2 + len(long):]
+    assert re.fullmatch("��.bin�", rest[0], re.S)
+    assert "ü€😀" in rest and rest[-1] == "no newline"
+    assert "tab\tand\rreturn" in rest
+
+
+@pytest.mark.parametrize("code, reason", [
+    ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "exit code: 137"),
+    ("raise SystemExit(4)", "exit code: 4"),
+])
+def test_how_a_program_ends_is_told(server, code, reason):
+    job = with_code(server, code, expect="Failed")
+    assert job["FailureReason"].startswith("AlgorithmError: ") and reason in job["FailureReason"]
+
+
+def test_checkpoints_come_down_and_go_up(any_server):
+    server = any_server
+    prefix = f"ckpt/{uuid.uuid4().hex}"
+    s3 = server.client("s3")
+    s3.put_object(Bucket=server.bucket, Key=f"{prefix}/step-1/old", Body=b"old")
+    job = server.run_job("cd /opt/ml/checkpoints; cat step-1/old; mkdir step-2; echo new > step-2/new; rm step-1/old",
+                         CheckpointConfig={"S3Uri": f"s3://{server.bucket}/{prefix}/"})
+    assert server.log_lines(job["TrainingJobName"]) == ["old"]
+    keys = [o["Key"] for o in s3.list_objects_v2(Bucket=server.bucket, Prefix=prefix).get("Contents", [])]
+    assert keys == [f"{prefix}/step-2/new"]
+
+
+def test_the_extension_shows_progress(server):
+    code = '''
+import json, os, socket, time
+link = socket.socket(socket.AF_UNIX)
+link.connect(os.environ["ATHANOR_SOCKET"])
+link.sendall(b"this is no message\\n" + json.dumps({"beat": {"step": 3, "loss": 2.5}}).encode() + b"\\n")
+time.sleep(0.7)
+'''
+    job = with_code(server, code)
+    assert any("ignored" in line for line in server.log_lines(job["TrainingJobName"])), "what is no message is told, and does no harm"
