@@ -16,7 +16,7 @@ std::string format_seconds(double seconds) {
 std::string format_count(std::int64_t count) {
   std::string digits = std::to_string(count);
   const std::size_t first = digits.front() == '-' ? 1 : 0;
-  for (std::size_t at = digits.size(); at > first + 3;) digits.insert(at -= 3, ",");
+  for (std::size_t at = digits.size(); at > first + 3;) digits.insert(at -= 3, 1, ',');
   return digits;
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/connect.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/redirect_error.hpp>
@@ -11,7 +12,6 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core.hpp>
-#include <boost/beast/ssl.hpp>
 #include <boost/beast/websocket.hpp>
 #include <boost/beast/websocket/ssl.hpp>
 #include <chrono>
@@ -56,7 +56,10 @@ class ConnectionOver final : public Connection, public std::enable_shared_from_t
     if (queue_.size() == 1) write();
   }
   bool idle() const override { return queue_.empty(); }
-  void close() override { beast::get_lowest_layer(stream).close(); }
+  void close() override {
+    error_code ignored;
+    beast::get_lowest_layer(stream).close(ignored);
+  }
 
   websocket::stream<Stream> stream;
 
@@ -102,9 +105,9 @@ struct ServerLink::Core : std::enable_shared_from_this<Core> {
       bool was_open = false;
       try {
         if (self->endpoint.secure) {
-          co_await serve<beast::ssl_stream<beast::tcp_stream>>(self, &was_open);
+          co_await serve<asio::ssl::stream<tcp::socket>>(self, &was_open);
         } else {
-          co_await serve<beast::tcp_stream>(self, &was_open);
+          co_await serve<tcp::socket>(self, &was_open);
         }
       } catch (const std::exception& error) {
         reason = error.what();
@@ -127,34 +130,37 @@ struct ServerLink::Core : std::enable_shared_from_this<Core> {
   template <typename Stream>
   static asio::awaitable<void> serve(std::shared_ptr<Core> self, bool* was_open) {
     std::shared_ptr<ConnectionOver<Stream>> link;
-    if constexpr (std::is_same_v<Stream, beast::tcp_stream>) {
+    if constexpr (std::is_same_v<Stream, tcp::socket>) {
       link = std::make_shared<ConnectionOver<Stream>>(self->context);
     } else {
       link = std::make_shared<ConnectionOver<Stream>>(self->context, self->tls);
     }
     auto& stream = link->stream;
-    beast::tcp_stream& lowest = beast::get_lowest_layer(stream);
-    lowest.expires_after(kConnectMax);
+    tcp::socket& lowest = beast::get_lowest_layer(stream);
+    asio::steady_timer limit(self->context, kConnectMax);
+    limit.async_wait([link](const error_code& cancelled) {
+      if (!cancelled) link->close();
+    });
     error_code not_an_address;
     const auto address = asio::ip::make_address(self->endpoint.host, not_an_address);
     if (not_an_address) {
       tcp::resolver resolver(self->context);
       const std::string port = std::to_string(self->endpoint.port);
       auto found = co_await resolver.async_resolve(self->endpoint.host, port, asio::use_awaitable);
-      co_await lowest.async_connect(found, asio::use_awaitable);
+      co_await asio::async_connect(lowest, found, asio::use_awaitable);
     } else {
       // Without a resolver, which would start a thread.
       const tcp::endpoint target(address, self->endpoint.port);
       co_await lowest.async_connect(target, asio::use_awaitable);
     }
-    lowest.socket().set_option(tcp::no_delay(true));
-    if constexpr (!std::is_same_v<Stream, beast::tcp_stream>) {
+    lowest.set_option(tcp::no_delay(true));
+    if constexpr (!std::is_same_v<Stream, tcp::socket>) {
       auto& secure = stream.next_layer();
       SSL_set_tlsext_host_name(secure.native_handle(), self->endpoint.host.c_str());
       secure.set_verify_callback(asio::ssl::host_name_verification(self->endpoint.host));
       co_await secure.async_handshake(asio::ssl::stream_base::client, asio::use_awaitable);
     }
-    lowest.expires_never();
+    limit.cancel();
     websocket::stream_base::timeout timeout{};
     timeout.handshake_timeout = kConnectMax;
     timeout.idle_timeout = kIdleMax;
