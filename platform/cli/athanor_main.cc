@@ -68,8 +68,9 @@ void add_submit(CLI::App& app, SubmitOptions& options, Action& action) {
   command->add_option("--checkpoints", options.checkpoints, "Where /opt/ml/checkpoints is kept")->type_name("s3://…");
   command->add_option("--max-runtime", options.max_runtime, "Stop it after this time: 90, 15m, 2h, 1d (default: 1d)")->type_name("TIME");
   command->add_option("--role", options.role, "Role of the job (default: the server's)")->type_name("ARN");
-  command->add_flag("-w,--wait", options.wait, "Show its progress until it ends");
-  command->add_flag("-f,--follow", options.follow, "Show what it prints until it ends");
+  CLI::Option* wait = command->add_flag("-w,--wait", options.wait, "Show its progress and what it prints until it ends");
+  command->add_flag("--no-logs", options.no_logs, "With --wait: not what it prints")->needs(wait);
+  command->add_flag("-f,--follow", options.follow, "Show what it prints, and nothing else, until it ends");
   command->add_flag("--dry-run", options.dry_run, "Print the request and do nothing");
   command->footer(R"text(
 Examples:

@@ -60,6 +60,7 @@ struct SubmitOptions {
   bool uncompressed = false;
   bool dry_run = false;
   bool wait = false;
+  bool no_logs = false;  // waiting, without what the program prints
   bool follow = false;
 };
 int submit(const SubmitOptions& options);

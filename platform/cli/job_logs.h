@@ -7,6 +7,7 @@
 #include <string>
 
 #include "platform/cli/connection.h"
+#include "platform/cli/terminal.h"
 
 namespace athanor::cli {
 
@@ -16,7 +17,12 @@ struct JobLine {
   std::string text;
 };
 
-// Reads on from where it was. One thread.
+// Whether the lines of a job, as DescribeTrainingJob tells it, need their host's name: it has several.
+bool has_several_hosts(const json::object& description);
+// As people read it: the text, behind its host's name in the host's colour where that is asked for.
+std::string format_job_line(const Terminal& out, const JobLine& line, bool name_host);
+
+// Reads on from where it was, also after a call that threw: no line comes twice. One thread.
 class JobLogs {
  public:
   // `host` empty: all.

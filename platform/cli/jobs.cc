@@ -162,7 +162,7 @@ int describe(const DescribeOptions& options) {
   const Terminal out(stdout);
   if (options.wait) {
     connection.sagemaker("DescribeTrainingJob", {{"TrainingJobName", options.name}});  // that there is one
-    const json::object end = options.common.json ? await_job(connection, options.name) : watch_job(connection, options.name, out);
+    const json::object end = options.common.json ? await_job(connection, options.name) : watch_job(connection, options.name, out, false);
     if (options.common.json) {
       out.line(json::serialize(end));
     } else {

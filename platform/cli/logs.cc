@@ -2,11 +2,13 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <thread>
 
 #include "platform/cli/commands.h"
 #include "platform/cli/exit_code.h"
 #include "platform/cli/job_logs.h"
+#include "platform/cli/patience.h"
 #include "platform/cli/terminal.h"
 #include "platform/cli/watch.h"
 
@@ -17,6 +19,18 @@ constexpr auto kPoll = std::chrono::milliseconds(300);
 constexpr const char* kGroup = "/aws/sagemaker/TrainingJobs";
 
 }  // namespace
+
+bool has_several_hosts(const json::object& description) {
+  const json::object* resources = json::find_object(description, "ResourceConfig");
+  return resources != nullptr && json::find_int(*resources, "InstanceCount").value_or(1) > 1;
+}
+
+std::string format_job_line(const Terminal& out, const JobLine& line, bool name_host) {
+  static constexpr Colour kHostColours[] = {Colour::kCyan, Colour::kMagenta, Colour::kYellow, Colour::kGreen, Colour::kBlue};
+  if (!name_host) return line.text;
+  const int number = line.host.size() > 5 ? std::atoi(line.host.c_str() + 5) : 0;  // behind "algo-"
+  return out.paint(kHostColours[static_cast<std::size_t>(number) % std::size(kHostColours)], line.host) + "  " + line.text;
+}
 
 JobLogs::JobLogs(Connection& connection, std::string name, std::string host)
     : connection_(connection), name_(std::move(name)), host_(std::move(host)) {}
@@ -67,12 +81,10 @@ std::size_t JobLogs::read_stream(const std::string& stream, const std::function<
 }
 
 int logs(const LogsOptions& options) {
-  static constexpr Colour kHostColours[] = {Colour::kCyan, Colour::kMagenta, Colour::kYellow, Colour::kGreen, Colour::kBlue};
   Connection connection(find_place(options.common.data_dir));
   const Terminal out(stdout);
   json::object job = connection.sagemaker("DescribeTrainingJob", {{"TrainingJobName", options.name}});
-  const json::object* resources = json::find_object(job, "ResourceConfig");
-  const bool name_hosts = options.host.empty() && resources != nullptr && json::find_int(*resources, "InstanceCount").value_or(1) > 1;
+  const bool name_hosts = options.host.empty() && has_several_hosts(job);
 
   JobLogs reader(connection, options.name, options.host);
   const auto print = [&](const JobLine& line) {
@@ -82,20 +94,20 @@ int logs(const LogsOptions& options) {
     }
     std::string text;
     if (options.timestamps) text += out.paint(Colour::kDim, format_time(static_cast<double>(line.timestamp_ms) / 1000)) + "  ";
-    if (name_hosts) {
-      const std::size_t number = line.host.size() > 5 ? static_cast<std::size_t>(std::atoi(line.host.c_str() + 5)) : 0;
-      text += out.paint(kHostColours[number % std::size(kHostColours)], line.host) + "  ";
-    }
-    out.line(text + line.text);
+    out.line(text + format_job_line(out, line, name_hosts));
   };
 
   while (true) {
     const bool over = is_over(json::get_string(job, "TrainingJobStatus"));
-    reader.read(print);  // after asking for the status: an ended job prints no more
-    if (!options.follow) return kSuccess;
+    // After asking for the status: an ended job prints no more.
+    if (!options.follow) {
+      reader.read(print);
+      return kSuccess;
+    }
+    patiently([&] { return reader.read(print); });
     if (over) break;
     std::this_thread::sleep_for(kPoll);
-    job = connection.sagemaker("DescribeTrainingJob", {{"TrainingJobName", options.name}});
+    job = patiently([&] { return connection.sagemaker("DescribeTrainingJob", {{"TrainingJobName", options.name}}); });
   }
   if (!options.common.json) tell_end(job, Terminal(stderr));
   return exit_code_of_job(job);

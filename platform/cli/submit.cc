@@ -77,7 +77,7 @@ int submit(const SubmitOptions& options) {
     return exit_code_of_job(end);
   }
   out.line("Job " + out.paint(Colour::kBold, name));
-  const json::object end = watch_job(connection, name, out);
+  const json::object end = watch_job(connection, name, out, !options.no_logs);
   tell_end(end, out);
   return exit_code_of_job(end);
 }

@@ -11,6 +11,9 @@
 #include <thread>
 #include <vector>
 
+#include "platform/cli/job_logs.h"
+#include "platform/cli/patience.h"
+
 namespace athanor::cli {
 namespace {
 
@@ -20,7 +23,6 @@ constexpr auto kPlainProgressEvery = std::chrono::seconds(10);
 constexpr std::size_t kBarCells = 40;
 constexpr std::size_t kCourseCells = 30;
 constexpr std::size_t kLossesMax = 4096;
-constexpr int kSilentTriesMax = 240;  // a server that is restarted or upgraded meanwhile is waited for: a minute
 
 double now_s() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -51,19 +53,6 @@ class InterruptNote {
 };
 
 std::optional<double> number(const json::object& from, const char* key) { return json::find_double(from, key); }
-
-// Calls again while no server answers.
-template <typename Call>
-json::object patiently(const Call& call) {
-  for (int tries = 0;; ++tries) {
-    try {
-      return call();
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::kUnavailable || tries == kSilentTriesMax) throw;
-      std::this_thread::sleep_for(kPoll);
-    }
-  }
-}
 
 json::object describe_once(Connection& connection, const std::string& name) {
   return patiently([&] { return connection.sagemaker("DescribeTrainingJob", {{"TrainingJobName", name}}); });
@@ -97,12 +86,24 @@ std::string step_text(const json::object& progress) {
   return steps ? fmt::format("step {:.0f}/{:.0f}", *step, *steps) : fmt::format("step {:.0f}", *step);
 }
 
+// Whether a secondary status comes when the program has printed its last.
+bool follows_the_program(std::string_view secondary_status) {
+  static const std::set<std::string_view> kBefore = {"Starting", "Pending", "LaunchingMLInstances", "PreparingTrainingStack",
+                                                     "Downloading", "DownloadingTrainingImage", "Training", "Restarting",
+                                                     "Interrupted", "Stopping"};
+  return !kBefore.contains(secondary_status);
+}
+
 class Watcher {
  public:
   Watcher(const Terminal& out, const std::string& name) : out_(out), block_(out), name_(name) {}
 
-  void show(const json::object& description, const json::object& progress) {
-    say_transitions(description);
+  // `read_lines` is called where the program's lines belong: after what led to them, before how it ended.
+  template <typename ReadLines>
+  void show(const json::object& description, const json::object& progress, const ReadLines& read_lines) {
+    say_transitions(description, false);
+    read_lines();
+    say_transitions(description, true);
     if (const auto step = number(progress, "step"), loss = number(progress, "loss"); step && loss && *step != last_step_) {
       last_step_ = *step;
       if (losses_.size() < kLossesMax) losses_.push_back(*loss);
@@ -116,15 +117,23 @@ class Watcher {
     }
   }
 
+  void say_line(const JobLine& line, bool name_host) {
+    block_.erase();
+    out_.line(format_job_line(out_, line, name_host));
+    next_plain_ = Clock::now() + kPlainProgressEvery;  // it speaks for itself
+  }
+
   void end() { block_.erase(); }
 
  private:
-  void say_transitions(const json::object& description) {
+  // What is new; `to_the_end` also what follows the program.
+  void say_transitions(const json::object& description, bool to_the_end) {
     const json::array* transitions = json::find_array(description, "SecondaryStatusTransitions");
     if (transitions == nullptr) return;
     for (; said_ < transitions->size(); ++said_) {
       const json::object& one = (*transitions)[said_].as_object();
       const std::string status = json::get_string(one, "Status");
+      if (!to_the_end && follows_the_program(status)) return;
       block_.erase();
       out_.line(fmt::format("{}  {}  {}", out_.paint(Colour::kDim, format_time(number(one, "StartTime").value_or(0)).substr(11)),
                             out_.paint(colour_of_status(status), fmt::format("{:<11}", status)),
@@ -179,14 +188,18 @@ std::string time_taken(const json::object& description) {
   return format_duration(static_cast<std::int64_t>(end - start));
 }
 
-json::object watch_job(Connection& connection, const std::string& name, const Terminal& out) {
+json::object watch_job(Connection& connection, const std::string& name, const Terminal& out, bool with_lines) {
   const InterruptNote note(name);
   Watcher watcher(out, name);
+  JobLogs lines(connection, name, "");
   while (true) {
     // Progress first: what is asked after the job's end would be shown as if it still ran.
     const json::object progress = progress_once(connection, name);
     json::object description = describe_once(connection, name);
-    watcher.show(description, progress);
+    const bool name_hosts = has_several_hosts(description);
+    watcher.show(description, progress, [&] {
+      if (with_lines) patiently([&] { return lines.read([&](const JobLine& line) { watcher.say_line(line, name_hosts); }); });
+    });
     if (is_over(json::get_string(description, "TrainingJobStatus"))) {
       watcher.end();
       return description;

@@ -1,5 +1,6 @@
-// Shows a training job as it goes, until it ends: statuses as they come, and between them step, loss, speed and time left.
-// On a terminal a block that is redrawn in place; elsewhere a line whenever something is worth one.
+// Shows a training job as it goes, until it ends: statuses as they come, what the program prints, and step, loss, speed
+// and time left. On a terminal those stand in a block at the bottom, redrawn in place; elsewhere they are a line now and
+// then, while the program itself prints nothing.
 #pragma once
 
 #include <string>
@@ -11,8 +12,8 @@
 
 namespace athanor::cli {
 
-// Returns what DescribeTrainingJob says once the job is over. Writes to `out`.
-json::object watch_job(Connection& connection, const std::string& name, const Terminal& out);
+// Returns what DescribeTrainingJob says once the job is over. Writes to `out`; the program's lines `with_lines` only.
+json::object watch_job(Connection& connection, const std::string& name, const Terminal& out, bool with_lines);
 
 // Waits without a word.
 json::object await_job(Connection& connection, const std::string& name);

@@ -4,9 +4,11 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import uuid
 
 import pytest
+from harness import wait_until
 
 
 def unique(prefix):
@@ -51,9 +53,30 @@ def test_env_alone_leads_the_command_line(server):
 def test_submit_waits_and_tells_the_end(any_server):
     name = unique("cli-wait")
     result = any_server.cli("submit", "--name", name, "--wait", "--", "echo", "hello")
-    assert "Completed" in result.stdout
+    lines = result.stdout.splitlines()
+    statuses = [next(i for i, line in enumerate(lines) if f"  {status} " in line) for status in ("Training", "Uploading", "Completed")]
+    assert statuses[0] < lines.index("hello") < statuses[1] < statuses[2]
     assert f"s3://{any_server.bucket}/{name}/output/model.tar.gz" in result.stdout
     assert "\x1b" not in result.stdout
+
+
+def test_submit_waits_without_logs(server):
+    result = server.cli("submit", "--wait", "--no-logs", "--", "echo", "hello")
+    assert "Completed" in result.stdout and "hello" not in result.stdout.splitlines()
+    assert server.cli("submit", "--no-logs", "--", "true", check=False).returncode == 2
+
+
+def test_submit_waits_through_a_restart_of_the_server(new_server):
+    server = new_server()
+    name = unique("cli-restart")
+    argv = [server.identity.bin / "athanor", "submit", "--data-dir", server.data_dir, "--name", name, "--wait", "--",
+            "bash", "-c", "for i in 1 2 3 4 5 6 7 8; do echo line $i; sleep 0.5; done"]
+    waiting = subprocess.Popen(server.identity.command(argv), env=server.identity.environment(), stdout=subprocess.PIPE, text=True, cwd="/")
+    wait_until(lambda: server.log_lines(name), 20, "the first line")
+    server.restart()
+    printed, _ = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0
+    assert [line for line in printed.splitlines() if line.startswith("line ")] == [f"line {i}" for i in range(1, 9)]
 
 
 def test_submit_follows_what_the_job_prints(server):
@@ -159,9 +182,9 @@ def test_cp_there_and_back(server, identity, bucket):
 
 
 def test_cp_never_leaves_the_folder(server, identity, bucket):
-    server.client("s3").put_object(Bucket=bucket, Key="p/../../escaped", Body=b"x")
+    server.client("s3").put_object(Bucket=bucket, Key="p/q/../../escaped", Body=b"x")  # within the bucket, but not within p/q/
     folder = identity.folder("cp")
-    result = server.cli("cp", f"s3://{bucket}/p/", folder / "deep/out", check=False)
+    result = server.cli("cp", f"s3://{bucket}/p/q/", folder / "deep/out", check=False)
     assert result.returncode == 2 and "cannot be a path" in result.stderr
     assert not (folder / "escaped").exists()
 
