@@ -41,7 +41,7 @@ def canonical_query(query):
 
 def canonical_path(path, service):
     if service == "s3":
-        return escape(urllib.parse.unquote(path), "/")
+        return escape(urllib.parse.unquote_to_bytes(path), "/")
     return escape(path, "/")
 
 
