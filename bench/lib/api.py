@@ -169,7 +169,10 @@ while True:
 
 def lines_stored(peer, job):
     group = "/aws/sagemaker/TrainingJobs"
-    streams = peer.logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=job + "/")["logStreams"]
+    try:
+        streams = peer.logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=job + "/")["logStreams"]
+    except peer.logs.exceptions.ResourceNotFoundException:
+        return 0  # no job has printed a line yet
     if not streams:
         return 0
     events = peer.logs.get_log_events(logGroupName=group, logStreamName=streams[0]["logStreamName"], limit=1)["events"]

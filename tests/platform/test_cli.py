@@ -72,7 +72,7 @@ def test_submit_waits_through_a_restart_of_the_server(new_server):
     argv = [server.identity.bin / "athanor", "submit", "--data-dir", server.data_dir, "--name", name, "--wait", "--",
             "bash", "-c", "for i in 1 2 3 4 5 6 7 8; do echo line $i; sleep 0.5; done"]
     waiting = subprocess.Popen(server.identity.command(argv), env=server.identity.environment(), stdout=subprocess.PIPE, text=True, cwd="/")
-    wait_until(lambda: server.log_lines(name), 20, "the first line")
+    wait_until(lambda: "line 1" in server.job_log(name), 20, "the first line")
     server.restart()
     printed, _ = waiting.communicate(timeout=60)
     assert waiting.returncode == 0
