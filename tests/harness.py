@@ -318,7 +318,11 @@ class Server:
         client = self.client("logs", retries=3)
         prefix = f"{name}/{host + '-' if host else ''}"
         lines = []
-        for stream in client.describe_log_streams(logGroupName=LOG_GROUP, logStreamNamePrefix=prefix)["logStreams"]:
+        try:
+            streams = client.describe_log_streams(logGroupName=LOG_GROUP, logStreamNamePrefix=prefix)["logStreams"]
+        except client.exceptions.ResourceNotFoundException:  # no job has printed a line yet
+            return []
+        for stream in streams:
             token = None
             while True:
                 page = client.get_log_events(logGroupName=LOG_GROUP, logStreamName=stream["logStreamName"], startFromHead=True,

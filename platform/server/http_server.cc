@@ -104,7 +104,7 @@ std::uint16_t HttpServer::start() {
   if (!failure) acceptor.listen(1024, failure);
   if (failure == asio::error::address_in_use) {
     throw Error(ErrorKind::kConflict,
-                "listening on {}:{}: another program has the port; end it, or choose another with --port",
+                "listening on {}:{}: another program has the port; end it, or choose another with --listen ADDRESS:PORT",
                 options.address, options.port);
   }
   if (failure) {
