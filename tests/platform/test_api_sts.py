@@ -130,7 +130,7 @@ def test_a_jobs_credentials_are_its_roles_and_need_their_session_token(server):
     identity = client(server, **keys).get_caller_identity()
     assert identity["Arn"].startswith("arn:aws:sts::000000000000:assumed-role/athanor/")
     assert client(server, "s3", **keys).list_buckets()["Buckets"]
-    with urllib.request.urlopen(client(server, **keys).generate_presigned_url("get_caller_identity")) as answer:
+    with urllib.request.urlopen(client(server, **keys).generate_presigned_url("get_caller_identity", HttpMethod="GET")) as answer:
         assert b"assumed-role" in answer.read()
 
     for token in ({"aws_session_token": None}, {"aws_session_token": given["Token"][:-4] + "AAAA"}):
