@@ -33,6 +33,8 @@ class File {
   virtual void sync() = 0;
   // A hint: these bytes may be on their way to the device already, so that a later sync() is short. Does not wait.
   virtual void start_writing(std::uint64_t offset, std::uint64_t length) { (void)offset, (void)length; }
+  // A hint: nobody will read these bytes again, so that the space they take may be used for others. They may read as zeros.
+  virtual void free_range(std::uint64_t offset, std::uint64_t length) { (void)offset, (void)length; }
 };
 
 struct FileInfo {

@@ -60,6 +60,12 @@ class SystemFile final : public File {
     (void)::sync_file_range(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(length), SYNC_FILE_RANGE_WRITE);
   }
 
+  void free_range(std::uint64_t offset, std::uint64_t length) override {
+    if (length == 0) return;
+    (void)::fallocate(descriptor_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+                      static_cast<off_t>(length));
+  }
+
  private:
   const int descriptor_;
   const std::string path_;

@@ -104,7 +104,7 @@ EmbeddedStore::EmbeddedStore(const std::string& folder, Files& files, const Cloc
   if (const std::size_t removed = bodies_.sweep(named)) {
     log::info("storage", "removed {} files of uploads that an earlier end cut short", removed);
   }
-  writer_ = std::make_unique<GroupCommit>(std::move(database));
+  writer_ = std::make_unique<GroupCommit>(std::move(database), std::make_unique<DiskReserve>(folder + "/reserve", files_));
 }
 
 // ---------------------------------------------------------------- pieces of work
@@ -209,7 +209,7 @@ void EmbeddedStore::delete_bucket(std::string name, Done<Nothing> done) {
         }
         database.prepared("DELETE FROM buckets WHERE number = ?").integer(bucket).run();
       },
-      std::move(done));
+      std::move(done), GroupCommit::Kind::kRemoves);
 }
 
 std::optional<BucketInfo> EmbeddedStore::find_bucket(const std::string& name) {
@@ -308,7 +308,7 @@ void EmbeddedStore::remove(std::string bucket, std::string key, std::string if_m
         database.prepared("DELETE FROM objects WHERE bucket = ? AND key = ?").integer(number).blob(key).run();
         result.value = true;
       },
-      std::move(done));
+      std::move(done), GroupCommit::Kind::kRemoves);
 }
 
 void EmbeddedStore::set_tags(std::string bucket, std::string key, std::string tags, Done<Nothing> done) {

@@ -103,7 +103,8 @@ class EmbeddedStore final : public ObjectStore {
   };
   // Queues `work(database, result)`; afterwards removes the files that it unnamed and calls `done`.
   template <typename T>
-  void submit(std::function<void(Database&, Result<T>&)> work, Done<T> done);
+  void submit(std::function<void(Database&, Result<T>&)> work, Done<T> done,
+              GroupCommit::Kind kind = GroupCommit::Kind::kAdds);
 
   // Where the parts of an upload go; read from the database when it is not at hand.
   std::shared_ptr<PartSpace> part_space(Database& database, const std::string& upload_id);
@@ -134,9 +135,10 @@ void check_conditions(Database& database, std::int64_t bucket, const std::string
 void remove_upload(Database& database, const std::string& id);
 
 template <typename T>
-void EmbeddedStore::submit(std::function<void(Database&, Result<T>&)> work, Done<T> done) {
+void EmbeddedStore::submit(std::function<void(Database&, Result<T>&)> work, Done<T> done, GroupCommit::Kind kind) {
   auto result = std::make_shared<Result<T>>();
   writer_->submit(
+      kind,
       [result, work = std::move(work)](Database& database) {
         *result = Result<T>();
         work(database, *result);

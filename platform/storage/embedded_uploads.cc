@@ -200,7 +200,7 @@ void EmbeddedStore::put_part(std::string upload_id, std::uint32_t number, std::s
   struct Put {
     std::string upload_id;
     std::shared_ptr<IncomingBody> body;
-    std::optional<std::uint64_t> replaced;  // the range of an earlier part of this number
+    std::optional<Extent> replaced;  // the range of an earlier part of this number
   };
   const auto put = std::make_shared<Put>(Put{std::move(upload_id), std::move(body), std::nullopt});
   submit<PartInfo>(
@@ -208,9 +208,11 @@ void EmbeddedStore::put_part(std::string upload_id, std::uint32_t number, std::s
         const auto& part = static_cast<const PartBody&>(*put->body);
         const UploadRow upload = upload_row(database, put->upload_id);
         put->replaced.reset();
-        Statement& look = database.prepared("SELECT offset FROM parts WHERE upload = ? AND number = ?");
+        Statement& look = database.prepared("SELECT offset, size FROM parts WHERE upload = ? AND number = ?");
         if (look.text(put->upload_id).integer(number).step()) {
-          put->replaced = static_cast<std::uint64_t>(look.next_integer());
+          put->replaced.emplace();
+          put->replaced->offset = static_cast<std::uint64_t>(look.next_integer());
+          put->replaced->length = static_cast<std::uint64_t>(look.next_integer());
           look.reset();
         }
         result.value = {number, part.size(), clock_.wall_ms(), to_hex(part.md5()),
@@ -229,12 +231,7 @@ void EmbeddedStore::put_part(std::string upload_id, std::uint32_t number, std::s
       },
       [this, put, done = std::move(done)](std::exception_ptr failure, PartInfo info) {
         if (!failure) {
-          static_cast<PartBody&>(*put->body).keep();
-          if (put->replaced) {
-            const std::lock_guard lock(uploads_mutex_);
-            const auto space = part_spaces_.find(put->upload_id);
-            if (space != part_spaces_.end()) space->second->release(*put->replaced);
-          }
+          static_cast<PartBody&>(*put->body).keep(put->replaced);
         }
         done(failure, std::move(info));
       });
@@ -271,7 +268,8 @@ void EmbeddedStore::abort_upload(std::string bucket, std::string key, std::strin
       [this, id = std::move(id), done = std::move(done)](std::exception_ptr failure, Nothing nothing) {
         if (!failure) forget_part_space(id);
         done(failure, nothing);
-      });
+      },
+      GroupCommit::Kind::kRemoves);
 }
 
 UploadInfo EmbeddedStore::find_upload(const std::string& bucket, const std::string& key,

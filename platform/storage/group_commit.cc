@@ -1,5 +1,7 @@
 #include "platform/storage/group_commit.h"
 
+#include <algorithm>
+
 #include "common/error.h"
 #include "common/log.h"
 
@@ -11,9 +13,14 @@ constexpr std::size_t kBatchMax = 1024;
 // Pages of the write-ahead log after which it is copied into the database.
 constexpr int kLogPagesMax = 4096;
 
+Error no_reserve() {
+  return Error(ErrorKind::kExhausted, "storing a change: the disk is full; free space on its file system");
+}
+
 }  // namespace
 
-GroupCommit::GroupCommit(std::unique_ptr<Database> database) : database_(std::move(database)) {
+GroupCommit::GroupCommit(std::unique_ptr<Database> database, std::unique_ptr<DiskReserve> reserve)
+    : database_(std::move(database)), reserve_(std::move(reserve)) {
   sqlite3_wal_hook(
       database_->handle(),
       [](void* self, sqlite3*, const char*, int pages) {
@@ -33,10 +40,10 @@ GroupCommit::~GroupCommit() {
   thread_.join();
 }
 
-void GroupCommit::submit(Work work, Done done) {
+void GroupCommit::submit(Kind kind, Work work, Done done) {
   {
     const std::lock_guard lock(mutex_);
-    queue_.push_back({std::move(work), std::move(done), nullptr});
+    queue_.push_back({kind, std::move(work), std::move(done), nullptr});
     if (queue_.size() > 1) return;
   }
   changed_.notify_one();
@@ -63,19 +70,35 @@ void GroupCommit::loop() {
 }
 
 void GroupCommit::commit(std::vector<Item>& batch) {
+  bool together = reserve_->hold();
   try {
-    transact(batch.data(), batch.data() + batch.size());
+    if (together) transact(batch.data(), batch.data() + batch.size());
   } catch (...) {
     // Together they could not be stored. Alone some may be: a disk too full for all may have room for a few.
-    for (Item& item : batch) {
-      try {
-        transact(&item, &item + 1);
-      } catch (...) {
-        item.refusal = std::current_exception();
-      }
-    }
+    copy_log();  // so that the log's file is written from its beginning again, which needs no room
+    together = false;
+  }
+  if (!together) {
+    for (Item& item : batch) commit_alone(item);
   }
   for (Item& item : batch) item.done(item.refusal);
+}
+
+void GroupCommit::commit_alone(Item& item) {
+  try {
+    if (!reserve_->hold() && item.kind == Kind::kAdds) throw no_reserve();
+    transact(&item, &item + 1);
+    return;
+  } catch (...) {
+    item.refusal = std::current_exception();
+  }
+  if (item.kind == Kind::kAdds) return;
+  reserve_->release();  // the log is not copied now: that would use up the room
+  try {
+    transact(&item, &item + 1);
+  } catch (...) {
+    item.refusal = std::current_exception();
+  }
 }
 
 void GroupCommit::transact(Item* begin, Item* end) {
@@ -104,12 +127,15 @@ void GroupCommit::transact(Item* begin, Item* end) {
 }
 
 void GroupCommit::keep_log_short() {
-  if (log_pages_ < kLogPagesMax) return;
+  if (log_pages_ >= kLogPagesMax) copy_log();
+}
+
+void GroupCommit::copy_log() {
   int all = 0;
   int copied = 0;
   const int code = sqlite3_wal_checkpoint_v2(database_->handle(), nullptr, SQLITE_CHECKPOINT_PASSIVE, &all, &copied);
   // Not copying is no loss: everything is in the log still. It is tried again when as much has gathered again.
-  log_pages_ = code == SQLITE_OK && copied == all ? 0 : log_pages_ - kLogPagesMax;
+  log_pages_ = code == SQLITE_OK && copied == all ? 0 : std::max(0, log_pages_ - kLogPagesMax);
   if (code != SQLITE_OK) log::warning("storage", "copying the write-ahead log: {}", sqlite3_errmsg(database_->handle()));
 }
 

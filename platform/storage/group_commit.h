@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "platform/storage/disk_reserve.h"
 #include "platform/storage/sqlite.h"
 
 namespace athanor::storage {
@@ -22,17 +23,22 @@ class GroupCommit {
   // Nothing, or why the work was refused or could not be stored. Runs on the writer thread, once the work is durable.
   using Done = std::function<void(std::exception_ptr)>;
 
-  // `database` is the thread's from now on.
-  explicit GroupCommit(std::unique_ptr<Database> database);
+  // kRemoves: work that gives room back in the end; on a full disk it may use the reserve, and nothing else is begun
+  // before there is a reserve again.
+  enum class Kind { kAdds, kRemoves };
+
+  // Both are the thread's from now on.
+  GroupCommit(std::unique_ptr<Database> database, std::unique_ptr<DiskReserve> reserve);
   // Carries out what is queued.
   ~GroupCommit();
   GroupCommit(const GroupCommit&) = delete;
   GroupCommit& operator=(const GroupCommit&) = delete;
 
-  void submit(Work work, Done done);
+  void submit(Kind kind, Work work, Done done);
 
  private:
   struct Item {
+    Kind kind;
     Work work;
     Done done;
     std::exception_ptr refusal;
@@ -42,9 +48,13 @@ class GroupCommit {
   void commit(std::vector<Item>& batch);
   // Throws when the transaction could not be stored; refusals are in the items.
   void transact(Item* begin, Item* end);
+  // Carries out one item, if need be with the reserve's room. Never throws.
+  void commit_alone(Item& item);
   void keep_log_short();
+  void copy_log();
 
   std::unique_ptr<Database> database_;  // the writer thread's
+  std::unique_ptr<DiskReserve> reserve_;  // the writer thread's
   int log_pages_ = 0;                   // the writer thread's: of the write-ahead log
 
   std::mutex mutex_;

@@ -126,7 +126,16 @@ PartBody::PartBody(BodyFiles& bodies, std::uint64_t file_number, std::shared_ptr
 }
 
 PartBody::~PartBody() {
-  if (!kept_) space_->release(offset_);
+  if (kept_) return;
+  file_->free_range(offset_, promised_);  // a write that failed may have left more than size_
+  space_->release(offset_);
+}
+
+void PartBody::keep(const std::optional<Extent>& replaced) {
+  kept_ = true;
+  if (!replaced) return;
+  file_->free_range(replaced->offset, replaced->length);
+  space_->release(replaced->offset);
 }
 
 void PartBody::store(std::string_view piece) {

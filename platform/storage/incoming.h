@@ -91,7 +91,8 @@ class PartBody final : public IncomingBody {
   bool in_memory() const override { return false; }
 
   std::uint64_t offset() const { return offset_; }
-  void keep() { kept_ = true; }  // a row names the range
+  // A row names the range now, and no longer `replaced`, the one of an earlier part of this number.
+  void keep(const std::optional<Extent>& replaced);
 
  private:
   BodyFiles& bodies_;

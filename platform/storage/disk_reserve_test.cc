@@ -1,0 +1,40 @@
+#include "platform/storage/disk_reserve.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+namespace athanor::storage {
+namespace {
+
+TEST(DiskReserve, IsKeptGivenAwayAndTakenAgain) {
+  SystemFiles files;
+  const auto folder = std::filesystem::path(testing::TempDir()) / "disk_reserve_test";
+  std::filesystem::remove_all(folder);
+  std::filesystem::create_directory(folder);
+  const std::string path = folder / "reserve";
+  {
+    DiskReserve reserve(path, files);
+    EXPECT_TRUE(reserve.hold());
+    EXPECT_EQ(std::filesystem::file_size(path), 2u << 20);
+    reserve.release();
+    EXPECT_FALSE(std::filesystem::exists(path));
+    reserve.release();  // again is no error
+    EXPECT_TRUE(reserve.hold());
+  }
+  std::filesystem::resize_file(path, 1000);  // a crash in the middle of taking it
+  DiskReserve reserve(path, files);
+  EXPECT_TRUE(reserve.hold());
+  EXPECT_EQ(std::filesystem::file_size(path), 2u << 20);
+  std::filesystem::remove_all(folder);
+}
+
+TEST(DiskReserve, IsNotHeldWhereThereIsNoRoom) {
+  SystemFiles files;
+  DiskReserve reserve("/dev/full/reserve", files);
+  EXPECT_FALSE(reserve.hold());
+  reserve.release();
+}
+
+}  // namespace
+}  // namespace athanor::storage
