@@ -10,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-#include "platform/storage/disk_reserve.h"
+#include "common/disk_reserve.h"
 #include "platform/storage/sqlite.h"
 
 namespace athanor::storage {

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <thread>
 
+#include "common/disk_reserve.h"
 #include "common/error.h"
 #include "common/files.h"
 #include "platform/store/folder_lock.h"
@@ -19,7 +20,11 @@ constexpr std::size_t kCallsPerCommitMax = 1024;
 class SqliteStore final : public Store {
  public:
   explicit SqliteStore(const std::string& folder)
-      : lock_(folder), path_(folder + "/athanor.db"), database_(path_), rows_(prepared()) {
+      : lock_(folder),
+        path_(folder + "/athanor.db"),
+        reserve_(folder + "/reserve", files_),
+        database_(path_),
+        rows_(prepared()) {
     writer_ = std::thread([this] { write_loop(); });
   }
 
@@ -41,7 +46,7 @@ class SqliteStore final : public Store {
     if (const auto it = contents.settings.find(kLastSequence); it != contents.settings.end()) {
       contents.last_sequence = std::max<std::int64_t>(contents.last_sequence, std::stoll(it->second));
     }
-    last_sequence_ = contents.last_sequence;
+    last_sequence_ = stored_sequence_ = contents.last_sequence;
     return contents;
   }
 
@@ -87,9 +92,23 @@ class SqliteStore final : public Store {
 
   void commit(std::vector<Call>& calls) {
     const std::lock_guard hold(database_mutex_);
-    if (!commit_once(calls.begin(), calls.end()) || calls.size() == 1) return;
-    // One of them spoils the transaction for all: find out which.
-    for (auto it = calls.begin(); it != calls.end(); ++it) commit_once(it, it + 1);
+    if (reserve_.hold() && !commit_once(calls.begin(), calls.end())) return;
+    // One of them spoils the transaction for all, or the disk is too full for all: each alone.
+    for (auto it = calls.begin(); it != calls.end(); ++it) commit_alone(it);
+  }
+
+  // A full disk takes no new jobs; those that it has use the reserve, so that they can end.
+  void commit_alone(std::vector<Call>::iterator call) {
+    const bool has_new_jobs = std::any_of(call->changes.jobs.begin(), call->changes.jobs.end(),
+                                          [this](const auto& record) { return record.job.sequence > stored_sequence_; });
+    if (!reserve_.hold() && has_new_jobs) {
+      call->error = std::make_exception_ptr(
+          Error(ErrorKind::kExhausted, "storing a job in {}: the disk is full; free some space on that disk", path_));
+      return;
+    }
+    if (!commit_once(call, call + 1) || has_new_jobs) return;
+    reserve_.release();
+    commit_once(call, call + 1);
   }
 
   // Gives every call the error of the transaction, or none. Returns whether there was one.
@@ -106,6 +125,11 @@ class SqliteStore final : public Store {
         rows_.apply(it->changes);
       }
       database_.run("COMMIT");
+      for (auto it = begin; it != end; ++it) {
+        for (const auto& record : it->changes.jobs) {
+          stored_sequence_ = std::max(stored_sequence_, record.job.sequence);
+        }
+      }
     } catch (...) {
       error = std::current_exception();
       if (sqlite3_get_autocommit(database_.handle()) == 0) {
@@ -118,10 +142,13 @@ class SqliteStore final : public Store {
 
   FolderLock lock_;
   const std::string path_;
-  std::mutex database_mutex_;  // guards the next three, between load() and the writer
+  SystemFiles files_;
+  std::mutex database_mutex_;  // guards the next five, between load() and the writer
+  DiskReserve reserve_;
   Sqlite database_;
   Rows rows_;
-  std::int64_t last_sequence_ = 0;
+  std::int64_t last_sequence_ = 0;    // the highest that was given to a job
+  std::int64_t stored_sequence_ = 0;  // the highest of a job that was stored
   std::mutex mutex_;  // guards the next three
   std::condition_variable wake_;
   std::vector<Call> queue_;

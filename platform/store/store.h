@@ -44,7 +44,8 @@ struct Contents {
 
 class Store {
  public:
-  // `done` gets nothing, or why it was not stored (kExhausted: the disk is full). It is called on the writer thread.
+  // `done` gets nothing, or why it was not stored (kExhausted: the disk is full; changes without a new job have some
+  // room kept for them). It is called on the writer thread.
   using Done = std::function<void(std::exception_ptr error)>;
 
   virtual ~Store() = default;

@@ -1,5 +1,6 @@
 """What happens when something dies, fills up or is already there."""
 
+import errno
 import os
 import pathlib
 import signal
@@ -9,7 +10,7 @@ import time
 
 import pytest
 
-from harness import Server, wait_until
+from harness import Server, refusal, wait_until
 
 # Prints a line every few milliseconds, each once, until told to stop by a file in its checkpoints' absence: N lines.
 COUNTING = "i=0; while [ $i -lt {n} ]; do i=$((i+1)); echo line $i; sleep 0.01; done"
@@ -233,45 +234,81 @@ def test_data_of_a_newer_version(new_server):
     assert "newer" in refused(server)
 
 
-def test_a_full_disk_loses_nothing_and_passes(identity, small_disk):
-    """Jobs that cannot be stored are refused with the truth; what runs goes on once there is space."""
-    server = Server(identity, small_disk)
-    server.start()
-    try:
-        client = server.client("sagemaker")
-        name = server.submit("echo ready; while [ ! -e /opt/ml/checkpoints/go ]; do sleep 0.1; [ $((n=n+1)) -gt 150 ] && break; done; echo done")
-        running(server, name, "ready")
-        filler = small_disk / "filler"
-        with open(filler, "wb") as file:
-            with pytest.raises(OSError):
+def fill(folder):
+    """Takes all that is left of a disk; returns the file that holds it."""
+    filler = folder / "filler"
+    with open(filler, "wb", buffering=0) as file:
+        for size in (1 << 20, 4096, 1):
+            try:
                 while True:
-                    file.write(b"x" * 4096)
-                    file.flush()
-        with pytest.raises(client.exceptions.ClientError) as refusal:
-            for i in range(2000):  # SQLite has some room left in what it holds already
-                server.submit("true", name=f"refused-{i}")
-        assert "full" in str(refusal.value) or "space" in str(refusal.value)
-        assert server.process.poll() is None, "the server is up"
-        refused_name = f"refused-{i}"
-        filler.unlink()
-        server.client("sagemaker").stop_training_job(TrainingJobName=name)
-        job = server.wait_for_job(name, timeout=60)
-        assert job["TrainingJobStatus"] == "Stopped", job.get("FailureReason")
-        assert server.log_lines(name)[0] == "ready"
-        with pytest.raises(client.exceptions.ClientError, match="not found"):
-            server.describe(refused_name)
-        server.restart()
-        assert server.describe(name)["TrainingJobStatus"] == "Stopped"
-        for one in client.list_training_jobs(MaxResults=100, StatusEquals="InProgress")["TrainingJobSummaries"]:
-            client.stop_training_job(TrainingJobName=one["TrainingJobName"])
-    finally:
-        server.close()
+                    file.write(b"x" * size)
+            except OSError as error:
+                assert error.errno == errno.ENOSPC
+    return filler
+
+
+def test_a_full_disk_takes_no_jobs_but_lets_them_end(small_disk):
+    """What cannot be stored is refused with the truth, what runs can be stopped, and all is well once there is room."""
+    server = small_disk
+    client = server.client("sagemaker")
+    finished = server.run_job("echo before")["TrainingJobName"]
+    name = server.submit("echo ready; exec sleep 1000")
+    running(server, name, "ready")
+    filler = fill(server.data_dir)
+
+    code, message = refusal(client.create_training_job, **server.job_request(name="refused"))
+    assert code == "ResourceLimitExceeded"
+    assert "full" in message and "space" in message
+    with pytest.raises(client.exceptions.ClientError, match="not found"):
+        server.describe("refused")
+
+    assert server.describe(finished)["TrainingJobStatus"] == "Completed"
+    assert server.log_lines(finished) == ["before"]
+    client.stop_training_job(TrainingJobName=name)
+    job = server.wait_for_job(name)
+    assert job["TrainingJobStatus"] in ("Stopped", "Failed")
+    if job["TrainingJobStatus"] == "Failed":
+        assert "full" in job["FailureReason"], job["FailureReason"]
+    client.delete_training_job(TrainingJobName=finished)
+    server.restart()
+    assert server.describe(name)["TrainingJobStatus"] == job["TrainingJobStatus"]
+
+    filler.unlink()
+    server.run_job("echo after; echo x > /opt/ml/model/x", name="refused")
+    assert server.log_lines("refused") == ["after"]
+
+
+def test_a_job_that_prints_on_a_full_disk_goes_on_when_there_is_room(small_disk):
+    server = small_disk
+    name = server.submit(COUNTING.format(n=500))
+    running(server, name, "line 20")
+    filler = fill(server.data_dir)
+    time.sleep(2)
+    filler.unlink()
+    assert server.wait_for_job(name)["TrainingJobStatus"] == "Completed"
+    assert server.log_lines(name) == lines(500)
+
+
+def test_down_on_a_full_disk(small_disk):
+    server = small_disk
+    name = server.submit(COUNTING.format(n=100000))
+    running(server, name, "line 20")
+    filler = fill(server.data_dir)
+    server.cli("down")
+    assert server.process.wait(10) == 0
+    assert server.agents() == []
+    filler.unlink()
+    server.start()
+    assert server.describe(name)["TrainingJobStatus"] in ("Stopped", "Failed")
 
 
 @pytest.fixture
-def small_disk(tmp_path_factory):
-    """A folder on a disk of 24 MiB of its own."""
-    folder = tmp_path_factory.mktemp("disk")
+def small_disk(identity, tmp_path):
+    """A server whose data lie on a disk of 24 MiB of their own: of root's, or in a mount namespace of the server's."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m,mode=0700", "tmpfs", folder], check=True)
-    yield folder
+    server = Server(identity, folder).start()
+    yield server
+    server.close()
     subprocess.run(["umount", "-l", folder], check=True)

@@ -6,7 +6,7 @@
 
 #include "common/files.h"
 
-namespace athanor::storage {
+namespace athanor {
 
 // One thread.
 class DiskReserve {
@@ -25,4 +25,4 @@ class DiskReserve {
   bool held_ = false;
 };
 
-}  // namespace athanor::storage
+}  // namespace athanor

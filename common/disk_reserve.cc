@@ -1,8 +1,8 @@
-#include "platform/storage/disk_reserve.h"
+#include "common/disk_reserve.h"
 
 #include "common/error.h"
 
-namespace athanor::storage {
+namespace athanor {
 
 namespace {
 
@@ -38,4 +38,4 @@ void DiskReserve::release() {
   }
 }
 
-}  // namespace athanor::storage
+}  // namespace athanor

@@ -1,10 +1,10 @@
-#include "platform/storage/disk_reserve.h"
+#include "common/disk_reserve.h"
 
 #include <gtest/gtest.h>
 
 #include <filesystem>
 
-namespace athanor::storage {
+namespace athanor {
 namespace {
 
 TEST(DiskReserve, IsKeptGivenAwayAndTakenAgain) {
@@ -37,4 +37,4 @@ TEST(DiskReserve, IsNotHeldWhereThereIsNoRoom) {
 }
 
 }  // namespace
-}  // namespace athanor::storage
+}  // namespace athanor
