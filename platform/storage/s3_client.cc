@@ -155,6 +155,18 @@ struct S3Client::Core {
     return put(to, {{"partNumber", std::to_string(number)}, {"uploadId", upload}}, bytes, {});
   }
 
+  // Whether the object under this name has this checksum.
+  bool holds(const S3Uri& what, const std::string& checksum) {
+    wire::Headers mode;
+    mode.add("x-amz-checksum-mode", "ENABLED");
+    try {
+      return request("HEAD", what, {}, mode).headers.get_or(checksum_header(kChecksum), "") == checksum;
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::kNotFound) return false;
+      throw;
+    }
+  }
+
   void complete(const S3Uri& to, const std::string& upload, const std::vector<Part>& parts) {
     pugi::xml_document document;
     auto root = document.append_child("CompleteMultipartUpload");
@@ -173,9 +185,17 @@ struct S3Client::Core {
     document.save(writer, "", pugi::format_raw);
     wire::Headers headers;
     headers.add("Content-Type", "application/xml");
-    headers.add(checksum_header(kChecksum), combine_checksums(kChecksum, ChecksumType::kFullObject, checksums).text());
+    const std::string whole = combine_checksums(kChecksum, ChecksumType::kFullObject, checksums).text();
+    headers.add(checksum_header(kChecksum), whole);
     headers.add("x-amz-checksum-type", to_string(ChecksumType::kFullObject));
-    const auto response = request("POST", to, {{"uploadId", upload}}, headers, writer.text);
+    wire::ClientResponse response;
+    try {
+      response = request("POST", to, {{"uploadId", upload}}, headers, writer.text);
+    } catch (const Error& error) {
+      // Of a request that was repeated, the first may have been carried out and only its answer lost.
+      if (error.kind() == ErrorKind::kNotFound && holds(to, whole)) return;
+      throw;
+    }
     if (response.body.find("<Error>") != std::string::npos) {  // a refusal can come after the status was sent
       throw Error(ErrorKind::kInvalid, "completing the upload to {}: {}", to.text(), error_text(response));
     }

@@ -1,0 +1,372 @@
+#include "platform/storage/s3_client.h"
+
+#include <arpa/inet.h>
+#include <gmock/gmock.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <mutex>
+#include <thread>
+
+#include "common/error.h"
+#include "common/hash.h"
+#include "platform/storage/checksum.h"
+
+namespace athanor::storage {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+struct Asked {
+  std::string method, target, head, body;
+
+  std::string line() const { return method + " " + target; }
+  // A header's value; empty when absent.
+  std::string header(const std::string& name) const {
+    const auto at = head.find("\r\n" + name + ": ");
+    if (at == std::string::npos) return {};
+    const auto from = at + name.size() + 4;
+    return head.substr(from, head.find("\r\n", from) - from);
+  }
+};
+
+struct Answer {
+  int status = 200;
+  std::string headers;  // lines, each ended by \r\n
+  std::string body;
+  bool lost = false;     // the connection closes instead
+  std::uint64_t length = 0;  // of a HEAD
+};
+
+// A store that answers as the test says, a thread for each connection.
+class Stub {
+ public:
+  using Handler = std::function<Answer(const Asked&, int nth)>;
+
+  explicit Stub(Handler handler) : handler_(std::move(handler)), listener_(::socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(::bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+    EXPECT_EQ(::listen(listener_, 16), 0);
+    socklen_t length = sizeof(address);
+    ::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &length);
+    port_ = ntohs(address.sin_port);
+    accepting_ = std::thread([this] {
+      for (int connection; (connection = ::accept(listener_, nullptr, nullptr)) >= 0;) {
+        const std::lock_guard lock(mutex_);
+        connections_.push_back(connection);
+        threads_.emplace_back([this, connection] { serve(connection); });
+      }
+    });
+  }
+  ~Stub() {
+    ::shutdown(listener_, SHUT_RDWR);
+    accepting_.join();
+    for (const int connection : connections_) ::shutdown(connection, SHUT_RDWR);
+    for (auto& thread : threads_) thread.join();
+    for (const int connection : connections_) ::close(connection);
+    ::close(listener_);
+  }
+
+  std::string url() const { return "http://127.0.0.1:" + std::to_string(port_); }
+  std::vector<Asked> asked() {
+    const std::lock_guard lock(mutex_);
+    return asked_;
+  }
+  std::vector<std::string> lines() {
+    std::vector<std::string> lines;
+    for (const auto& one : asked()) lines.push_back(one.line());
+    return lines;
+  }
+
+ private:
+  void serve(int connection) {
+    std::string seen;
+    char buffer[65536];
+    const auto more = [&] {
+      const ssize_t got = ::recv(connection, buffer, sizeof(buffer), 0);
+      if (got > 0) seen.append(buffer, static_cast<std::size_t>(got));
+      return got > 0;
+    };
+    for (;;) {
+      std::size_t end;
+      while ((end = seen.find("\r\n\r\n")) == std::string::npos) {
+        if (!more()) return;
+      }
+      Asked asked;
+      asked.head = seen.substr(0, end + 2);
+      const auto space = asked.head.find(' ');
+      asked.method = asked.head.substr(0, space);
+      asked.target = asked.head.substr(space + 1, asked.head.find(' ', space + 1) - space - 1);
+      const std::string length = asked.header("Content-Length");
+      const std::size_t whole = end + 4 + (length.empty() ? 0 : std::stoull(length));
+      while (seen.size() < whole) {
+        if (!more()) return;
+      }
+      asked.body = seen.substr(end + 4, whole - end - 4);
+      seen.erase(0, whole);
+      int nth = 0;
+      {
+        const std::lock_guard lock(mutex_);
+        for (const auto& before : asked_) nth += before.line() == asked.line() ? 1 : 0;
+        asked_.push_back(asked);
+      }
+      const Answer answer = handler_(asked, nth);
+      if (answer.lost) {
+        ::shutdown(connection, SHUT_RDWR);
+        return;
+      }
+      const std::uint64_t bytes = asked.method == "HEAD" ? answer.length : answer.body.size();
+      std::string reply = fmt::format("HTTP/1.1 {} X\r\nContent-Length: {}\r\n{}\r\n", answer.status, bytes, answer.headers);
+      if (asked.method != "HEAD") reply += answer.body;
+      for (std::size_t sent = 0; sent < reply.size();) {
+        const ssize_t count = ::send(connection, reply.data() + sent, reply.size() - sent, MSG_NOSIGNAL);
+        if (count <= 0) return;
+        sent += static_cast<std::size_t>(count);
+      }
+    }
+  }
+
+  const Handler handler_;
+  const int listener_;
+  std::uint16_t port_ = 0;
+  std::mutex mutex_;
+  std::vector<Asked> asked_;         // guarded by mutex_
+  std::vector<int> connections_;     // guarded by mutex_
+  std::vector<std::thread> threads_;  // guarded by mutex_
+  std::thread accepting_;
+};
+
+class S3ClientTest : public testing::Test {
+ protected:
+  S3ClientTest() : folder_(std::filesystem::path(testing::TempDir()) / "s3_client_test") {
+    std::filesystem::remove_all(folder_);
+    std::filesystem::create_directory(folder_);
+  }
+  ~S3ClientTest() override { std::filesystem::remove_all(folder_); }
+
+  S3Client client(const Stub& stub) {
+    return S3Client({.endpoint = stub.url(), .tries_max = 3, .pause_first_ms = 2, .part_bytes = 1000, .parts_at_once = 3},
+                    [] { return wire::Credentials{"key", "secret", ""}; }, clock_, files_);
+  }
+  std::string write(const std::string& name, const std::string& bytes) {
+    const std::string path = folder_ / name;
+    files_.replace(path, bytes);
+    return path;
+  }
+  template <typename Call>
+  ErrorKind refused(const Call& call) {
+    try {
+      call();
+    } catch (const Error& error) {
+      said_ = error.what();
+      return error.kind();
+    }
+    ADD_FAILURE() << "nothing was thrown";
+    return ErrorKind::kInternal;
+  }
+  std::vector<std::string> there() {
+    std::vector<std::string> names = files_.list(folder_);
+    return names;
+  }
+
+  const std::filesystem::path folder_;
+  SystemClock clock_;
+  SystemFiles files_;
+  std::string said_;
+};
+
+std::string bytes_of(std::size_t size) {
+  std::string bytes(size, '\0');
+  for (std::size_t i = 0; i < size; ++i) bytes[i] = static_cast<char>(i * 7 + i / 251);
+  return bytes;
+}
+
+std::string crc(std::string_view bytes) { return to_base64(checksum_of(ChecksumAlgorithm::kCrc64Nvme, bytes)); }
+
+// One object, with ranges.
+Answer object(const Asked& asked, const std::string& bytes, const std::string& checksum) {
+  Answer answer{.headers = "ETag: \"v1\"\r\nx-amz-checksum-crc64nvme: " + checksum + "\r\n", .length = bytes.size()};
+  if (asked.method == "HEAD") return answer;
+  if (asked.header("If-Match") != "\"v1\"") return {.status = 412};
+  const std::string range = asked.header("Range");
+  answer.body = bytes;
+  if (!range.empty()) {
+    const std::size_t first = std::stoull(range.substr(6)), last = std::stoull(range.substr(range.find('-') + 1));
+    answer.status = 206;
+    answer.body = bytes.substr(first, last - first + 1);
+  }
+  return answer;
+}
+
+TEST_F(S3ClientTest, ListsPageByPageAndDecodesKeys) {
+  Stub stub([](const Asked& asked, int) {
+    const bool second = asked.target.find("continuation-token=next%2F1") != std::string::npos;
+    return Answer{.body = second ? "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a/%C3%BC%20%2B</Key><Size>2</Size><ETag>e</ETag></Contents></ListBucketResult>"
+                                 : "<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>next/1</NextContinuationToken><Contents><Key>a%0Ab</Key><Size>1</Size></Contents></ListBucketResult>"};
+  });
+  const auto objects = client(stub).list("bucket", "a");
+  ASSERT_THAT(objects, SizeIs(2));
+  EXPECT_EQ(objects[0].key, "a\nb");
+  EXPECT_EQ(objects[1].key, "a/ü +");
+  EXPECT_EQ(objects[1].size, 2u);
+}
+
+TEST_F(S3ClientTest, RepeatsWhatMayPassAndNothingElse) {
+  Stub busy([](const Asked&, int nth) { return nth < 2 ? Answer{.status = 503} : Answer{.body = "there"}; });
+  EXPECT_EQ(client(busy).get({"b", "k"}), "there");
+  EXPECT_THAT(busy.asked(), SizeIs(3));
+
+  Stub lost([](const Asked&, int nth) { return nth < 2 ? Answer{.lost = true} : Answer{.body = "there"}; });
+  EXPECT_EQ(client(lost).get({"b", "k"}), "there");
+
+  Stub down([](const Asked&, int) { return Answer{.status = 500}; });
+  EXPECT_EQ(refused([&] { client(down).get({"b", "k"}); }), ErrorKind::kUnavailable);
+  EXPECT_THAT(down.asked(), SizeIs(3));
+
+  Stub closed([](const Asked&, int) { return Answer{.status = 403, .body = "<Error><Code>AccessDenied</Code><Message>No entry</Message></Error>"}; });
+  EXPECT_EQ(refused([&] { client(closed).get({"b", "k"}); }), ErrorKind::kDenied);
+  EXPECT_THAT(said_, HasSubstr("GET s3://b/k"));
+  EXPECT_THAT(said_, HasSubstr("AccessDenied: No entry"));
+  EXPECT_THAT(closed.asked(), SizeIs(1));
+}
+
+TEST_F(S3ClientTest, ReadsNoMoreIntoMemoryThanAllowed) {
+  Stub stub([](const Asked&, int) { return Answer{.body = std::string(5000, 'x')}; });
+  EXPECT_EQ(refused([&] { client(stub).get({"b", "k"}, 4999); }), ErrorKind::kExhausted);
+}
+
+TEST_F(S3ClientTest, TellsWhetherThereIsAnObject) {
+  Stub stub([](const Asked& asked, int) {
+    return asked.target == "/b/k" ? Answer{.headers = "ETag: \"e\"\r\nX-Amz-Meta-Who: me\r\nContent-Type: text/x\r\n", .length = 7} : Answer{.status = 404};
+  });
+  const auto head = client(stub).head({"b", "k"});
+  ASSERT_TRUE(head.has_value());
+  EXPECT_EQ(head->size, 7u);
+  EXPECT_EQ(head->content_type, "text/x");
+  EXPECT_EQ(head->metadata.at("who"), "me");
+  EXPECT_FALSE(client(stub).head({"b", "other"}).has_value());
+}
+
+TEST_F(S3ClientTest, FetchesInRangesOfOneVersion) {
+  for (const std::size_t size : {0, 1, 999, 1000, 1001, 12345}) {
+    const std::string bytes = bytes_of(size);
+    Stub stub([&](const Asked& asked, int) { return object(asked, bytes, crc(bytes)); });
+    const std::string path = folder_ / "file";
+    std::atomic<std::uint64_t> heard = 0;
+    client(stub).get_to_file({"b", "k"}, path, [&](std::uint64_t count) { heard += count; });
+    EXPECT_EQ(files_.read_all(path), bytes);
+    EXPECT_EQ(heard, size);
+    EXPECT_THAT(stub.asked(), SizeIs(1 + std::max<std::size_t>((size + 999) / 1000, 1)));
+    EXPECT_THAT(there(), ElementsAre("file")) << "nothing but the file";
+  }
+}
+
+TEST_F(S3ClientTest, RefusesWhatIsNotWhatTheStoreKeeps) {
+  const std::string bytes = bytes_of(3500);
+  Stub wrong([&](const Asked& asked, int) { return object(asked, bytes, crc("other")); });
+  EXPECT_EQ(refused([&] { client(wrong).get_to_file({"b", "k"}, folder_ / "file"); }), ErrorKind::kCorrupt);
+  Stub replaced([&](const Asked& asked, int) { return asked.method == "HEAD" ? object(asked, bytes, crc(bytes)) : Answer{.status = 412}; });
+  EXPECT_EQ(refused([&] { client(replaced).get_to_file({"b", "k"}, folder_ / "file"); }), ErrorKind::kConflict);
+  EXPECT_THAT(there(), IsEmpty());
+}
+
+TEST_F(S3ClientTest, SendsSmallFilesAtOnceWithTheirChecksum) {
+  Stub stub([](const Asked&, int) { return Answer{.headers = "ETag: \"e\"\r\n"}; });
+  const std::string bytes = bytes_of(1000);
+  client(stub).put_from_file({"b", "a b"}, write("file", bytes));
+  const auto asked = stub.asked();
+  ASSERT_THAT(stub.lines(), ElementsAre("PUT /b/a%20b"));
+  EXPECT_EQ(asked[0].body, bytes);
+  EXPECT_EQ(asked[0].header("x-amz-checksum-crc64nvme"), crc(bytes));
+}
+
+// Remembers parts; `complete` says how the last request is answered.
+struct Multipart {
+  std::map<std::string, std::string> parts;
+  std::mutex mutex;
+  std::function<Answer(int nth)> complete = [](int) { return Answer{.body = "<CompleteMultipartUploadResult/>"}; };
+  std::string whole_checksum;
+
+  Answer operator()(const Asked& asked, int nth) {
+    const std::lock_guard lock(mutex);
+    if (asked.method == "POST" && asked.target == "/b/k?uploads=") {
+      return {.body = "<InitiateMultipartUploadResult><UploadId>u1</UploadId></InitiateMultipartUploadResult>"};
+    }
+    if (asked.method == "PUT") {
+      parts[asked.target] = asked.body;
+      return {.headers = "ETag: \"e\"\r\n"};
+    }
+    if (asked.method == "POST") {
+      whole_checksum = asked.header("x-amz-checksum-crc64nvme");
+      return complete(nth);
+    }
+    if (asked.method == "HEAD") return {.headers = "x-amz-checksum-crc64nvme: " + whole_checksum + "\r\n"};
+    return {.status = 204};
+  }
+};
+
+TEST_F(S3ClientTest, SendsLargeFilesInPartsAndCompletesThem) {
+  Multipart multipart;
+  Stub stub([&](const Asked& asked, int nth) { return multipart(asked, nth); });
+  const std::string bytes = bytes_of(2500);
+  client(stub).put_from_file({"b", "k"}, write("file", bytes));
+  ASSERT_THAT(multipart.parts, SizeIs(3));
+  EXPECT_EQ(multipart.parts["/b/k?partNumber=2&uploadId=u1"], bytes.substr(1000, 1000));
+  EXPECT_EQ(multipart.parts["/b/k?partNumber=3&uploadId=u1"], bytes.substr(2000));
+  EXPECT_EQ(multipart.whole_checksum, crc(bytes));
+}
+
+TEST_F(S3ClientTest, KnowsACompletionWhoseAnswerWasLost) {
+  Multipart multipart;
+  const Answer no_such_upload{.status = 404, .body = "<Error><Code>NoSuchUpload</Code></Error>"};
+  multipart.complete = [&](int nth) { return nth == 0 ? Answer{.lost = true} : no_such_upload; };
+  Stub stub([&](const Asked& asked, int nth) { return multipart(asked, nth); });
+  client(stub).put_from_file({"b", "k"}, write("file", bytes_of(2500)));
+  EXPECT_EQ(stub.lines().back(), "HEAD /b/k");
+}
+
+TEST_F(S3ClientTest, UndoesAnUploadThatFails) {
+  Multipart multipart;
+  multipart.complete = [](int) { return Answer{.body = "<Error><Code>InternalError</Code><Message>late</Message></Error>"}; };
+  Stub stub([&](const Asked& asked, int nth) { return multipart(asked, nth); });
+  refused([&] { client(stub).put_from_file({"b", "k"}, write("file", bytes_of(2500))); });
+  EXPECT_THAT(said_, HasSubstr("InternalError: late"));
+  EXPECT_EQ(stub.lines().back(), "DELETE /b/k?uploadId=u1");
+}
+
+TEST_F(S3ClientTest, StreamsWhatHasNoLengthYet) {
+  Multipart multipart;
+  Stub stub([&](const Asked& asked, int nth) { return multipart(asked, nth); });
+  auto s3 = client(stub);
+  const std::string bytes = bytes_of(2048);
+  {
+    const auto upload = s3.start_upload({"b", "k"});
+    for (std::size_t at = 0; at < bytes.size(); at += 100) upload->write(std::string_view(bytes).substr(at, 100));
+    upload->finish();
+  }
+  EXPECT_EQ(multipart.whole_checksum, crc(bytes));
+  EXPECT_THAT(multipart.parts, SizeIs(3));
+  {
+    const auto abandoned = s3.start_upload({"b", "k"});
+    abandoned->write(bytes);
+  }
+  EXPECT_EQ(stub.lines().back(), "DELETE /b/k?uploadId=u1");
+  const std::size_t before = stub.asked().size();
+  {
+    const auto small = s3.start_upload({"b", "k"});
+    small->write("small");
+    EXPECT_EQ(stub.asked().size(), before);
+    small->finish();
+  }
+  EXPECT_EQ(stub.lines().back(), "PUT /b/k");
+}
+
+}  // namespace
+}  // namespace athanor::storage
