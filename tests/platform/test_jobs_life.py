@@ -127,6 +127,42 @@ def test_the_first_failing_instance_ends_the_others(any_server):
     assert "exit code: 9" in job["FailureReason"]
 
 
+def test_the_others_are_asked_to_end_and_may_say_goodbye(server):
+    job = server.run_job("""if [ "$(hostname)" = algo-1 ]; then sleep 1; printf broken > /opt/ml/output/failure; exit 9; fi
+trap 'echo asked; exit 0' TERM; echo ready; while :; do sleep 0.05; done""", instances=2, expect="Failed")
+    assert job["FailureReason"] == "AlgorithmError: broken, exit code: 9"
+    assert server.log_lines(job["TrainingJobName"], "algo-2") == ["ready", "asked"]
+
+
+def test_sigterm_is_for_the_program_itself(server):
+    """Its children go on until it ends, as in a container."""
+    name = server.submit("""(trap 'echo child asked' TERM; for i in $(seq 40); do sleep 0.05; done; echo child done) &
+trap 'echo asked; wait; wait; exit 0' TERM; echo ready; wait""")
+    wait_until(lambda: "ready" in server.job_log(name), what="the program to run")
+    server.client("sagemaker").stop_training_job(TrainingJobName=name)
+    assert server.wait_for_job(name)["TrainingJobStatus"] == "Stopped"
+    assert server.log_lines(name) == ["ready", "asked", "child done"]
+
+
+def test_checkpoints_go_up_while_the_program_runs(server):
+    place = f"s3://{server.bucket}/checkpoints/{time.time_ns()}"
+    key = place.removeprefix(f"s3://{server.bucket}/")
+    name = server.submit("cd /opt/ml/checkpoints; echo 1 > one; exec sleep 1000",
+                         CheckpointConfig={"S3Uri": place})
+    s3 = server.client("s3")
+
+    def keys():
+        return {row["Key"]: row["Size"] for row in s3.list_objects_v2(Bucket=server.bucket, Prefix=key).get("Contents", [])}
+
+    wait_until(lambda: keys() == {f"{key}/one": 2}, timeout=30, what="the checkpoint to be uploaded")
+    assert server.describe(name)["SecondaryStatus"] == "Training"
+    server.client("sagemaker").stop_training_job(TrainingJobName=name)
+    server.wait_for_job(name)
+    again = server.run_job("cat /opt/ml/checkpoints/one", CheckpointConfig={"S3Uri": place})
+    assert server.log_lines(again["TrainingJobName"]) == ["1"]
+    assert again["CheckpointConfig"]["S3Uri"] == place
+
+
 def test_uncompressed_output(server):
     job = server.run_job("mkdir /opt/ml/model/sub; echo one > /opt/ml/model/sub/one",
                          OutputDataConfig={"S3OutputPath": f"s3://{server.bucket}/plain/", "CompressionType": "NONE"})

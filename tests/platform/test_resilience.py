@@ -1,8 +1,10 @@
 """What happens when something dies, fills up or is already there."""
 
+import copy
 import errno
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,7 +12,7 @@ import time
 
 import pytest
 
-from harness import Server, refusal, wait_until
+from harness import PROGRAMS, Server, refusal, wait_until
 
 # Prints a line every few milliseconds, each once, until told to stop by a file in its checkpoints' absence: N lines.
 COUNTING = "i=0; while [ $i -lt {n} ]; do i=$((i+1)); echo line $i; sleep 0.01; done"
@@ -84,6 +86,47 @@ def test_a_job_that_ended_while_the_server_was_down(new_server):
     job = server.wait_for_job(name)
     assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
     assert server.log_lines(name) == ["ready", "done"]
+
+
+def test_a_restart_does_not_touch_a_jobs_times(new_server):
+    server = new_server()
+    name = server.submit("echo ready; sleep 2.5")
+    running(server, name, "ready")
+    before = server.wait_for_job(name, secondary="Training")
+    server.restart()
+    job = server.wait_for_job(name)
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    assert job["CreationTime"] == before["CreationTime"]
+    assert job["TrainingStartTime"] == before["TrainingStartTime"]
+    known = before["SecondaryStatusTransitions"][:-1]
+    assert job["SecondaryStatusTransitions"][:len(known)] == known
+    assert [row["Status"] for row in job["SecondaryStatusTransitions"]] == ["Starting", "Downloading", "Training", "Uploading", "Completed"]
+    seconds = (job["TrainingEndTime"] - job["TrainingStartTime"]).total_seconds()
+    assert 2.5 <= seconds < 15 and seconds <= job["TrainingTimeInSeconds"] < seconds + 1.01
+
+
+def test_an_upgrade_under_a_running_job(new_server, identity):
+    """The server is ended and started from another folder, and the old one's programs are removed."""
+    folders = [identity.scratch / f"version-{i}-{os.getpid()}" for i in (1, 2)]
+    for folder in folders:
+        shutil.copytree(identity.bin, folder, ignore=lambda _, names: set(names) - set(PROGRAMS))
+    server = new_server(start=False)
+    server.identity = copy.copy(identity)
+    server.identity.bin = folders[0]
+    server.start()
+    name = server.submit(COUNTING.format(n=300), instances=2)
+    running(server, name, "line 20")
+    agents = sorted(server.agents())
+    assert server.interrupt() == 0
+    server.identity.bin = folders[1]
+    server.start()
+    shutil.rmtree(folders[0])
+    assert sorted(server.agents()) == agents
+    job = server.wait_for_job(name)
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    for host in ("algo-1", "algo-2"):
+        assert server.log_lines(name, host) == lines(300)
+    assert server.run_job("echo next")["TrainingJobStatus"] == "Completed"
 
 
 def test_a_stop_that_the_agent_missed_is_repeated(new_server):
@@ -173,12 +216,14 @@ def test_ctrl_c_leaves_jobs_running_and_says_so(new_any_server):
 def test_down_ends_all(new_any_server):
     server = new_any_server()
     name = server.submit("trap 'exit 0' TERM; echo ready; while :; do sleep 0.05; done")
-    waiting = [server.submit("exec sleep 1000") for _ in range(3)]
+    waiting = [server.submit("setsid sleep 76543 & exec sleep 76543") for _ in range(3)]
     running(server, name, "ready")
     server.cli("down")
     assert server.process.wait(10) == 0
     assert server.agents() == []
     assert list((server.data_dir / "instances").iterdir()) == []
+    assert str(server.data_dir) not in pathlib.Path("/proc/self/mountinfo").read_text()
+    assert not subprocess.run(["pgrep", "-f", "^sleep 76543"], capture_output=True).stdout, "no program is left"
     server.start()
     for one in [name, *waiting]:
         assert server.describe(one)["TrainingJobStatus"] == "Stopped"
@@ -304,11 +349,13 @@ def test_down_on_a_full_disk(small_disk):
 
 @pytest.fixture
 def small_disk(identity, tmp_path):
-    """A server whose data lie on a disk of 24 MiB of their own: of root's, or in a mount namespace of the server's."""
+    """A server whose data lie on a disk of 24 MiB of their own."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m,mode=0700", "tmpfs", folder], check=True)
+    sudo = [] if os.getuid() == 0 else ["sudo", "-n"]
+    options = f"size=24m,mode=0700,uid={os.getuid()},gid={os.getgid()}"
+    subprocess.run([*sudo, "mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
     server = Server(identity, folder).start()
     yield server
     server.close()
-    subprocess.run(["umount", "-l", folder], check=True)
+    subprocess.run([*sudo, "umount", "-l", folder], check=True)
