@@ -1,5 +1,7 @@
 // athanor-llm: the engine's command line. Here options are declared and read; what they do is in commands.h.
 #include <CLI/CLI.hpp>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
@@ -44,7 +46,7 @@ and ATHANOR_RENDEZVOUS (HOST:PORT of rank 0) in the environment. Rank 0 reads th
 there are changes the losses by rounding only.
 
 As the program of a training job (`athanor submit --image athanor/llm`): without --text and --out it reads
-/opt/ml/input/config/hyperparameters.json, whose keys are the options below spelled like hidden_size; the channels train,
+/opt/ml/input/config/hyperparameters.json, whose keys are the options above spelled like hidden_size; the channels train,
 and optionally validation and tokenizer; and leaves the model in /opt/ml/model, checkpoints in /opt/ml/checkpoints.
 
 Ctrl-C or SIGTERM: the step is finished, a checkpoint and the model as it stands are written.)text";
@@ -131,18 +133,34 @@ void add_tokenize(CLI::App& app, TokenizerTrainCommand& learn, EncodeCommand& wr
   encode_command->callback([&] { action = [&] { return encode(write); }; });
 }
 
-// For every option that there is none of: the one that is nearest.
-void suggest_options(const CLI::App& app, int argc, char** argv) {
+// What is wrong with the command line and what to do about it, in one line.
+std::string explain(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
   const CLI::App* command = &app;
-  while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
-  std::vector<std::string> names;
-  for (const CLI::Option* option : command->get_options()) names.push_back(option->get_name());
-  for (int i = 1; i < argc; ++i) {
-    const std::string given = std::string(argv[i]).substr(0, std::string(argv[i]).find('='));
-    if (!given.starts_with("--") || std::find(names.begin(), names.end(), given) != names.end()) continue;
-    const std::string meant = nearest(given, names);
-    if (!meant.empty()) std::fprintf(stderr, "There is no option %s. Did you mean %s?\n", given.c_str(), meant.c_str());
+  std::string help = "athanor-llm";
+  int first = 1;  // of the words after the command's name
+  for (; !command->get_subcommands().empty(); ++first) {
+    command = command->get_subcommands().front();
+    help += " " + command->get_name();
   }
+  help += " --help";
+  std::vector<std::string> commands;
+  for (const CLI::App* one : command->get_subcommands([](const CLI::App*) { return true; })) commands.push_back(one->get_name());
+  std::vector<std::string> options;
+  for (const CLI::Option* option : command->get_options()) options.push_back(option->get_name());
+  if (!commands.empty() && first < argc && argv[first][0] != '-') {
+    const std::string meant = nearest(argv[first], commands);
+    return fmt::format("There is no command {}. {}", argv[first],
+                       meant.empty() ? fmt::format("There are: {}", fmt::join(commands, ", ")) : fmt::format("Did you mean {}?", meant));
+  }
+  if (!commands.empty() && first == argc) return fmt::format("Say what to do: {}. `{}` tells more", fmt::join(commands, ", "), help);
+  for (int i = first; i < argc; ++i) {
+    const std::string given = std::string(argv[i]).substr(0, std::string(argv[i]).find('='));
+    if (!given.starts_with("--") || given == "--" || std::find(options.begin(), options.end(), given) != options.end()) continue;
+    const std::string meant = nearest(given, options);
+    return fmt::format("There is no option {}. {}", given,
+                       meant.empty() ? fmt::format("`{}` lists all", help) : fmt::format("Did you mean {}?", meant));
+  }
+  return fmt::format("{}. `{}` tells more", error.what(), help);
 }
 
 int exit_code_of(ErrorKind kind) {
@@ -172,8 +190,8 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    if (app.exit(error) == 0) return 0;
-    suggest_options(app, argc, argv);
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    std::fprintf(stderr, "athanor-llm: %s\n", explain(app, error, argc, argv).c_str());
     return 2;
   }
   try {

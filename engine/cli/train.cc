@@ -1,6 +1,10 @@
 // Training, from texts to a Hugging Face checkpoint: by hand or as the program of a training job.
+#include <unistd.h>
+
+#include <cerrno>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <optional>
 
@@ -134,6 +138,14 @@ void say_sample(tensor::Context& context, train::Trainer& trainer, const model::
   say("sample:\n{}{}", settings.prompt, model::utf8_repaired(tokenizer.decode(written)));
 }
 
+// A run that trains for hours must not find out at its end that its result has no place.
+void check_writable(Files& files, const std::string& folder) {
+  if (folder.empty()) return;
+  files.make_folders(folder);
+  if (::access(folder.c_str(), W_OK | X_OK) == 0) return;
+  throw Error(ErrorKind::kDenied, "Nothing can be written to {}: {}. Give another folder", folder, std::strerror(errno));
+}
+
 void save_model(Files& files, const std::string& folder, const model::Config& config, const model::Tokenizer& tokenizer,
                 train::Trainer& trainer) {
   files.make_folders(folder);
@@ -172,6 +184,10 @@ int carry_out(Run run, Files& files, StopSignals& signals) {
   const SystemClock clock;
   const std::unique_ptr<parallel::Collectives> collectives = connect(run.peers);
   const bool speaks = collectives->rank() == 0;
+  if (speaks) {
+    check_writable(files, run.model);
+    check_writable(files, run.checkpoints);
+  }
   run.corpus.vocabulary = run.settings.vocabulary;
   run.corpus.held_out_part = run.settings.held_out;
   const Corpus corpus = prepare_corpus(files, run.corpus, *collectives);
