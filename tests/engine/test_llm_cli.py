@@ -1,0 +1,284 @@
+"""athanor-llm's command line: help that names everything, and bad input told in one line that says what to do."""
+
+import json
+import re
+import shutil
+
+import pytest
+
+import llm
+
+SETTINGS = """vocabulary layers hidden_size intermediate_size heads kv_heads head_dim rope_theta tied steps batch micro_batch
+    length learning_rate learning_rate_min warmup_steps weight_decay beta1 beta2 adam_eps gradient_clip held_out evaluate_every
+    evaluate_sequences checkpoint_every checkpoints_kept log_every seed threads prompt sample_tokens temperature""".split()
+OPTIONS = {
+    ("train",): ["text", "validation", "tokenizer", "out", "checkpoints", "resume", "contract", *SETTINGS],
+    ("eval",): ["model", "text", "length", "batch", "threads", "json"],
+    ("generate",): ["model", "prompt", "tokens", "temperature", "top_k", "top_p", "seed", "threads"],
+    ("tokenize", "train"): ["text", "vocabulary", "out"],
+    ("tokenize", "encode"): ["text", "tokenizer", "out"],
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with text.txt, texts that are none, and model/, trained on text.txt."""
+    folder = tmp_path_factory.mktemp("place")
+    text = llm.bible(folder / "corpus", 40_000) / "train/bible.txt"
+    (folder / "text.txt").write_bytes(text.read_bytes())
+    (folder / "empty.txt").write_bytes(b"")
+    (folder / "short.txt").write_text("hello")
+    (folder / "latin.txt").write_bytes("café au lait".encode("latin-1"))
+    (folder / "binary.txt").write_bytes(b"a\0b")
+    (folder / "nothing").mkdir()
+    llm.train(text=folder / "text.txt", out=folder / "model", **llm.SMALL | dict(steps=3, checkpoint_every=1))
+    llm.run("tokenize", "encode", "--tokenizer", folder / "model", "--text", folder / "text.txt", "--out", folder / "text.tokens")
+    llm.run("tokenize", "train", "--text", folder / "text.txt", "--vocabulary", 300, "--out", folder / "other-tokenizer")
+    return folder
+
+
+def refused(*arguments, code=2):
+    """The one line that it says."""
+    done = llm.run(*arguments, code=code)
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("athanor-llm: "), done.stderr
+    assert "step 1/" not in done.stdout
+    return lines[0].removeprefix("athanor-llm: ")
+
+
+# ---------------------------------------------------------------------- help
+
+
+@pytest.mark.parametrize("command", OPTIONS, ids=" ".join)
+def test_help_names_every_option_and_explains_it(command):
+    text = llm.run(*command, "--help").stdout
+    # An option that is too long for its column is explained in the next line.
+    named = {}
+    for line, following in zip(text.splitlines(), [*text.splitlines()[1:], ""]):
+        if option := re.match(r"  (?:-\w,)?--([\w-]+)", line):
+            named[option[1]] = line[34:] if line[33:34] == " " else following[34:]
+    assert list(named) == ["help", *(option.replace("_", "-") for option in OPTIONS[command])]
+    for name, explanation in named.items():
+        assert re.match(r"\S+ \w+", explanation), f"--{name}: {explanation}"
+    assert f"athanor-llm {' '.join(command)} " in text  # an example to begin with
+
+
+def test_help_of_the_whole():
+    text = llm.run("--help").stdout
+    for command in ("train", "eval", "generate", "tokenize"):
+        assert re.search(rf"^  {command}  +\w", text, re.M), command
+    assert "Exit codes" in text
+    assert re.search(r"^  train  +\w.*\n  encode  +\w", llm.run("tokenize", "--help").stdout, re.M)
+    assert re.fullmatch(r"athanor-llm \d+\.\d+\.\d+\n", llm.run("--version").stdout)
+
+
+# ---------------------------------------------------------------------- the command line
+
+WRONG_LINES = [
+    ("", "train, eval, generate, tokenize"),
+    ("tran", "There is no command tran. Did you mean train?"),
+    ("conjure", "There is no command conjure. There are: train, eval, generate, tokenize"),
+    ("tokenize", "train, encode"),
+    ("train --stpes 3", "There is no option --stpes. Did you mean --steps?"),
+    ("train --conjured-rabbits", "There is no option --conjured-rabbits. `athanor-llm train --help` lists all"),
+    ("train --text {place}/text.txt --out {new} stray", "stray"),
+    ("train --out {new}", "give --text FILE"),
+    ("train --text {place}/text.txt", "give --out DIR"),
+    ("train --text {place}/text.txt --out {new} --steps", "--steps"),
+    ("train --text {place}/text.txt --out {new} --steps many", 'steps is "many"; it must be a whole number'),
+    ("train --text {place}/text.txt --out {new} --steps 0", "steps is 0; it must be a positive number"),
+    ("train --text {place}/text.txt --out {new} --steps 99999999999999999999", "it must be a whole number"),
+    ("train --text {place}/text.txt --out {new} --learning-rate nan", "it must be a number"),
+    ("train --text {place}/text.txt --out {new} --learning-rate=-1", "learning_rate is -1; it must be positive"),
+    ("train --text {place}/text.txt --out {new} --beta2 1", "beta2 is 1; it must be at least 0 and less than 1"),
+    ("train --text {place}/text.txt --out {new} --held-out 0.9", "held_out is 0.9; it must be between 0 and 0.5"),
+    ("train --text {place}/text.txt --out {new} --tied maybe", "it must be true or false"),
+    ("train --text {place}/text.txt --out {new} --vocabulary 100", "between 257"),
+    ("train --text {place}/text.txt --out {new} --seed=-1", "0 or more"),
+    ("train --text {place}/text.txt --out {new} --hidden-size 50 --heads 7", "change one, or give head_dim"),
+    ("train --text {place}/text.txt --out {new} --heads 4 --kv-heads 3", "multiple of num_key_value_heads (3)"),
+    ("train --text {place}/text.txt --out {new} --hidden-size 36 --heads 4", "head_dim is 9; it must be even"),
+    ("train --text {place}/text.txt --out {new} --log-every 0", "log_every is 0; it must be 1 or more"),
+    ("eval --model {place}/model", "--text is required"),
+    ("eval --model {place}/model --text {place}/text.txt --batch 0", "not in range 1"),
+    ("eval --model {place}/model --text {place}/text.txt --length 33", "--length is 33; the model's context is 32"),
+    ("eval --model {place}/model --text {place}/text.txt --length=-1", "--length is -1"),
+    ("generate --model {place}/model --top-p 2", "top-p must be above 0 and at most 1, not 2"),
+    ("generate --model {place}/model --temperature=-1", "temperature"),
+    ("generate --model {place}/model --tokens=-1", "tokens must be 0 or more"),
+    ("generate --model {place}/model --seed x", "--seed = x"),
+    ("tokenize train --text {place}/text.txt --out {new} --vocabulary 3", "257"),
+]
+
+
+@pytest.mark.parametrize("line, tells", WRONG_LINES, ids=[line for line, _ in WRONG_LINES])
+def test_a_wrong_command_line(place, tmp_path, line, tells):
+    told = refused(*line.format(place=place, new=tmp_path / "new").split())
+    assert tells in told
+    assert not (tmp_path / "new").exists() or not list((tmp_path / "new").rglob("*.safetensors"))
+
+
+# ---------------------------------------------------------------------- what it is given
+
+WRONG_INPUTS = [
+    ("train --text {place}/gone.txt --out {new}", "There is no file or folder {place}/gone.txt"),
+    ("train --text {place}/nothing --out {new}", "{place}/nothing has no files"),
+    ("train --text {place}/empty.txt --out {new}", "give more text or a smaller length"),
+    ("train --text {place}/short.txt --out {new}", "give more text or a smaller length"),
+    ("train --text {place}/latin.txt --out {new}", "{place}/latin.txt is not UTF-8 text: byte 3 is 0xe9. Convert it"),
+    ("train --text {place}/binary.txt --out {new}", "{place}/binary.txt is not UTF-8 text: byte 1 is 0x00"),
+    ("train --text {place}/text.txt --validation {place}/gone.txt --out {new}", "There is no file or folder {place}/gone.txt"),
+    ("train --text {place}/text.txt --tokenizer {place}/gone --out {new}", "{place}/gone/tokenizer.json does not exist"),
+    ("train --text {place}/text.tokens --out {new}", "the tokenizer that made it is needed: --tokenizer DIR"),
+    ("train --text {place}/text.tokens --tokenizer {place}/other-tokenizer --out {new}", "made with another tokenizer"),
+    ("train --text {place}/text.txt --out {place}/model", "give --resume to go on with it, or another --out"),
+    ("train --text {place}/text.txt --out /proc/gone", "/proc/gone"),
+    ("eval --model {place}/gone --text {place}/text.txt", "{place}/gone/config.json does not exist"),
+    ("eval --model {place}/model --text {place}/empty.txt", "{place}/empty.txt has no tokens to predict"),
+    ("eval --model {place}/model --text {place}/latin.txt", "not UTF-8"),
+    ("generate --model {place}/nothing", "{place}/nothing is no Hugging Face checkpoint"),
+    ("tokenize train --text {place}/empty.txt --out {new}", "nothing to learn from: {place}/empty.txt has empty files only"),
+    ("tokenize train --text {place}/gone.txt --out {new}", "There is no file or folder"),
+    ("tokenize encode --tokenizer {place}/nothing --text {place}/text.txt --out {new}", "holds no tokenizer"),
+    ("tokenize encode --tokenizer {place}/model --text {place}/latin.txt --out {new}", "not UTF-8"),
+]
+
+
+@pytest.mark.parametrize("line, tells", WRONG_INPUTS, ids=[line for line, _ in WRONG_INPUTS])
+def test_a_wrong_input(place, tmp_path, line, tells):
+    told = refused(*line.format(place=place, new=tmp_path / "new").split())
+    assert tells.format(place=place) in told
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]  # nothing half made is left
+
+
+DAMAGES = {"empty": lambda content: b"", "cut": lambda content: content[:len(content) // 2], "other JSON": lambda content: b'{"a": 1}',
+           "zeros": lambda content: bytes(len(content)), "longer": lambda content: content + b"more"}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_a_damaged_model(place, tmp_path, name, damage):
+    shutil.copytree(place / "model", tmp_path / "model", ignore=shutil.ignore_patterns("checkpoints"))
+    damaged = tmp_path / "model" / name
+    damaged.write_bytes(DAMAGES[damage](damaged.read_bytes()))
+    told = refused("generate", "--model", tmp_path / "model", code=1 if name == "model.safetensors" else 2)
+    assert str(damaged) in told
+
+
+def test_parts_of_a_model_that_do_not_belong_together(place, tmp_path):
+    shutil.copytree(place / "model", tmp_path / "model", ignore=shutil.ignore_patterns("checkpoints"))
+    config = json.loads((tmp_path / "model/config.json").read_text())
+    told = {}
+    for name, value in [("vocab_size", 300), ("num_hidden_layers", 3), ("num_hidden_layers", 1), ("hidden_act", "gelu"), ("model_type", "bert"),
+                        ("rope_scaling", {"rope_type": "llama3", "factor": 8}), ("head_dim", 7), ("hidden_size", -1), ("hidden_size", "wide")]:
+        (tmp_path / "model/config.json").write_text(json.dumps(config | {name: value}))
+        done = llm.run("generate", "--model", tmp_path / "model", code=1 if name == "num_hidden_layers" and value == 3 else 2)
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+        told[name, str(value)] = done.stderr
+    for (name, _), text in told.items():
+        word = {"vocab_size": "belong together", "num_hidden_layers": "model.layers.", "rope_scaling": "RoPE is scaled"}.get(name, name)
+        assert word in text, text
+
+
+@pytest.mark.parametrize("name", ["checkpoint.json", "shard-00000.safetensors"])
+@pytest.mark.parametrize("damage", [*DAMAGES, "gone"])
+def test_damaged_checkpoints_are_told_and_never_used(place, tmp_path, name, damage):
+    """Each in turn is named as damaged; with none left, the run begins anew and says so by its first step."""
+    shutil.copytree(place / "model/checkpoints", tmp_path / "checkpoints")
+    kept = sorted(folder.name for folder in (tmp_path / "checkpoints").iterdir())
+    assert kept == ["step-00000002", "step-00000003"]
+    for folder in kept:
+        damaged = tmp_path / "checkpoints" / folder / name
+        damaged.unlink() if damage == "gone" else damaged.write_bytes(DAMAGES[damage](damaged.read_bytes()))
+    done = llm.run("train", "--resume", *llm.words(text=place / "text.txt", out=tmp_path / "model", checkpoints=tmp_path / "checkpoints",
+                                                   **llm.SMALL | dict(steps=3)))
+    told = done.stdout + done.stderr
+    for folder in kept:
+        assert re.search(f"Skipping a damaged checkpoint.*{folder}", told), told
+    assert "going on" not in told
+    assert (tmp_path / "model/model.safetensors").read_bytes() == (place / "model/model.safetensors").read_bytes()
+
+
+def test_a_checkpoint_of_another_model(place, tmp_path):
+    shutil.copytree(place / "model/checkpoints", tmp_path / "checkpoints")
+    told = refused("train", "--resume", *llm.words(text=place / "text.txt", out=tmp_path / "model", checkpoints=tmp_path / "checkpoints",
+                                                   **llm.SMALL | dict(layers=1)))
+    assert "of another model" in told and "give the run an empty checkpoint folder, or the model's own options" in told
+
+
+def test_a_diverging_run_says_what_to_change(place, tmp_path):
+    done = llm.run("train", *llm.words(text=place / "text.txt", out=tmp_path / "model", **llm.SMALL | dict(
+        learning_rate=1e30, warmup_steps=0, weight_decay=0)), code=2)
+    assert re.fullmatch(r"athanor-llm: Step \d+: the loss is .* Lower learning_rate .*\n", done.stderr), done.stderr
+    assert not (tmp_path / "model/model.safetensors").exists()
+
+
+# ---------------------------------------------------------------------- as the program of a job
+
+
+def job(folder, place, hyperparameters, text="text.txt", channels=("train",)):
+    folder = llm.contract(folder, llm.SMALL | dict(steps=2) | hyperparameters, channels)
+    if "train" in channels:
+        shutil.copy(place / text, folder / "input/data/train")
+    return folder
+
+
+WRONG_JOBS = [
+    (dict(hiden_size=64), "text.txt", 'There is no hyperparameter "hiden_size". Did you mean "hidden_size"?'),
+    (dict(rabbits=2), "text.txt", 'There is no hyperparameter "rabbits". There are: vocabulary, layers'),
+    (dict(steps="many"), "text.txt", 'Hyperparameter steps is "many"; it must be a whole number'),
+    (dict(steps=""), "text.txt", 'Hyperparameter steps is ""'),
+    (dict(steps=0), "text.txt", "steps is 0; it must be a positive number"),
+    (dict(heads=7, head_dim=0), "text.txt", "change one, or give head_dim"),
+    ({}, "latin.txt", "latin.txt is not UTF-8 text"),
+    ({}, "empty.txt", "give more text or a smaller length"),
+    ({}, "text.tokens", 'a channel "tokenizer"'),
+]
+
+
+@pytest.mark.parametrize("hyperparameters, text, tells", WRONG_JOBS)
+def test_a_job_that_fails_leaves_the_reason(place, tmp_path, hyperparameters, text, tells):
+    folder = job(tmp_path / "ml", place, hyperparameters, text)
+    told = refused("train", "--contract", folder)
+    assert tells in told
+    assert (folder / "output/failure").read_text() == told
+    assert list((folder / "model").iterdir()) == []
+
+
+def test_a_job_without_its_channel_leaves_the_reason(place, tmp_path):
+    folder = job(tmp_path / "ml", place, {}, channels=("validation",))
+    told = refused("train", "--contract", folder)
+    assert 'no channel "train"' in told and (folder / "output/failure").read_text() == told
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '"text"'])
+@pytest.mark.parametrize("name", ["hyperparameters", "inputdataconfig", "resourceconfig"])
+def test_a_job_with_a_damaged_configuration(place, tmp_path, name, content):
+    folder = job(tmp_path / "ml", place, {})
+    (folder / f"input/config/{name}.json").write_text(content)
+    told = refused("train", "--contract", folder)
+    assert f"{name}.json" in told and (folder / "output/failure").read_text() == told
+
+
+@pytest.mark.parametrize("change, tells", [
+    ({"TrainingInputMode": "Pipe"}, "use File mode"), ({"S3DistributionType": "ShardedByS3Key"}, "use FullyReplicated")])
+def test_a_channel_that_the_engine_cannot_use(place, tmp_path, change, tells):
+    folder = job(tmp_path / "ml", place, {})
+    path = folder / "input/config/inputdataconfig.json"
+    channels = json.loads(path.read_text())
+    channels["train"] |= change
+    path.write_text(json.dumps(channels))
+    (folder / "input/config/resourceconfig.json").write_text(json.dumps({"current_host": "algo-1", "hosts": ["algo-1", "algo-2"]}))
+    told = refused("train", "--contract", folder)
+    assert tells in told and (folder / "output/failure").read_text() == told
+
+
+def test_a_job_that_is_right_leaves_a_model_and_no_failure(place, tmp_path):
+    """With what SageMaker's SDKs send beside it: values as JSON, and names of their own."""
+    folder = job(tmp_path / "ml", place, dict(prompt='"And"', sagemaker_region='"us-east-1"', steps=3))
+    done = llm.run("train", "--contract", folder)
+    assert not (folder / "output/failure").exists()
+    assert {path.name for path in (folder / "model").iterdir()} == {
+        "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert (folder / "model/model.safetensors").read_bytes() == (place / "model/model.safetensors").read_bytes()
+    assert llm.losses(done.stdout)[3]
