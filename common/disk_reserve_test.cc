@@ -4,14 +4,14 @@
 
 #include <filesystem>
 
+#include "common/temporary_folder.h"
+
 namespace athanor {
 namespace {
 
 TEST(DiskReserve, IsKeptGivenAwayAndTakenAgain) {
   SystemFiles files;
-  const auto folder = std::filesystem::path(testing::TempDir()) / "disk_reserve_test";
-  std::filesystem::remove_all(folder);
-  std::filesystem::create_directory(folder);
+  const TemporaryFolder folder;
   const std::string path = folder / "reserve";
   {
     DiskReserve reserve(path, files);
@@ -26,7 +26,6 @@ TEST(DiskReserve, IsKeptGivenAwayAndTakenAgain) {
   DiskReserve reserve(path, files);
   EXPECT_TRUE(reserve.hold());
   EXPECT_EQ(std::filesystem::file_size(path), 2u << 20);
-  std::filesystem::remove_all(folder);
 }
 
 TEST(DiskReserve, IsNotHeldWhereThereIsNoRoom) {

@@ -6,12 +6,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <filesystem>
 #include <mutex>
 #include <thread>
 
 #include "common/error.h"
 #include "common/hash.h"
+#include "common/temporary_folder.h"
 #include "platform/storage/checksum.h"
 
 namespace athanor::storage {
@@ -145,12 +145,6 @@ class Stub {
 
 class S3ClientTest : public testing::Test {
  protected:
-  S3ClientTest() : folder_(std::filesystem::path(testing::TempDir()) / "s3_client_test") {
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directory(folder_);
-  }
-  ~S3ClientTest() override { std::filesystem::remove_all(folder_); }
-
   S3Client client(const Stub& stub) {
     return S3Client({.endpoint = stub.url(), .tries_max = 3, .pause_first_ms = 2, .part_bytes = 1000, .parts_at_once = 3},
                     [] { return wire::Credentials{"key", "secret", ""}; }, clock_, files_);
@@ -172,11 +166,11 @@ class S3ClientTest : public testing::Test {
     return ErrorKind::kInternal;
   }
   std::vector<std::string> there() {
-    std::vector<std::string> names = files_.list(folder_);
+    std::vector<std::string> names = files_.list(folder_.path());
     return names;
   }
 
-  const std::filesystem::path folder_;
+  const TemporaryFolder folder_;
   SystemClock clock_;
   SystemFiles files_;
   std::string said_;
