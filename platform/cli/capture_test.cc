@@ -69,7 +69,7 @@ TEST(CaptureTest, LeadsConnectionsOfTheProgramAndItsChildrenAway) {
 TEST(CaptureTest, LeavesOtherConnectionsAlone) {
   Greeter here, elsewhere;
   const Redirects redirects{kCaptured, INADDR_LOOPBACK, elsewhere.port(), 1, {}};
-  EXPECT_EQ(run("exec 3<>/dev/tcp/127.0.0.1/" + std::to_string(here.port()), redirects), 0);
+  EXPECT_EQ(run("exec 3<>/dev/tcp/127.0.0.1/" + std::to_string(here.port()) + "; read -r line <&3", redirects), 0);
   EXPECT_EQ(here.greeted(), 1);
   EXPECT_EQ(elsewhere.greeted(), 0);
 }
