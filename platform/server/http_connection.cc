@@ -61,6 +61,8 @@ std::string HttpInput::take() {
 
 // ---------------------------------------------------------------- a request's body
 
+constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+
 struct HttpExchange {
   HttpTransport* transport = nullptr;
   HttpInput* input = nullptr;
@@ -93,7 +95,7 @@ Awaitable<std::size_t> HttpExchange::read_some(std::span<char> into) {
   try {
     if (continue_wanted) {
       continue_wanted = false;
-      if (input->ready().empty()) co_await transport->write("HTTP/1.1 100 Continue\r\n\r\n", {});
+      if (input->ready().empty()) co_await transport->write(kContinue, {});
     }
     transport->deadline_ns = steady_ns() + timeout_ns;
     std::size_t count = 0;
@@ -353,9 +355,12 @@ Awaitable<HttpConnection::Next> HttpConnection::serve_one() {
   }
   exchange->ended = !exchange->chunked && exchange->left == 0;
   if (exchange->ended) exchange->length = 0;
-  exchange->continue_wanted =
-      !exchange->ended && parser.get().version() >= 11 &&
-      boost::beast::iequals(parser.get()[http::field::expect], "100-continue");
+  const bool continue_expected =
+      parser.get().version() >= 11 && boost::beast::iequals(parser.get()[http::field::expect], "100-continue");
+  exchange->continue_wanted = continue_expected && !exchange->ended;
+  // An empty body needs no 100, but botocore, once answered without one, reads no status line of the connection's next
+  // answer that follows a 100 (AWSConnection.response_class), and waits for a minute. S3 sends it too.
+  if (continue_expected && exchange->ended) co_await transport_->write(kContinue, {});
   request.body = std::make_unique<ExchangeBody>(exchange);
 
   if (is_websocket_upgrade(request)) {

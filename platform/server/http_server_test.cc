@@ -180,6 +180,11 @@ TEST_F(HttpServerTest, AsksForABodyOnlyWhenItIsWanted) {
   const std::string heard = unwanted.hear();
   EXPECT_THAT(heard, StartsWith("HTTP/1.1 200"));
   EXPECT_THAT(heard, HasSubstr("Connection: close"));
+
+  // An empty body is asked for too, as clients count on it.
+  RawClient empty(port_);
+  empty.say("PUT /ignore HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 0\r\n\r\n");
+  EXPECT_THAT(empty.hear("HTTP/1.1 200"), StartsWith("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200"));
 }
 
 TEST_F(HttpServerTest, KeepsOrClosesAConnectionWhoseBodyWasNotRead) {

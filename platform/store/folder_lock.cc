@@ -1,11 +1,14 @@
 #include "platform/store/folder_lock.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/file.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
+#include <thread>
 
 #include "common/error.h"
 
@@ -18,13 +21,27 @@ std::int64_t read_pid(int descriptor) {
   return count > 0 ? std::strtoll(text, nullptr, 10) : 0;
 }
 
+// A process that was killed as it started an agent is gone before the agent closes what it inherited: such a lock ends
+// within moments.
+bool lock_within_moments(int descriptor) {
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  while (flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return false;
+    const bool owner_is_gone = kill(static_cast<pid_t>(read_pid(descriptor)), 0) != 0 && errno == ESRCH;
+    errno = EWOULDBLOCK;
+    if (!owner_is_gone || std::chrono::steady_clock::now() > give_up) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return true;
+}
+
 }  // namespace
 
 FolderLock::FolderLock(const std::string& folder) {
   const std::string path = folder + "/lock";
   descriptor_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (descriptor_ < 0) throw system_error(errno, "locking " + path);
-  if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
+  if (!lock_within_moments(descriptor_)) {
     const int error_number = errno;
     const std::int64_t pid = read_pid(descriptor_);
     close(descriptor_);

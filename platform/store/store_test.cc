@@ -185,6 +185,19 @@ TEST_F(StoreTest, TheLockEndsWithItsHolder) {
   EXPECT_EQ(refusal(), "");
 }
 
+TEST_F(StoreTest, ALockOutlivesItsHolderByMomentsInWhatItWasStarting) {
+  const pid_t holder = fork();
+  if (holder == 0) {
+    const FolderLock lock(folder_);
+    if (fork() == 0) usleep(200'000);  // with the lock's descriptor, as before an exec
+    _exit(0);
+  }
+  int status = -1;
+  waitpid(holder, &status, 0);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(refusal(), "");
+}
+
 TEST_F(StoreTest, DataOfANewerVersionIsRefused) {
   Store::open(folder_);
   Sqlite(folder_ + "/athanor.db").run("PRAGMA user_version = 999");
