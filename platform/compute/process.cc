@@ -74,15 +74,22 @@ struct Child {
   const char* output_path;
   const char* identity_temporary;
   const char* identity;
-  volatile int error = 0;
-  const char* volatile doing = "";
+  int report;  // a pipe to the parent: a Failure, or its end when the program runs
 };
 
+struct Failure {
+  int error = 0;
+  const char* doing = nullptr;  // a literal: good in either process
+};
+
+constexpr int kReport = 3;  // the child's end of the pipe, above the standard streams and below all that is closed
+
 // Runs in the child, on the parent's memory: only system calls.
-void become(Child& child) {
-  const auto fail = [&child](const char* doing) {
-    child.error = errno;
-    child.doing = doing;
+void become(const Child& child) {
+  int report = child.report;
+  const auto fail = [&report](const char* doing) {
+    const Failure failure{errno, doing};
+    [[maybe_unused]] const ssize_t written = write(report, &failure, sizeof(failure));
     _exit(127);
   };
   if (setsid() < 0) fail("setsid");
@@ -90,7 +97,9 @@ void become(Child& child) {
   const int output = open(child.output_path, O_WRONLY | O_CREAT | O_APPEND, 0600);
   if (null < 0 || output < 0) fail("opening its output");
   if (dup2(null, 0) < 0 || dup2(output, 1) < 0 || dup2(output, 2) < 0) fail("dup2");
-  if (syscall(SYS_close_range, 3U, ~0U, 0U) != 0) fail("close_range");
+  if (report != kReport && dup3(report, kReport, O_CLOEXEC) < 0) fail("dup3");
+  report = kReport;
+  if (syscall(SYS_close_range, kReport + 1U, ~0U, 0U) != 0) fail("close_range");
 
   char stat[kStatBytesMax];
   const int self = open("/proc/self/stat", O_RDONLY);
@@ -140,8 +149,12 @@ Process start_process(const Command& command) {
   const std::vector<char*> environment = pointers(command.environment);
   const std::string identity = command.folder + "/process";
   const std::string temporary = identity + ".tmp";
-  Child child{command.arguments.at(0).c_str(), arguments.data(), environment.data(), command.output_path.c_str(),
-              temporary.c_str(), identity.c_str()};
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) throw system_error(errno, "starting " + command.arguments.at(0));
+  const Descriptor hear(ends[0]);
+  Descriptor report(ends[1]);
+  const Child child{command.arguments.at(0).c_str(), arguments.data(), environment.data(), command.output_path.c_str(),
+                    temporary.c_str(), identity.c_str(), report.get()};
 
   sigset_t all, before;
   sigfillset(&all);
@@ -152,10 +165,14 @@ Process start_process(const Command& command) {
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (pid < 0) throw system_error(vfork_error, "starting " + command.arguments[0]);
 
+  report = Descriptor();
   Process process{pid, Descriptor(pidfd_open(pid))};
-  if (child.error != 0) {
+  Failure failure;
+  ssize_t count = 0;
+  while ((count = read(hear.get(), &failure, sizeof(failure))) < 0 && errno == EINTR) continue;
+  if (count != 0) {
     waitpid(pid, nullptr, 0);
-    throw system_error(child.error, fmt::format("starting {} ({})", command.arguments[0], child.doing));
+    throw system_error(failure.error, fmt::format("starting {} ({})", command.arguments[0], failure.doing));
   }
   if (!process.handle) throw system_error(errno, "watching " + command.arguments[0]);
   return process;
