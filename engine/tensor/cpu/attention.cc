@@ -31,7 +31,7 @@ std::int64_t attention_scratch_floats(const AttentionShape& shape, bool backward
 void attention_forward(Context& context, const AttentionShape& shape, const Tensor& q, const Tensor& k,
                        const Tensor& v, const Tensor& o, const Tensor& lse, const Tensor& scratch) {
   assert_shape(shape);
-  const auto [B, T, H, G, D] = shape;
+  const std::int64_t B = shape.batch, T = shape.length, H = shape.heads, G = shape.kv_heads, D = shape.head_dim;
   assert_rows(q, B * T, H * D);
   assert_rows(k, B * T, G * D);
   assert_rows(v, B * T, G * D);
@@ -70,7 +70,7 @@ void attention_backward(Context& context, const AttentionShape& shape, const Ten
                         const Tensor& v, const Tensor& o, const Tensor& lse, const Tensor& d_o, const Tensor& dq,
                         const Tensor& dk, const Tensor& dv, const Tensor& scratch) {
   assert_shape(shape);
-  const auto [B, T, H, G, D] = shape;
+  const std::int64_t B = shape.batch, T = shape.length, H = shape.heads, G = shape.kv_heads, D = shape.head_dim;
   for (const Tensor& x : {q, o, d_o, dq}) assert_rows(x, B * T, H * D);
   for (const Tensor& x : {k, v, dk, dv}) assert_rows(x, B * T, G * D);
   ATHANOR_ASSERT(lse.contiguous() && lse.count() == B * H * T);
