@@ -4,19 +4,16 @@
 #include <stdlib.h>
 
 #include "common/error.h"
+#include "common/temporary_folder.h"
 
 namespace athanor {
 namespace {
 
 class SystemFilesTest : public testing::Test {
  protected:
-  void SetUp() override {
-    char pattern[] = "/tmp/athanor-files-XXXXXX";
-    root_ = mkdtemp(pattern);
-  }
-  void TearDown() override { files_.remove_all(root_); }
   SystemFiles files_;
-  std::string root_;
+  const TemporaryFolder temporary_;
+  const std::string root_ = temporary_.path();
 };
 
 TEST_F(SystemFilesTest, ReplaceLeavesTheNewContentsAndNoTemporary) {

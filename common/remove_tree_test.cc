@@ -8,6 +8,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "common/temporary_folder.h"
+
 namespace athanor {
 namespace {
 
@@ -15,12 +17,9 @@ namespace fs = std::filesystem;
 
 class RemoveTreeTest : public testing::Test {
  protected:
-  RemoveTreeTest() : folder_(fs::temp_directory_path() / ("athanor-remove-tree-" + std::to_string(::getpid()))) {
-    fs::create_directories(folder_);
-  }
-  ~RemoveTreeTest() override { fs::remove_all(folder_); }
   std::size_t left() const { return std::distance(fs::directory_iterator(folder_), {}); }
-  const fs::path folder_;
+  const TemporaryFolder temporary_;
+  const fs::path folder_ = temporary_.path();
 };
 
 TEST_F(RemoveTreeTest, WhatForbidsIt) {

@@ -8,6 +8,7 @@
 #include <map>
 
 #include "common/error.h"
+#include "common/temporary_folder.h"
 #include "engine/cli/test_support.h"
 
 namespace athanor::llm {
@@ -24,26 +25,26 @@ std::function<const char*(const char*)> environment_of(const std::map<std::strin
 }
 
 TEST(Contract, FindsWhatAJobLaysOut) {
-  const TestFolder folder;
+  const TemporaryFolder folder;
   SystemFiles files;
-  const Contract contract(files, folder.path);
+  const Contract contract(files, folder.path());
   EXPECT_FALSE(contract.present());
   folder.put("input/config/hyperparameters.json", R"({"steps": "3"})");
   folder.put("input/data/train/a.txt", "text");
   folder.put("input/config/inputdataconfig.json", R"({"train": {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated"}})");
   EXPECT_TRUE(contract.present());
   EXPECT_EQ(contract.hyperparameters().at("steps").as_string(), "3");
-  EXPECT_EQ(contract.channel("train"), folder.path + "/input/data/train");
+  EXPECT_EQ(contract.channel("train"), folder / "input/data/train");
   EXPECT_EQ(contract.channel("validation"), std::nullopt);
   EXPECT_EQ(contract.checkpoints(), "");
-  std::filesystem::create_directories(folder.path + "/checkpoints");
-  EXPECT_EQ(contract.checkpoints(), folder.path + "/checkpoints");
+  std::filesystem::create_directories(folder / "checkpoints");
+  EXPECT_EQ(contract.checkpoints(), folder / "checkpoints");
 }
 
 TEST(Contract, RefusesChannelsThatTheEngineCannotUse) {
-  const TestFolder folder;
+  const TemporaryFolder folder;
   SystemFiles files;
-  const Contract contract(files, folder.path);
+  const Contract contract(files, folder.path());
   folder.put("input/data/train/a.txt", "text");
   folder.put("input/config/inputdataconfig.json", R"({"train": {"TrainingInputMode": "File", "S3DistributionType": "ShardedByS3Key"}})");
   folder.put("input/config/resourceconfig.json", R"({"current_host": "algo-1", "hosts": ["algo-1"]})");
@@ -60,10 +61,10 @@ TEST(Contract, RefusesChannelsThatTheEngineCannotUse) {
 }
 
 TEST(Contract, LeavesTheReasonOfAFailure) {
-  const TestFolder folder;
+  const TemporaryFolder folder;
   SystemFiles files;
-  Contract(files, folder.path).fail("The text is missing");
-  EXPECT_EQ(files.read_all(folder.path + "/output/failure"), "The text is missing");
+  Contract(files, folder.path()).fail("The text is missing");
+  EXPECT_EQ(files.read_all(folder / "output/failure"), "The text is missing");
 }
 
 TEST(Peers, FollowTheExtensionWhereItIsSpoken) {
@@ -106,8 +107,8 @@ TEST(Peers, WrongVariablesAreRefusedByName) {
 }
 
 TEST(AgentSocket, SendsALineForAMessageAndOutlivesTheAgent) {
-  const TestFolder folder;
-  const std::string path = folder.path + "/agent.sock";
+  const TemporaryFolder folder;
+  const std::string path = folder / "agent.sock";
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   path.copy(address.sun_path, path.size());

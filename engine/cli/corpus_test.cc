@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "common/error.h"
+#include "common/temporary_folder.h"
 #include "engine/cli/test_support.h"
 #include "engine/model/tokenizer/tokenizer_json.h"
 #include "engine/parallel/thread_group.h"
@@ -34,7 +35,7 @@ class CorpusTest : public testing::Test {
     return {};
   }
 
-  TestFolder folder_;
+  TemporaryFolder folder_;
   SystemFiles files_;
   parallel::Alone alone_;
 };
@@ -43,7 +44,7 @@ TEST_F(CorpusTest, TokensAreThoseOfTheTextsEachEnded) {
   const std::string a = some_text(20'000, 1), b = some_text(5'000, 2), held_out = some_text(3'000, 3);
   folder_.put("train/a.txt", a);
   folder_.put("train/b.txt", b);
-  const Corpus corpus = prepare({.train = {folder_.path + "/train"}, .held_out = {folder_.put("held-out.txt", held_out)}, .vocabulary = 300});
+  const Corpus corpus = prepare({.train = {folder_ / "train"}, .held_out = {folder_.put("held-out.txt", held_out)}, .vocabulary = 300});
   const model::TokenId end = *corpus.tokenizer.end_of_text();
   std::vector<std::int32_t> expected = corpus.tokenizer.encode(a);
   expected.push_back(end);
@@ -60,7 +61,7 @@ TEST_F(CorpusTest, WithoutHeldOutTextTheEndIsKeptAndNothingIsLostOrRepeated) {
     const std::string a = some_text(20'000, 1), b = some_text(5'000, 2);
     folder_.put("train/a.txt", a);
     folder_.put("train/b.txt", b);
-    const Corpus corpus = prepare({.train = {folder_.path + "/train"}, .held_out_part = part, .vocabulary = 300});
+    const Corpus corpus = prepare({.train = {folder_ / "train"}, .held_out_part = part, .vocabulary = 300});
     std::string text = corpus.tokenizer.decode(all_of(*corpus.train));
     if (part == 0) {
       EXPECT_EQ(corpus.held_out, nullptr);
@@ -92,14 +93,14 @@ TEST_F(CorpusTest, EveryRankGetsWhatRankZeroSees) {
 
 TEST_F(CorpusTest, AFailureOfRankZeroEndsTheOthers) {
   EXPECT_THROW(parallel::ThreadGroup(2).run([&](parallel::Collectives& collectives) {
-    prepare_corpus(files_, {.train = {folder_.path + "/none"}}, collectives);
+    prepare_corpus(files_, {.train = {folder_ / "none"}}, collectives);
   }), Error);
 }
 
 TEST_F(CorpusTest, ATokenFileStandsForTextsWithTheTokenizerThatMadeIt) {
   const std::string text = folder_.put("a.txt", some_text(30'000));
   const model::Tokenizer tokenizer = train_tokenizer(files_, {text}, 300);
-  const std::string tokenizer_folder = folder_.path + "/tokenizer", tokens = folder_.path + "/a.tokens";
+  const std::string tokenizer_folder = folder_ / "tokenizer", tokens = folder_ / "a.tokens";
   std::filesystem::create_directory(tokenizer_folder);
   model::save_tokenizer(files_, tokenizer_folder, tokenizer, 128);
   data::TokenFileWriter writer(files_, tokens, tokenizer.vocabulary(), tokenizer_digest(tokenizer));
@@ -114,7 +115,7 @@ TEST_F(CorpusTest, ATokenFileStandsForTextsWithTheTokenizerThatMadeIt) {
   EXPECT_THAT(refusal({.train = {tokens}}), HasSubstr("--tokenizer"));
   EXPECT_THAT(refusal({.train = {tokens, text}, .tokenizer = tokenizer_folder}), HasSubstr("one token file"));
   const std::string other = folder_.put("b.txt", some_text(30'000, 9) + "xyxyxyxyxyxyxy xyxyxyxy");
-  const std::string other_folder = folder_.path + "/other";
+  const std::string other_folder = folder_ / "other";
   std::filesystem::create_directory(other_folder);
   model::save_tokenizer(files_, other_folder, train_tokenizer(files_, {other}, 300), 128);
   EXPECT_THAT(refusal({.train = {tokens}, .tokenizer = other_folder}), HasSubstr("another tokenizer"));

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "common/error.h"
+#include "common/temporary_folder.h"
 #include "engine/cli/test_support.h"
 
 namespace athanor::llm {
@@ -14,33 +15,33 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 TEST(TextFiles, AreFoundInOrderWithoutHiddenOnes) {
-  const TestFolder folder;
+  const TemporaryFolder folder;
   const std::string b = folder.put("b.txt", "b"), c = folder.put("a/c.txt", "c");
   folder.put(".hidden", "x");
   folder.put("a/.git/x", "x");
   SystemFiles files;
-  EXPECT_THAT(text_files(files, {folder.path}), ElementsAre(c, b));
-  EXPECT_THAT(text_files(files, {b, folder.path + "/a"}), ElementsAre(b, c));
+  EXPECT_THAT(text_files(files, {folder.path()}), ElementsAre(c, b));
+  EXPECT_THAT(text_files(files, {b, folder / "a"}), ElementsAre(b, c));
   EXPECT_EQ(total_bytes(files, {b, c}), 2U);
 }
 
 TEST(TextFiles, LinksLeadToFilesAndToTheFolderThatTheUserNames) {
-  const TestFolder folder;
+  const TemporaryFolder folder;
   const std::string text = std::filesystem::canonical(folder.put("texts/a.txt", "a"));
   const std::string texts = std::filesystem::path(text).parent_path();
-  std::filesystem::create_directory_symlink(texts, folder.path + "/link");
+  std::filesystem::create_directory_symlink(texts, folder / "link");
   std::filesystem::create_directory_symlink(texts, texts + "/loop");
   std::filesystem::create_symlink(text, texts + "/b.txt");
   SystemFiles files;
-  EXPECT_THAT(text_files(files, {folder.path + "/link"}), ElementsAre(text, text));
-  std::filesystem::create_symlink(folder.path + "/none", texts + "/dead");
+  EXPECT_THAT(text_files(files, {folder / "link"}), ElementsAre(text, text));
+  std::filesystem::create_symlink(folder / "none", texts + "/dead");
   EXPECT_THROW(text_files(files, {texts}), Error);
 }
 
 TEST(TextFiles, SaysWhatIsMissing) {
-  const TestFolder folder;
+  const TemporaryFolder folder;
   SystemFiles files;
-  for (const std::string& path : {folder.path, folder.path + "/none"}) {
+  for (const std::string& path : {folder.path(), folder / "none"}) {
     try {
       text_files(files, {path});
       ADD_FAILURE() << path;
@@ -51,7 +52,7 @@ TEST(TextFiles, SaysWhatIsMissing) {
 }
 
 TEST(Pieces, TogetherAreTheText) {
-  const TestFolder folder;
+  const TemporaryFolder folder;
   SystemFiles files;
   for (const std::size_t bytes : {std::size_t{0}, std::size_t{1}, std::size_t{1000}, std::size_t{9'000'000}}) {
     const std::string text = bytes == 0 ? "" : some_text(bytes);
@@ -67,7 +68,7 @@ TEST(Pieces, TogetherAreTheText) {
 }
 
 TEST(Pieces, AFileThatIsNotTextIsRefusedWithThePlace) {
-  const TestFolder folder;
+  const TemporaryFolder folder;
   SystemFiles files;
   const std::string long_text = some_text(6'000'000);
   for (const auto& [contents, place] : std::vector<std::pair<std::string, std::string>>{

@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "common/error.h"
+#include "common/temporary_folder.h"
 
 namespace athanor::data {
 namespace {
@@ -17,12 +18,6 @@ using testing::HasSubstr;
 
 class TokenFileTest : public testing::Test {
  protected:
-  TokenFileTest() {
-    std::string name = (std::filesystem::temp_directory_path() / "athanor-data-XXXXXX").string();
-    folder_ = ::mkdtemp(name.data());
-  }
-  ~TokenFileTest() override { std::filesystem::remove_all(folder_); }
-
   std::string write(std::int64_t vocabulary, const std::vector<std::int32_t>& ids, std::string_view digest = {}) {
     const std::string path = folder_ + "/text.tokens";
     TokenFileWriter writer(files_, path, vocabulary, digest);
@@ -31,7 +26,8 @@ class TokenFileTest : public testing::Test {
     return path;
   }
 
-  std::string folder_;
+  const TemporaryFolder temporary_;
+  const std::string folder_ = temporary_.path();
   SystemFiles files_;
 };
 

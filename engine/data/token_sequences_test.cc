@@ -9,6 +9,7 @@
 #include <set>
 
 #include "common/error.h"
+#include "common/temporary_folder.h"
 
 namespace athanor::data {
 namespace {
@@ -17,19 +18,16 @@ using testing::HasSubstr;
 
 // A token file of the ids 0, 1, 2, …: an id is its own position.
 std::shared_ptr<const TokenFile> counting_file(std::int64_t count) {
-  std::string name = (std::filesystem::temp_directory_path() / "athanor-data-XXXXXX").string();
-  const std::string folder = ::mkdtemp(name.data());
+  const TemporaryFolder folder;
   SystemFiles files;
   std::vector<std::int32_t> ids(static_cast<std::size_t>(count));
   std::iota(ids.begin(), ids.end(), 0);
   {
-    TokenFileWriter writer(files, folder + "/counting", 1 << 20, {});
+    TokenFileWriter writer(files, folder / "counting", 1 << 20, {});
     writer.append(ids);
     writer.finish();
   }
-  auto file = std::make_shared<const TokenFile>(folder + "/counting");
-  std::filesystem::remove_all(folder);  // the mapping stays
-  return file;
+  return std::make_shared<const TokenFile>(folder / "counting");  // the mapping outlives the folder
 }
 
 std::vector<std::int32_t> drawn(TokenSequences& from, std::int64_t step, std::int64_t index, std::int64_t length) {

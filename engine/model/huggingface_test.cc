@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "common/error.h"
+#include "common/temporary_folder.h"
 #include "engine/model/safetensors.h"
 
 namespace athanor::model {
@@ -34,14 +35,9 @@ struct Model {
 
 class HuggingFaceTest : public testing::Test {
  protected:
-  HuggingFaceTest() {
-    char name[] = "/tmp/athanor-huggingface-XXXXXX";
-    folder_ = ::mkdtemp(name);
-  }
-  ~HuggingFaceTest() override { files_.remove_all(folder_); }
-
   SystemFiles files_;
-  std::string folder_;
+  const TemporaryFolder temporary_;
+  const std::string folder_ = temporary_.path();
 };
 
 TEST_F(HuggingFaceTest, LoadsWhatItSaved) {

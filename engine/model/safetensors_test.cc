@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "common/error.h"
+#include "common/temporary_folder.h"
 
 namespace athanor::model {
 namespace {
@@ -16,15 +17,11 @@ using testing::HasSubstr;
 
 class SafetensorsTest : public testing::Test {
  protected:
-  SafetensorsTest() {
-    char name[] = "/tmp/athanor-safetensors-XXXXXX";
-    folder_ = ::mkdtemp(name);
-  }
-  ~SafetensorsTest() override { files_.remove_all(folder_); }
   std::string path() const { return folder_ + "/model.safetensors"; }
 
   SystemFiles files_;
-  std::string folder_;
+  const TemporaryFolder temporary_;
+  const std::string folder_ = temporary_.path();
 };
 
 std::string file_of(std::string header, std::string_view data) {

@@ -10,6 +10,7 @@
 #include <filesystem>
 
 #include "common/error.h"
+#include "common/temporary_folder.h"
 
 namespace athanor::train {
 namespace {
@@ -49,16 +50,6 @@ struct State {
   }
   model::ParameterLayout layout;
   std::vector<float> parameters, m, v;
-};
-
-class Folder {
- public:
-  Folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "athanor-checkpoint-XXXXXX").string();
-    path = ::mkdtemp(name.data());
-  }
-  ~Folder() { std::filesystem::remove_all(path); }
-  std::string path;
 };
 
 // Files that fail at the n-th change and at every later one, as if the process had ended there. A failing write has
@@ -140,13 +131,13 @@ std::string save(Files& files, const std::string& folder, std::int64_t step, std
 }
 
 TEST(Checkpoint, HoldsTheWholeStateAndReplacesOlderOnes) {
-  const Folder folder;
+  const TemporaryFolder folder;
   SystemFiles files;
-  EXPECT_THAT(list_checkpoints(files, folder.path + "/absent"), ElementsAre());
-  for (const std::int64_t step : {1, 2, 30}) EXPECT_EQ(save(files, folder.path, step), checkpoint_name(step));
-  EXPECT_THAT(list_checkpoints(files, folder.path), ElementsAre("step-00000030", "step-00000002"));
+  EXPECT_THAT(list_checkpoints(files, folder.path() + "/absent"), ElementsAre());
+  for (const std::int64_t step : {1, 2, 30}) EXPECT_EQ(save(files, folder.path(), step), checkpoint_name(step));
+  EXPECT_THAT(list_checkpoints(files, folder.path()), ElementsAre("step-00000030", "step-00000002"));
   State state(-1);
-  const auto loaded = load_newest_checkpoint(files, folder.path, tiny_config(), state.layout, state.tensors());
+  const auto loaded = load_newest_checkpoint(files, folder.path(), tiny_config(), state.layout, state.tensors());
   ASSERT_TRUE(loaded);
   EXPECT_EQ(loaded->step, 30);
   EXPECT_EQ(loaded->seed, UINT64_MAX);
@@ -159,27 +150,27 @@ TEST(Checkpoint, ACrashAtAnyChangeLeavesTheOldOrTheNewWhole) {
   std::int64_t at = 0, old_ones = 0, new_ones = 0;
   for (bool crashed = true; crashed; ++at) {
     ASSERT_LT(at, 1000);
-    const Folder folder;
+    const TemporaryFolder folder;
     SystemFiles files;
-    save(files, folder.path, 1, 1);
-    save(files, folder.path, 2, 1);
+    save(files, folder.path(), 1, 1);
+    save(files, folder.path(), 2, 1);
     CrashingFiles crashing(at);
     try {
-      save(crashing, folder.path, 3, 1);
+      save(crashing, folder.path(), 3, 1);
     } catch (const Error&) {
       EXPECT_TRUE(crashing.crashed());
     }
     crashed = crashing.crashed();
     State state(-1);
-    const auto loaded = load_newest_checkpoint(files, folder.path, tiny_config(), state.layout, state.tensors());
+    const auto loaded = load_newest_checkpoint(files, folder.path(), tiny_config(), state.layout, state.tensors());
     ASSERT_TRUE(loaded) << "after a crash at change " << at;
     EXPECT_TRUE(loaded->step == 2 || loaded->step == 3);
     EXPECT_TRUE(state.holds(static_cast<float>(loaded->step)));
     (loaded->step == 2 ? old_ones : new_ones) += 1;
     // And the next save is not in the way of what was left.
-    save(files, folder.path, 3, 1);
-    save(files, folder.path, 4, 1);
-    EXPECT_THAT(files.list(folder.path), ElementsAre("step-00000004"));
+    save(files, folder.path(), 3, 1);
+    save(files, folder.path(), 4, 1);
+    EXPECT_THAT(files.list(folder.path()), ElementsAre("step-00000004"));
   }
   EXPECT_GT(old_ones, 8);  // folders, two files written, synced and renamed, and their folder synced
   EXPECT_GT(new_ones, 2);
@@ -219,30 +210,30 @@ TEST(Checkpoint, FallsBackWhenTheNewestIsDamagedInAnyWay) {
        }},
   };
   for (const auto& [name, damage] : damages) {
-    const Folder folder;
-    save(files, folder.path, 1);
-    save(files, folder.path, 2);
-    damage(folder.path + "/" + checkpoint_name(2));
+    const TemporaryFolder folder;
+    save(files, folder.path(), 1);
+    save(files, folder.path(), 2);
+    damage(folder.path() + "/" + checkpoint_name(2));
     State state(-1);
-    const auto loaded = load_newest_checkpoint(files, folder.path, tiny_config(), state.layout, state.tensors());
+    const auto loaded = load_newest_checkpoint(files, folder.path(), tiny_config(), state.layout, state.tensors());
     ASSERT_TRUE(loaded) << name;
     EXPECT_EQ(loaded->step, 1) << name;
     EXPECT_TRUE(state.holds(1)) << name;
     // Going on from 1 writes 2 anew over the damaged one.
-    save(files, folder.path, 2);
-    EXPECT_EQ(load_newest_checkpoint(files, folder.path, tiny_config(), state.layout, state.tensors())->step, 2) << name;
+    save(files, folder.path(), 2);
+    EXPECT_EQ(load_newest_checkpoint(files, folder.path(), tiny_config(), state.layout, state.tensors())->step, 2) << name;
   }
 }
 
 TEST(Checkpoint, OfAnotherModelIsRefusedNotSkipped) {
-  const Folder folder;
+  const TemporaryFolder folder;
   SystemFiles files;
-  save(files, folder.path, 1);
+  save(files, folder.path(), 1);
   model::Config other = tiny_config();
   other.rope_theta = 500000;
   State state(-1);
   try {
-    load_newest_checkpoint(files, folder.path, other, state.layout, state.tensors());
+    load_newest_checkpoint(files, folder.path(), other, state.layout, state.tensors());
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kInvalid);
@@ -252,14 +243,14 @@ TEST(Checkpoint, OfAnotherModelIsRefusedNotSkipped) {
 }
 
 TEST(Checkpoint, OtherNamesInTheFolderAreLeftAlone) {
-  const Folder folder;
+  const TemporaryFolder folder;
   SystemFiles files;
   for (const char* name : {"step-1", "step-0000000x", "notes", "step-00000005.old", ".hidden"}) {
-    files.make_folders(folder.path + "/" + name, 0755);
+    files.make_folders(folder.path() + "/" + name, 0755);
   }
-  save(files, folder.path, 7, 1);
-  EXPECT_THAT(list_checkpoints(files, folder.path), ElementsAre("step-00000007"));
-  EXPECT_EQ(files.list(folder.path).size(), 6U);
+  save(files, folder.path(), 7, 1);
+  EXPECT_THAT(list_checkpoints(files, folder.path()), ElementsAre("step-00000007"));
+  EXPECT_EQ(files.list(folder.path()).size(), 6U);
 }
 
 }  // namespace

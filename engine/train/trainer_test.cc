@@ -11,6 +11,7 @@
 
 #include "common/error.h"
 #include "common/random.h"
+#include "common/temporary_folder.h"
 #include "engine/parallel/thread_group.h"
 
 namespace athanor::train {
@@ -63,17 +64,6 @@ class Language final : public data::Sequences {
       token = random.below(10) == 0 ? static_cast<std::int32_t>(random.below(50)) : (token * 3 + 1) % 50;
     }
   }
-};
-
-// A folder of the test's own, gone with it.
-class Folder {
- public:
-  Folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "athanor-train-XXXXXX").string();
-    path = ::mkdtemp(name.data());
-  }
-  ~Folder() { std::filesystem::remove_all(path); }
-  std::string path;
 };
 
 struct Report {
@@ -153,9 +143,9 @@ TEST(Trainer, NumbersDoNotDependOnRanksOrMicroBatches) {
 TEST(Trainer, StoppedAnywhereAndResumedIsBitwiseTheSameRun) {
   const Report whole = run(small_options());
   for (const std::int64_t stop_at : {1, 5, 11}) {
-    const Folder folder;
+    const TemporaryFolder folder;
     TrainOptions options = small_options();
-    options.checkpoint_folder = folder.path + "/checkpoints";
+    options.checkpoint_folder = folder.path() + "/checkpoints";
     const Report first = run(options, 1, stop_at);
     EXPECT_EQ(first.outcome, Outcome::kStopped);
     EXPECT_THAT(first.checkpoints, ElementsAre(checkpoint_name(stop_at)));
@@ -170,9 +160,9 @@ TEST(Trainer, StoppedAnywhereAndResumedIsBitwiseTheSameRun) {
 
 TEST(Trainer, AStopOnOneRankStopsAllAfterTheSameStepAndAnyNumberOfRanksGoesOn) {
   const Report whole = run(small_options());
-  const Folder folder;
+  const TemporaryFolder folder;
   TrainOptions options = small_options();
-  options.checkpoint_folder = folder.path;
+  options.checkpoint_folder = folder.path();
   const Report first = run(options, 3, 6, 2);
   EXPECT_EQ(first.outcome, Outcome::kStopped);
   EXPECT_EQ(first.losses.size(), 6U);
@@ -188,14 +178,14 @@ TEST(Trainer, AStopOnOneRankStopsAllAfterTheSameStepAndAnyNumberOfRanksGoesOn) {
 }
 
 TEST(Trainer, KeepsTheLastCheckpointsOnly) {
-  const Folder folder;
+  const TemporaryFolder folder;
   TrainOptions options = small_options();
-  options.checkpoint_folder = folder.path;
+  options.checkpoint_folder = folder.path();
   options.checkpoint_every = 3;
   EXPECT_THAT(run(options).checkpoints,
               ElementsAre("step-00000003", "step-00000006", "step-00000009", "step-00000012"));
   SystemFiles files;
-  EXPECT_THAT(files.list(folder.path), ElementsAre("step-00000009", "step-00000012"));
+  EXPECT_THAT(files.list(folder.path()), ElementsAre("step-00000009", "step-00000012"));
 }
 
 TEST(Trainer, SaysWhatToChangeWhenMemoryIsShort) {

@@ -33,7 +33,7 @@ std::string absolute(const std::string& path) {
 Place place_in(const std::string& data_dir) {
   const auto endpoint = server::read_endpoint(data_dir);
   if (!endpoint) {
-    throw Error(ErrorKind::kUnavailable, "Looking for a server in {}: none was ever started there. Start one with `athanor up`{}.",
+    throw Error(ErrorKind::kUnavailable, "Looking for a server in {}: none was ever started there. Start one with `athanor up{}`.",
                 data_dir, data_dir == default_data_dir() ? "" : " --data-dir " + data_dir);
   }
   Place place;

@@ -11,6 +11,7 @@
 
 #include "common/error.h"
 #include "common/files.h"
+#include "common/temporary_folder.h"
 #include "platform/compute/process.h"
 
 namespace athanor::compute {
@@ -34,12 +35,6 @@ TEST(Cut, SharesProcessorsAndMemoryEvenly) {
 
 class ProcessTest : public testing::Test {
  protected:
-  ProcessTest() {
-    char name[] = "/tmp/athanor-compute-XXXXXX";
-    folder_ = mkdtemp(name);
-  }
-  ~ProcessTest() override { SystemFiles().remove_all(folder_); }
-
   Command shell(const std::string& script) {
     return {{"/bin/sh", "-c", script}, {"PATH=/usr/bin:/bin", "GREETING=hello"}, folder_ + "/output", folder_};
   }
@@ -48,7 +43,8 @@ class ProcessTest : public testing::Test {
   }
 
   SystemFiles files_;
-  std::string folder_;
+  const TemporaryFolder temporary_;
+  const std::string folder_ = temporary_.path();
 };
 
 TEST_F(ProcessTest, RunsInASessionOfItsOwnWithNothingOfOurs) {

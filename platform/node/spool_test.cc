@@ -5,6 +5,7 @@
 
 #include "common/error.h"
 #include "common/random.h"
+#include "common/temporary_folder.h"
 
 namespace athanor::node {
 namespace {
@@ -50,12 +51,8 @@ class FullDisk final : public Files {
 
 class SpoolTest : public testing::Test {
  protected:
-  void SetUp() override {
-    char pattern[] = "/tmp/athanor-spool-XXXXXX";
-    folder_ = mkdtemp(pattern);
-  }
-  void TearDown() override { files_.remove_all(folder_); }
-  std::string folder_;
+  const TemporaryFolder temporary_;
+  const std::string folder_ = temporary_.path();
   FullDisk files_;
 };
 

@@ -15,6 +15,7 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "common/hash.h"
+#include "common/temporary_folder.h"
 #include "platform/node/agent.pb.h"
 #include "platform/server/control_plane.h"
 
@@ -130,15 +131,8 @@ class FakeLink final : public Link {
 
 class DriverTest : public testing::Test {
  protected:
-  DriverTest() {
-    char name[] = "/tmp/athanor-driver-XXXXXX";
-    folder_ = mkdtemp(name);
-    start();
-  }
-  ~DriverTest() override {
-    end();
-    SystemFiles().remove_all(folder_);
-  }
+  DriverTest() { start(); }
+  ~DriverTest() override { end(); }
 
   void start() {
     store_ = store::Store::open(folder_);
@@ -250,7 +244,8 @@ class DriverTest : public testing::Test {
   SystemClock clock_;
   SystemRandom random_;
   FakeLogs logs_;
-  std::string folder_;
+  const TemporaryFolder temporary_;
+  const std::string folder_ = temporary_.path();
   std::unique_ptr<store::Store> store_;
   std::unique_ptr<JobBoard> board_;
   std::unique_ptr<KeyStore> keys_;

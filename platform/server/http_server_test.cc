@@ -23,6 +23,7 @@
 
 #include "common/error.h"
 #include "common/files.h"
+#include "common/temporary_folder.h"
 #include "platform/wire/http_client.h"
 
 namespace athanor::server {
@@ -31,19 +32,6 @@ namespace {
 using testing::HasSubstr;
 using testing::StartsWith;
 using namespace std::chrono_literals;
-
-class Folder {
- public:
-  Folder() {
-    char name[] = "/tmp/athanor-test-XXXXXX";
-    path_ = ::mkdtemp(name);
-  }
-  ~Folder() { std::filesystem::remove_all(path_); }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 // A client that says exactly what a test wants said.
 class RawClient {
@@ -231,7 +219,7 @@ TEST_F(HttpServerTest, TurnsAwayMoreConnectionsThanItTakes) {
 }
 
 TEST_F(HttpServerTest, SendsPartsOfFiles) {
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string path = folder.path() + "/file";
   std::string contents;
   for (int i = 0; i < 3'000'000; ++i) contents += static_cast<char>('a' + i % 23);
@@ -444,7 +432,7 @@ TEST_F(LinkTest, RefusesOtherPathsAndOtherProtocols) {
 // ---------------------------------------------------------------- TLS
 
 TEST(TlsIdentity, IsMadeOnceAndKept) {
-  const Folder folder;
+  const TemporaryFolder folder;
   SystemFiles files;
   SystemClock now;
   const std::string path = folder.path() + "/tls";
@@ -474,7 +462,7 @@ TEST(TlsIdentity, IsMadeOnceAndKept) {
 }
 
 TEST(TlsIdentity, IsTrustedForTheNamesThatClientsUse) {
-  const Folder folder;
+  const TemporaryFolder folder;
   SystemFiles files;
   SystemClock clock;
   TlsIdentity identity(files, clock, folder.path() + "/tls", "eu-west-1", {"athanor.example"});

@@ -10,6 +10,7 @@
 
 #include "common/error.h"
 #include "common/random.h"
+#include "common/temporary_folder.h"
 
 namespace athanor::storage {
 namespace {
@@ -19,15 +20,7 @@ constexpr char kStream[] = "job/algo-1-1700000000";
 
 class LogStoreTest : public testing::Test {
  protected:
-  LogStoreTest() {
-    char pattern[] = "/tmp/athanor-log-store-XXXXXX";
-    folder_ = ::mkdtemp(pattern);
-    reopen();
-  }
-  ~LogStoreTest() override {
-    store_.reset();
-    std::filesystem::remove_all(folder_);
-  }
+  LogStoreTest() { reopen(); }
 
   void reopen() {
     store_.reset();
@@ -55,7 +48,8 @@ class LogStoreTest : public testing::Test {
 
   std::string events_file() const { return folder_ + "/1/events"; }
 
-  std::string folder_;
+  const TemporaryFolder temporary_;
+  const std::string folder_ = temporary_.path();
   SystemFiles files_;
   VirtualClock clock_{1'700'000'000'000};
   std::unique_ptr<Logs> store_;

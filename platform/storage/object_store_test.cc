@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "common/random.h"
+#include "common/temporary_folder.h"
 
 namespace athanor::storage {
 namespace {
@@ -80,14 +81,8 @@ class FullFiles final : public Files {
 class ObjectStoreTest : public testing::Test {
  protected:
   ObjectStoreTest() {
-    char pattern[] = "/tmp/athanor-object-store-XXXXXX";
-    folder_ = ::mkdtemp(pattern);
     reopen();
     create_bucket("b");
-  }
-  ~ObjectStoreTest() override {
-    store_.reset();
-    std::filesystem::remove_all(folder_);
   }
 
   void reopen() {
@@ -167,7 +162,8 @@ class ObjectStoreTest : public testing::Test {
     }
   }
 
-  std::string folder_;
+  const TemporaryFolder temporary_;
+  const std::string folder_ = temporary_.path();
   FullFiles files_;
   VirtualClock clock_{1'700'000'000'000};
   SeededRandom random_{1};

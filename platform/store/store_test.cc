@@ -10,6 +10,7 @@
 
 #include "common/error.h"
 #include "common/files.h"
+#include "common/temporary_folder.h"
 #include "platform/store/folder_lock.h"
 #include "platform/store/sqlite.h"
 
@@ -20,12 +21,6 @@ using testing::HasSubstr;
 
 class StoreTest : public testing::Test {
  protected:
-  StoreTest() {
-    char name[] = "/tmp/athanor-store-XXXXXX";
-    folder_ = mkdtemp(name);
-  }
-  ~StoreTest() override { SystemFiles().remove_all(folder_); }
-
   static void save(Store& store, Changes changes) {
     std::promise<void> done;
     store.save(std::move(changes), [&done](std::exception_ptr error) {
@@ -54,7 +49,8 @@ class StoreTest : public testing::Test {
     return "";
   }
 
-  std::string folder_;
+  const TemporaryFolder temporary_;
+  const std::string folder_ = temporary_.path();
 };
 
 TEST_F(StoreTest, WhatWasSavedIsThereAfterReopening) {
