@@ -211,12 +211,13 @@ class Server:
         """What an unmodified AWS client is given, as `athanor env` prints it."""
         return clean_environment(**self.environment)
 
-    def aws(self, *argv, secure=False, check=True, timeout=180, **options):
-        """Runs the distribution's AWS CLI, which ignores AWS_ENDPOINT_URL; returns the finished process."""
+    def aws(self, *argv, secure=False, check=True, timeout=180, environment=None, **options):
+        """Runs the distribution's AWS CLI, which ignores AWS_ENDPOINT_URL, with `environment` on top of what any client
+        is given; returns the finished process."""
         options.setdefault("capture_output", True)
         endpoint = self.secure_endpoint if secure else self.endpoint
         command = ["/usr/bin/aws", "--endpoint-url", endpoint, *map(str, argv)]
-        environment = self.aws_environment() | {"AWS_PAGER": "", "HOME": str(self.identity.scratch)}
+        environment = self.aws_environment() | {"AWS_PAGER": "", "HOME": str(self.identity.scratch)} | (environment or {})
         environment.pop("AWS_ENDPOINT_URL", None)
         result = subprocess.run(command, text=True, timeout=timeout, env=environment, **options)
         if check and result.returncode != 0:

@@ -90,6 +90,18 @@ def test_sync_both_ways(server, bucket, tmp_path, secure):
     assert tree(back) == tree(there)
 
 
+def test_empty_files_hold_up_nothing(server, bucket, tmp_path):
+    """This CLI asks before it sends even an empty body. Without a 100 to that, it takes the 100 on the connection's next
+    request for the answer, and waits for more until its timeout."""
+    for turn in range(10):
+        write(tmp_path / f"{turn}-empty", 0)
+        write(tmp_path / f"{turn}-full", 10)
+    config = tmp_path.parent / "config"
+    config.write_text("[default]\ns3 =\n  max_concurrent_requests = 1\n")
+    server.aws("s3", "sync", "--cli-read-timeout", "5", tmp_path, f"s3://{bucket}/",
+               environment={"AWS_CONFIG_FILE": str(config), "AWS_MAX_ATTEMPTS": "1"})
+
+
 def test_ls_rm_mv(server, bucket, tmp_path):
     s3 = server.client("s3")
     for key in ("a", "a/1", "a/2/x", "b"):
