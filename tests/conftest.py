@@ -1,6 +1,7 @@
 """Fixtures of all end-to-end tests; see harness.py."""
 
 import os
+import subprocess
 
 import pytest
 
@@ -68,6 +69,24 @@ def new_server(identity):
 def new_any_server(request):
     """new_server, as root and as an ordinary user."""
     yield from _fresh(request.getfixturevalue("identity" if request.param == "root" else "user_identity"))
+
+
+@pytest.fixture
+def make_disk(tmp_path_factory):
+    """make_disk(MEGABYTES): a folder on a disk of its own. Mounting needs root, or sudo as `make test` does."""
+    made = []
+    sudo = [] if os.getuid() == 0 else ["sudo", "-n"]
+
+    def make(megabytes):
+        folder = tmp_path_factory.mktemp("disk")
+        options = f"size={megabytes}m,mode=0700,uid={os.getuid()},gid={os.getgid()}"
+        subprocess.run([*sudo, "mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
+        made.append(folder)
+        return folder
+
+    yield make
+    for folder in made:
+        subprocess.run([*sudo, "umount", "-l", folder], check=True)
 
 
 @pytest.fixture

@@ -14,6 +14,9 @@
 
 namespace athanor::llm {
 
+// Returns null for what is not set: std::getenv, or a test's.
+using Environment = std::function<const char*(const char*)>;
+
 class Contract {
  public:
   // `root` is /opt/ml, or what stands for it in a test. `files` must outlive it.
@@ -27,8 +30,9 @@ class Contract {
   // engine can use: sharded over the instances, or not in File mode.
   std::optional<std::string> channel(const std::string& name) const;
   std::string model() const { return root_ + "/model"; }
-  // Empty when the job keeps no checkpoints.
-  std::string checkpoints() const;
+  // Where a job keeps its checkpoints: ATHANOR_CHECKPOINTS, else the folder where SageMaker has it by default. Empty when
+  // it keeps none.
+  std::string checkpoints(const Environment& environment) const;
   // Leaves the reason of a failure where the platform looks for it. Its own failure is only logged.
   void fail(std::string_view reason) const;
 
@@ -49,8 +53,8 @@ struct Peers {
 };
 
 // From the ATHANOR_* variables where they are set, else from resourceconfig.json as every SageMaker container has it.
-// `environment` returns null for what is not set. Throws kInvalid, naming the variable.
-Peers peers_of(const std::function<const char*(const char*)>& environment, const json::object& resources);
+// Throws kInvalid, naming the variable.
+Peers peers_of(const Environment& environment, const json::object& resources);
 
 // Messages to the agent. Nothing to do without a socket; a socket that breaks is given up with a warning, because no
 // training should end for want of a progress bar. One thread.

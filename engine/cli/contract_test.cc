@@ -17,7 +17,7 @@ namespace {
 using testing::HasSubstr;
 
 // Environment variables of a test.
-std::function<const char*(const char*)> environment_of(const std::map<std::string, std::string>& variables) {
+Environment environment_of(const std::map<std::string, std::string>& variables) {
   return [&variables](const char* name) -> const char* {
     const auto found = variables.find(name);
     return found == variables.end() ? nullptr : found->second.c_str();
@@ -36,9 +36,11 @@ TEST(Contract, FindsWhatAJobLaysOut) {
   EXPECT_EQ(contract.hyperparameters().at("steps").as_string(), "3");
   EXPECT_EQ(contract.channel("train"), folder / "input/data/train");
   EXPECT_EQ(contract.channel("validation"), std::nullopt);
-  EXPECT_EQ(contract.checkpoints(), "");
+  EXPECT_EQ(contract.checkpoints(environment_of({})), "");
   std::filesystem::create_directories(folder / "checkpoints");
-  EXPECT_EQ(contract.checkpoints(), folder / "checkpoints");
+  EXPECT_EQ(contract.checkpoints(environment_of({})), folder / "checkpoints");
+  const std::map<std::string, std::string> variables = {{"ATHANOR_CHECKPOINTS", "/data/mine"}};
+  EXPECT_EQ(contract.checkpoints(environment_of(variables)), "/data/mine");
 }
 
 TEST(Contract, RefusesChannelsThatTheEngineCannotUse) {

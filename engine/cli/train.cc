@@ -67,7 +67,7 @@ Run run_of_job(const TrainCommand& command, const Contract& contract) {
   if (const auto validation = contract.channel("validation")) run.corpus.held_out = {*validation};
   run.corpus.tokenizer = contract.channel("tokenizer").value_or("");
   run.model = contract.model();
-  run.checkpoints = contract.checkpoints();
+  run.checkpoints = contract.checkpoints(environment);
   run.resume = true;
   run.peers = peers_of(environment, contract.resources());
   const char* socket = environment("ATHANOR_SOCKET");

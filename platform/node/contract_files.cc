@@ -163,6 +163,8 @@ Program contract_program(const Prepare& prepare, const std::string& endpoint) {
   environment["ATHANOR_RENDEZVOUS"] = fmt::format("{}:{}", Instance::host_name(0), kRendezvousPort);
   environment["ATHANOR_GENERATION"] = "0";
   environment["ATHANOR_SOCKET"] = "/opt/ml/athanor/agent.sock";
+  environment.erase("ATHANOR_CHECKPOINTS");
+  if (!job.checkpoint_uri.empty()) environment["ATHANOR_CHECKPOINTS"] = checkpoint_path(job);
   program.environment.assign(environment.begin(), environment.end());
   return program;
 }

@@ -91,7 +91,8 @@ TEST(ContractProgram, WhatCannotRunIsTheClientsError) {
 
 TEST(ContractProgram, ThePlatformsVariablesStandWhateverTheRequestSets) {
   Prepare given = prepare(1, 2);
-  given.job.environment = {{"MINE", "1"}, {"PATH", "/mine"}, {"TRAINING_JOB_NAME", "forged"}, {"ATHANOR_RANK", "9"}};
+  given.job.environment = {{"MINE", "1"}, {"PATH", "/mine"}, {"TRAINING_JOB_NAME", "forged"}, {"ATHANOR_RANK", "9"},
+                           {"ATHANOR_CHECKPOINTS", "/none"}};
   const auto variables = environment(given);
   EXPECT_EQ(variables.at("MINE"), "1");
   EXPECT_EQ(variables.at("PATH"), "/mine");
@@ -103,6 +104,11 @@ TEST(ContractProgram, ThePlatformsVariablesStandWhateverTheRequestSets) {
   EXPECT_EQ(variables.at("ATHANOR_RANK"), "1");
   EXPECT_EQ(variables.at("ATHANOR_WORLD_SIZE"), "2");
   EXPECT_EQ(variables.at("ATHANOR_RENDEZVOUS"), "algo-1:7700");
+  EXPECT_EQ(variables.count("ATHANOR_CHECKPOINTS"), 0U) << "this job keeps none";
+  given.job.checkpoint_uri = "s3://bucket/checkpoints";
+  EXPECT_EQ(environment(given).at("ATHANOR_CHECKPOINTS"), "/opt/ml/checkpoints");
+  given.job.checkpoint_path = "/data/mine/";
+  EXPECT_EQ(environment(given).at("ATHANOR_CHECKPOINTS"), "/data/mine");
 }
 
 TEST(ContractFiles, CheckpointPathsThatWouldHideSomethingAreRefused) {

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -107,6 +108,7 @@ class Guest {
   void be_agent(std::vector<std::string> arguments, const Options& options, int control, int output) const {
     ::signal(SIGPIPE, SIG_IGN);
     InstanceHome home = move_in(folder_, options.uid);
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // a test that crashes leaves nothing
     Prepare prepare;
     prepare.job.name = "a-job";
     prepare.job.image = "athanor/script";

@@ -6,7 +6,6 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -142,6 +141,12 @@ void write_etc(const SandboxRoot& root, const std::string& folder) {
   write_file(folder + "/group", accounts("/etc/group", fmt::format("{}:x:{}:", kSandboxUser, kSandboxUid), kSandboxUid));
 }
 
+void bind_mount(const std::string& from, const std::string& to) {
+  if (::mount(from.c_str(), to.c_str(), nullptr, MS_BIND, nullptr) != 0) {
+    throw system_error(errno, "showing " + from + " to the job at " + to);
+  }
+}
+
 void bind_read_only(const std::string& from, const std::string& to) {
   if (::mount(from.c_str(), to.c_str(), nullptr, MS_BIND | MS_REC, nullptr) != 0) {
     throw system_error(errno, "showing " + from + " to the job");
@@ -231,7 +236,7 @@ class Mounter {
 
 void lay_out_folders(const std::string& folder) {
   for (const char* name : {"/root", "/layers", "/layers/upper", "/layers/work", "/layers/home"}) make_folder(folder + name);
-  make_folder(folder + "/layers/tmp", 01777);
+  for (const char* name : {"/layers/tmp", "/layers/var-tmp"}) make_folder(folder + name, 01777);
   make_folder(folder + "/layers/home/" + kSandboxUser, 0700);
   for (const std::string& name : overlaid()) {
     make_folder(upper(folder, name));
@@ -243,11 +248,6 @@ void lay_out_folders(const std::string& folder) {
   for (const std::string& path : kWritable) {
     const auto second = path.find('/', 1);
     if (kind_of(path) == Kind::kFolder) make_folder(upper(folder, path.substr(1, second - 1)) + path.substr(second));
-  }
-  if (kind_of("/var") == Kind::kFolder) {
-    const std::string tmp = upper(folder, "var") + "/tmp";
-    make_folder(tmp, 01777);
-    ::setxattr(tmp.c_str(), "user.overlay.opaque", "y", 1, 0);  // mount_root() sees whether it worked
   }
 }
 
@@ -275,11 +275,7 @@ void make_top(const SandboxRoot& root, const std::string& target) {
   }
   for (const char* name : {"/proc", "/sys", "/dev", "/run", "/run/lock", "/home", "/opt", "/tmp"}) make_folder(target + name);
   make_folder(target + "/root", 0700);
-  for (const char* name : {"/home", "/tmp"}) {  // on disk: they may grow
-    if (::mount((root.folder + "/layers" + name).c_str(), (target + name).c_str(), nullptr, MS_BIND, nullptr) != 0) {
-      throw system_error(errno, std::string("making ") + name);
-    }
-  }
+  for (const char* name : {"/home", "/tmp"}) bind_mount(root.folder + "/layers" + name, target + name);  // on disk: they may grow
 }
 
 }  // namespace
@@ -294,25 +290,15 @@ std::vector<std::string> mount_root(const SandboxRoot& root) {
   }
   // /opt also where the host has none, or none that can be overlaid.
   if (kind_of("/opt") != Kind::kFolder || !mount_overlay("/opt", upper(root.folder, "opt"), work(root.folder, "opt"), target + "/opt")) {
-    if (::mount(upper(root.folder, "opt").c_str(), (target + "/opt").c_str(), nullptr, MS_BIND, nullptr) != 0) {
-      throw system_error(errno, "making /opt");
-    }
+    bind_mount(upper(root.folder, "opt"), target + "/opt");
   }
-  if (::mount((root.folder + "/ml").c_str(), (target + "/opt/ml").c_str(), nullptr, MS_BIND, nullptr) != 0) {
-    throw system_error(errno, "showing /opt/ml to the job");
-  }
+  bind_mount(root.folder + "/ml", target + "/opt/ml");
   for (const char* program : {"/athanor-launch", "/athanor-llm"}) {
     if (kind_of(root.programs + program) != Kind::kNone) {
       bind_read_only(root.programs + program, target + "/opt/athanor/bin" + program);
     }
   }
-  // The host's own may be seen where the overlay could not be had.
-  char opaque = 0;
-  if (kind_of(target + "/var/tmp") == Kind::kFolder &&
-      (::getxattr((upper(root.folder, "var") + "/tmp").c_str(), "user.overlay.opaque", &opaque, 1) != 1 ||
-       !SystemFiles().list(target + "/var/tmp").empty())) {
-    mounter.empty("/var/tmp", "mode=1777");
-  }
+  if (kind_of(target + "/var/tmp") == Kind::kFolder) bind_mount(root.folder + "/layers/var-tmp", target + "/var/tmp");
   for (const char* name : {"hosts", "resolv.conf", "hostname", "passwd", "group"}) {
     const std::string ours = upper(root.folder, "etc") + "/" + name;
     const std::string seen = target + "/etc/" + name;
@@ -324,9 +310,7 @@ std::vector<std::string> mount_root(const SandboxRoot& root) {
   }
   for (const auto& [from, path] : root.shown) {
     SystemFiles().make_folders(target + path, 0755);
-    if (::mount(from.c_str(), (target + path).c_str(), nullptr, MS_BIND, nullptr) != 0) {
-      throw system_error(errno, "showing " + path + " to the job");
-    }
+    bind_mount(from, target + path);
   }
   for (const std::string& path : root.hidden) mounter.empty(path, "size=64k,mode=555");
   std::vector<std::string> notes = mounter.take_notes();

@@ -4,6 +4,7 @@ import copy
 import errno
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -145,20 +146,21 @@ def test_a_stop_that_the_agent_missed_is_repeated(new_server):
 
 def test_a_killed_agent_fails_its_job_and_no_other(new_any_server):
     server = new_any_server()
-    victim = server.submit("echo ready; exec sleep 1000")
+    program = f"sleep {random.randrange(10**6, 10**9)}"  # no other test's
+    victim = server.submit(f"echo ready; exec {program}")
     running(server, victim, "ready")
     agents = agent_runs(server)
     other = server.submit("echo ready; sleep 3; echo done")
     running(server, other, "ready")
-    programs = set(subprocess.run(["pgrep", "-f", "^sleep 1000$"], capture_output=True, text=True).stdout.split())
+    alive = ["pgrep", "-f", f"^{program}$"]
+    assert subprocess.run(alive, capture_output=True).returncode == 0
     for pid in agents:
         os.kill(pid, signal.SIGKILL)
     job = server.wait_for_job(victim, timeout=10)
     assert job["TrainingJobStatus"] == "Failed"
     assert job["FailureReason"].startswith("InternalServerError: the agent of algo-1 was lost")
     assert "killed by signal 9" in job["FailureReason"]
-    wait_until(lambda: not programs & set(subprocess.run(["pgrep", "-f", "^sleep 1000$"], capture_output=True, text=True).stdout.split()),
-               timeout=10, what="the program to end with its agent")
+    wait_until(lambda: subprocess.run(alive, capture_output=True).returncode == 1, timeout=10, what="the program to end with its agent")
     assert server.wait_for_job(other)["TrainingJobStatus"] == "Completed"
 
 
@@ -348,14 +350,8 @@ def test_down_on_a_full_disk(small_disk):
 
 
 @pytest.fixture
-def small_disk(identity, tmp_path):
+def small_disk(identity, make_disk):
     """A server whose data lie on a disk of 24 MiB of their own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    sudo = [] if os.getuid() == 0 else ["sudo", "-n"]
-    options = f"size=24m,mode=0700,uid={os.getuid()},gid={os.getgid()}"
-    subprocess.run([*sudo, "mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
-    server = Server(identity, folder).start()
+    server = Server(identity, make_disk(24)).start()
     yield server
     server.close()
-    subprocess.run([*sudo, "umount", "-l", folder], check=True)

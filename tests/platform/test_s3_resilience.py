@@ -4,7 +4,6 @@ import hashlib
 import os
 import socket
 import sqlite3
-import subprocess
 import threading
 import time
 
@@ -115,19 +114,8 @@ def test_a_client_that_breaks_off_leaves_nothing(server, bucket, size):
     assert refusal(server.client("s3").head_object, Bucket=bucket, Key="k")[0] == "404"
 
 
-@pytest.fixture
-def small_disk(tmp_path_factory):
-    """A folder on a disk of 48 MiB of its own."""
-    folder = tmp_path_factory.mktemp("disk")
-    sudo = [] if os.getuid() == 0 else ["sudo", "-n"]
-    options = f"size=48m,mode=0700,uid={os.getuid()},gid={os.getgid()}"
-    subprocess.run([*sudo, "mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
-    yield folder
-    subprocess.run([*sudo, "umount", "-l", folder], check=True)
-
-
-def test_a_full_disk_is_told_and_passes(identity, small_disk):
-    server = Server(identity, small_disk)
+def test_a_full_disk_is_told_and_passes(identity, make_disk):
+    server = Server(identity, make_disk(48))
     server.start()
     try:
         s3, bucket = server.client("s3"), server.bucket

@@ -145,11 +145,11 @@ def test_a_stopped_job_is_gone_on_with_exactly(server, prefix, trained, tmp_path
     keys = [item["Key"] for item in server.client("s3").list_objects_v2(Bucket=server.bucket, Prefix=f"{prefix}/checkpoints/")["Contents"]]
     assert f"{prefix}/checkpoints/step-{max(done):08}/checkpoint.json" in keys
 
-    second = submit(server, prefix, 2, **checkpoints)
+    second = submit(server, prefix, 2, CheckpointConfig={**checkpoints["CheckpointConfig"], "LocalPath": "/opt/ml/kept"})
     description = server.wait_for_job(second, timeout=150)
     assert description["TrainingJobStatus"] == "Completed", description
     after = server.job_log(second, "algo-1")
-    assert f"going on after step {max(done)}, from /opt/ml/checkpoints" in after
+    assert f"going on after step {max(done)}, from /opt/ml/kept" in after
     parts = [llm.losses(before), llm.losses(after)]
     assert min(step for step in parts[1] if isinstance(step, int)) == max(done) + 1
     assert parts[0] | parts[1] == expected
