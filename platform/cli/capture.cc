@@ -11,6 +11,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -233,7 +234,7 @@ int run_captured(const std::vector<std::string>& command, const std::map<std::st
   const std::vector<char*> argv = pointers(arguments);
   const std::vector<char*> envp = pointers(variables);
 
-  // Everything below belongs to this thread's signals: blocked before the child starts, waited for by sigwaitinfo.
+  // Blocked before the child starts, and read from a descriptor.
   sigset_t watched, before;
   sigemptyset(&watched);
   for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCHLD}) sigaddset(&watched, signal);
@@ -279,11 +280,20 @@ int run_captured(const std::vector<std::string>& command, const std::map<std::st
   const int stop = eventfd(0, EFD_CLOEXEC);
   std::thread server([&] { serve(listener, stop, redirects); });
 
+  // Not by SIGCHLD: where another thread blocks no signals, the kernel may give it to that one, which ignores it.
+  const int handle = static_cast<int>(syscall(SYS_pidfd_open, child, 0));
+  const int signals = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
   int status = 0;
   bool ended = false;
   while (!ended) {
-    const int signal = sigwaitinfo(&watched, nullptr);
-    if (signal == SIGTERM || signal == SIGHUP || signal == SIGQUIT) kill(child, signal);
+    pollfd either[2] = {{handle, POLLIN, 0}, {signals, POLLIN, 0}};
+    poll(either, 2, -1);
+    signalfd_siginfo info{};
+    while (read(signals, &info, sizeof info) == sizeof info) {
+      if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGHUP || info.ssi_signo == SIGQUIT) {
+        kill(child, static_cast<int>(info.ssi_signo));
+      }
+    }
     int one = 0;
     for (pid_t pid; (pid = waitpid(-1, &one, WNOHANG)) > 0;) {
       if (pid == child) {
@@ -292,6 +302,8 @@ int run_captured(const std::vector<std::string>& command, const std::map<std::st
       }
     }
   }
+  close(handle);
+  close(signals);
   eventfd_write(stop, 1);
   server.join();
   close(stop);

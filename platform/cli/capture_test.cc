@@ -83,6 +83,12 @@ TEST(CaptureTest, NamesResolveByTheResolver) {
   EXPECT_NE(run("getent hosts notamazonaws.com", redirects), 0);
 }
 
+TEST(CaptureTest, ReturnsHoweverSoonTheProgramEnds) {
+  const Greeter other_thread;  // it blocks no signals: the kernel may give it SIGCHLD
+  const Redirects redirects{kCaptured, INADDR_LOOPBACK, 1, 1, {}};
+  for (int i = 0; i < 200; ++i) EXPECT_EQ(run_captured({"/bin/true"}, {}, redirects), 0);
+}
+
 TEST(CaptureTest, ReturnsTheProgramsStatus) {
   const Redirects redirects{kCaptured, INADDR_LOOPBACK, 1, 1, {}};
   EXPECT_EQ(run("exit 7", redirects), 7);

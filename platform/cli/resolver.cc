@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -89,8 +90,13 @@ Resolver::Resolver(std::vector<std::string> domains, std::uint32_t address, std:
     close(stop_);
     throw Error(ErrorKind::kUnavailable, "Starting the resolver: no free port on 127.0.0.1. Close some programs.");
   }
+  // Signals are for the thread that made us.
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
   threads_.emplace_back([this] { serve_udp(); });
   threads_.emplace_back([this] { serve_tcp(); });
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 Resolver::~Resolver() {
