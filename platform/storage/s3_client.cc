@@ -44,6 +44,9 @@ ErrorKind kind_of(int status) {
       return ErrorKind::kConflict;
     case 507:
       return ErrorKind::kExhausted;
+    case 501:  // the store lacks what was asked of it, and will lack it the next time
+    case 505:
+      return ErrorKind::kInvalid;
     default:
       return status >= 500 || status == 429 ? ErrorKind::kUnavailable : ErrorKind::kInvalid;
   }
@@ -115,12 +118,11 @@ struct S3Client::Core {
     SystemRandom random;
     std::int64_t pause_ms = options.pause_first_ms;
     for (int tries = 1;; ++tries) {
-      std::string why;
       try {
         auto response = exchange(method, target, headers, body, sink);
         if (response.ok()) return response;
         if (kind_of(response.status) != ErrorKind::kUnavailable || tries >= options.tries_max) {
-          throw Error(response.status >= 500 ? ErrorKind::kUnavailable : kind_of(response.status), "{}: {}", doing,
+          throw Error(kind_of(response.status), "{}: {}", doing,
                       method == "HEAD" && response.status == 404 ? "no such bucket or key" : error_text(response));
         }
       } catch (const Error& error) {

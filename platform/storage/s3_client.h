@@ -2,9 +2,10 @@
 //
 // Requests that may be repeated are, after a pause that doubles and jitters; a streamed upload is repeated by parts, which
 // are held in memory. What arrives is checked against the checksum that the store keeps; what is sent carries a
-// CRC64NVME that the store checks. Errors: kNotFound (no such bucket or key), kDenied, kConflict (a condition failed), kUnavailable
-// (given up after the last try), kCorrupt (a checksum), kInvalid (the store refused the request); the text names
-// operation, address and the store's own words.
+// CRC64NVME that the store checks. Errors: kNotFound (no such bucket or key), kDenied, kConflict (a condition failed),
+// kExhausted (the store is full), kUnavailable (given up after the last try), kCorrupt (a checksum, or an answer that makes
+// no sense), kInvalid (the store refused the request, or cannot do it); the text names operation, address and the store's
+// own words.
 #pragma once
 
 #include <cstdint>

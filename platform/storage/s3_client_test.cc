@@ -231,6 +231,16 @@ TEST_F(S3ClientTest, RepeatsWhatMayPassAndNothingElse) {
   EXPECT_THAT(closed.asked(), SizeIs(1));
 }
 
+TEST_F(S3ClientTest, AsksOnceWhereAskingAgainIsNoUse) {
+  const std::pair<int, ErrorKind> answers[] = {
+      {507, ErrorKind::kExhausted}, {501, ErrorKind::kInvalid}, {409, ErrorKind::kConflict}, {400, ErrorKind::kInvalid}};
+  for (const auto& [status, kind] : answers) {
+    Stub stub([status = status](const Asked&, int) { return Answer{.status = status}; });
+    EXPECT_EQ(refused([&] { client(stub).put({"b", "k"}, "bytes"); }), kind) << status;
+    EXPECT_THAT(stub.asked(), SizeIs(1)) << status;
+  }
+}
+
 TEST_F(S3ClientTest, ReadsNoMoreIntoMemoryThanAllowed) {
   Stub stub([](const Asked&, int) { return Answer{.body = std::string(5000, 'x')}; });
   EXPECT_EQ(refused([&] { client(stub).get({"b", "k"}, 4999); }), ErrorKind::kExhausted);
