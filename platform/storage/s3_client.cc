@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <pugixml.hpp>
 #include <thread>
@@ -59,6 +60,18 @@ std::string error_text(const wire::ClientResponse& response) {
   const auto error = document.child("Error");
   if (!error) return fmt::format("HTTP status {}", response.status);
   return fmt::format("{}: {}", error.child_value("Code"), error.child_value("Message"));
+}
+
+// The size of an object, as a HEAD's answer tells it.
+std::uint64_t size_of(const wire::ClientResponse& response, const S3Uri& what) {
+  const std::string* length = response.headers.find("Content-Length");
+  if (length == nullptr) return 0;
+  std::uint64_t size = 0;
+  const auto [end, failure] = std::from_chars(length->data(), length->data() + length->size(), size);
+  if (failure != std::errc() || end != length->data() + length->size()) {
+    throw Error(ErrorKind::kCorrupt, "HEAD {}: the store answers with the size '{}', which is no number", what.text(), *length);
+  }
+  return size;
 }
 
 pugi::xml_document parse_reply(const wire::ClientResponse& response, const std::string& what) {
@@ -277,7 +290,7 @@ std::optional<S3Head> S3Client::head(const S3Uri& from) {
     throw;
   }
   S3Head head;
-  head.size = std::stoull(response.headers.get_or("Content-Length", "0"));
+  head.size = size_of(response, from);
   head.etag = response.headers.get_or("ETag", "");
   head.content_type = response.headers.get_or("Content-Type", "");
   static constexpr std::string_view kMetadata = "x-amz-meta-";
@@ -303,7 +316,7 @@ void S3Client::get_to_file(const S3Uri& from, const std::string& path, const std
   wire::Headers mode;
   mode.add("x-amz-checksum-mode", "ENABLED");
   const auto head = core_->request("HEAD", from, {}, mode);
-  const std::uint64_t size = std::stoull(head.headers.get_or("Content-Length", "0"));
+  const std::uint64_t size = size_of(head, from);
   const std::string etag = head.headers.get_or("ETag", "");
   const std::string partial = path + ".part";
   try {

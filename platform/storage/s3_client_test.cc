@@ -41,6 +41,7 @@ struct Answer {
   std::string body;
   bool lost = false;     // the connection closes instead
   std::uint64_t length = 0;  // of a HEAD
+  std::string length_text;   // of a HEAD, when it is no number
 };
 
 // A store that answers as the test says, a thread for each connection.
@@ -122,7 +123,8 @@ class Stub {
         ::shutdown(connection, SHUT_RDWR);
         return;
       }
-      const std::uint64_t bytes = asked.method == "HEAD" ? answer.length : answer.body.size();
+      std::string bytes = std::to_string(asked.method == "HEAD" ? answer.length : answer.body.size());
+      if (!answer.length_text.empty()) bytes = answer.length_text;
       std::string reply = fmt::format("HTTP/1.1 {} X\r\nContent-Length: {}\r\n{}\r\n", answer.status, bytes, answer.headers);
       if (asked.method != "HEAD") reply += answer.body;
       for (std::size_t sent = 0; sent < reply.size();) {
@@ -256,6 +258,16 @@ TEST_F(S3ClientTest, TellsWhetherThereIsAnObject) {
   EXPECT_EQ(head->content_type, "text/x");
   EXPECT_EQ(head->metadata.at("who"), "me");
   EXPECT_FALSE(client(stub).head({"b", "other"}).has_value());
+}
+
+TEST_F(S3ClientTest, RefusesASizeThatIsNoNumber) {
+  for (const std::string size : {"many", "-1", "12x", "99999999999999999999"}) {
+    Stub stub([&](const Asked&, int) { return Answer{.length_text = size}; });
+    EXPECT_EQ(refused([&] { client(stub).head({"b", "k"}); }), ErrorKind::kCorrupt) << size;
+    EXPECT_THAT(said_, HasSubstr("HEAD s3://b/k"));
+    EXPECT_EQ(refused([&] { client(stub).get_to_file({"b", "k"}, folder_ / "file"); }), ErrorKind::kCorrupt) << size;
+  }
+  EXPECT_THAT(there(), IsEmpty());
 }
 
 TEST_F(S3ClientTest, FetchesInRangesOfOneVersion) {
