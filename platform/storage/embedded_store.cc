@@ -105,6 +105,7 @@ EmbeddedStore::EmbeddedStore(const std::string& folder, Files& files, const Cloc
     log::info("storage", "removed {} files of uploads that an earlier end cut short", removed);
   }
   writer_ = std::make_unique<GroupCommit>(std::move(database), std::make_unique<DiskReserve>(folder + "/reserve", files_));
+  expire_uploads();
 }
 
 // ---------------------------------------------------------------- pieces of work

@@ -109,6 +109,8 @@ class EmbeddedStore final : public ObjectStore {
   // Where the parts of an upload go; read from the database when it is not at hand.
   std::shared_ptr<PartSpace> part_space(Database& database, const std::string& upload_id);
   void forget_part_space(const std::string& upload_id);
+  // Drops uploads to which nothing has come for kUploadIdleMax_ms; looks for them at most every kExpiryPause_ms.
+  void expire_uploads();
 
   const std::string database_path_;
   Files& files_;
@@ -116,6 +118,7 @@ class EmbeddedStore final : public ObjectStore {
   Random& random_;  // the writer thread's
   BodyFiles bodies_;
   std::atomic<std::uint64_t> next_body_ = 1;
+  std::atomic<std::int64_t> next_expiry_ms_ = 0;
   std::mutex uploads_mutex_;
   std::map<std::string, std::shared_ptr<PartSpace>> part_spaces_;  // guarded by uploads_mutex_; by upload id
   Readers readers_;

@@ -1,6 +1,7 @@
 // Multipart uploads: parts in ranges of one file, which becomes the object's when the upload is completed.
 #include <algorithm>
 
+#include "common/log.h"
 #include "platform/storage/embedded_store.h"
 
 namespace athanor::storage {
@@ -8,6 +9,9 @@ namespace athanor::storage {
 namespace {
 
 using Fault = StoreError::Fault;
+
+constexpr std::int64_t kExpiryPause_ms = 3600'000;
+constexpr std::int64_t kExpiredAtOnceMax = 1000;  // the rest goes the next time
 
 StoreError no_such_upload(std::string_view id) {
   return StoreError(Fault::kNoSuchUpload, ErrorKind::kNotFound, fmt::format("there is no multipart upload '{}'", id));
@@ -138,6 +142,7 @@ void remove_upload(Database& database, const std::string& id) {
 }
 
 void EmbeddedStore::create_upload(std::string bucket, UploadInfo info, Done<UploadInfo> done) {
+  expire_uploads();
   const std::uint64_t body = next_body_++;
   submit<UploadInfo>(
       [this, bucket = std::move(bucket), info = std::move(info), body](Database& database, Result<UploadInfo>& result) {
@@ -163,6 +168,38 @@ void EmbeddedStore::create_upload(std::string bucket, UploadInfo info, Done<Uplo
         result.value = std::move(upload);
       },
       std::move(done));
+}
+
+void EmbeddedStore::expire_uploads() {
+  const std::int64_t now_ms = clock_.wall_ms();
+  std::int64_t due_ms = next_expiry_ms_;
+  if (now_ms < due_ms || !next_expiry_ms_.compare_exchange_strong(due_ms, now_ms + kExpiryPause_ms)) return;
+  submit<std::vector<std::string>>(
+      [before_ms = now_ms - kUploadIdleMax_ms](Database& database, Result<std::vector<std::string>>& result) {
+        Statement& find = database.prepared(
+            "SELECT id, body FROM uploads WHERE created_ms < ?1 AND NOT EXISTS "
+            "(SELECT 1 FROM parts WHERE upload = id AND modified_ms >= ?1) LIMIT ?2");
+        std::vector<std::uint64_t> bodies;
+        for (find.integer(before_ms).integer(kExpiredAtOnceMax); find.step();) {
+          result.value.push_back(find.next_bytes());
+          bodies.push_back(static_cast<std::uint64_t>(find.next_integer()));
+        }
+        for (std::size_t i = 0; i < bodies.size(); ++i) {
+          remove_upload(database, result.value[i]);
+          release_body(database, bodies[i], result.unnamed);
+        }
+      },
+      [this](std::exception_ptr failure, const std::vector<std::string>& expired) {
+        try {
+          if (failure) std::rethrow_exception(failure);
+        } catch (const std::exception& error) {
+          log::warning("storage", "dropping uploads that nobody goes on with: {}; it is tried again", error.what());
+          return;
+        }
+        for (const std::string& id : expired) forget_part_space(id);
+        if (!expired.empty()) log::info("storage", "dropped {} uploads that nobody goes on with", expired.size());
+      },
+      GroupCommit::Kind::kRemoves);
 }
 
 std::shared_ptr<PartSpace> EmbeddedStore::part_space(Database& database, const std::string& upload_id) {

@@ -53,6 +53,7 @@ class StoreError : public Error {
 inline constexpr std::size_t kSmallBodyBytesMax = 64 << 10;
 inline constexpr std::uint64_t kPartBytesMin = 5 << 20;
 inline constexpr std::uint32_t kPartNumberMax = 10'000;
+inline constexpr std::int64_t kUploadIdleMax_ms = 7 * 24 * 3600'000ll;
 
 // What a client says of an object, kept and given back: Content-Type, x-amz-meta-…, and so on.
 using ObjectHeaders = std::vector<std::pair<std::string, std::string>>;
@@ -232,6 +233,7 @@ class ObjectStore {
   virtual Listing list(const std::string& bucket, const ListQuery& query) = 0;
 
   // ---- multipart uploads
+  // One whose client died stays until nothing has come to it for kUploadIdleMax_ms; then it is as if aborted.
   // `info` without id and time; the reply has them.
   virtual void create_upload(std::string bucket, UploadInfo info, Done<UploadInfo> done) = 0;
   // A body for a part; its bytes go where they will be read. `size` must be what then comes. `algorithms`: beside the

@@ -352,6 +352,35 @@ TEST_F(ObjectStoreTest, AbortedUploadsLeaveNothing) {
   expect_body_files(0);
 }
 
+TEST_F(ObjectStoreTest, UploadsThatNobodyGoesOnWithEndAfterAWeek) {
+  const auto uploads = [&] {
+    std::vector<std::string> keys;
+    for (const UploadInfo& upload : store_->list_uploads("b", {})) keys.push_back(upload.key);
+    return keys;
+  };
+  const std::string left = start_upload("left");
+  const std::string live = start_upload("live");
+  put_part("left", left, 1, "part");
+  const PartInfo first = put_part("live", live, 1, pattern(kPartBytesMin));
+  clock_.advance_ms(kUploadIdleMax_ms / 2);
+  const PartInfo second = put_part("live", live, 2, "part");
+  clock_.advance_ms(kUploadIdleMax_ms / 2);
+  start_upload("at the bound");
+  EXPECT_THAT(uploads(), ElementsAre("at the bound", "left", "live"));
+  clock_.advance_ms(3600'000);
+  start_upload("beyond");
+  EXPECT_THAT(uploads(), ElementsAre("at the bound", "beyond", "live")) << "as other uploads begin";
+  expect_body_files(1);
+  expect_fault(Fault::kNoSuchUpload, [&] { put_part("left", left, 2, "more"); });
+  complete("live", live, {first, second});
+
+  clock_.advance_ms(kUploadIdleMax_ms + 1);
+  reopen();
+  start_upload("after");
+  EXPECT_THAT(uploads(), ElementsAre("after")) << "and as the store opens";
+  EXPECT_EQ(get("live").size(), kPartBytesMin + 4);
+}
+
 TEST_F(ObjectStoreTest, ListsUploadsByKeyAndIdInPages) {
   for (const char* key : {"b", "a", "a", "c", "a"}) start_upload(key);
   std::vector<std::string> keys;

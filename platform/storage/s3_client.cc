@@ -220,7 +220,8 @@ struct S3Client::Core {
     try {
       request("DELETE", to, {{"uploadId", upload}});
     } catch (const std::exception&) {
-      // The store drops uploads that are never completed; what made us give up is the error to tell.
+      // Our store drops an upload that nobody goes on with, others need a lifecycle rule for it (docs/storage.md). What
+      // made us give up is the error to tell.
     }
   }
 
