@@ -128,6 +128,7 @@ struct JobOutput::Core : std::enable_shared_from_this<Core> {
   std::unique_ptr<MetricScanner> metrics;
   std::string stream;
   std::uint64_t sent = 0;
+  std::uint64_t notes_left_out = 0;  // since the last that was kept
   std::int64_t last_ms = 0;
   std::int64_t resend_ms = 0;
   std::optional<std::int64_t> full_since_ms;
@@ -161,7 +162,15 @@ void JobOutput::start(Descriptor pipe, const std::string& stream, std::unique_pt
 
 void JobOutput::say(const std::string& text) {
   if (core_->closed || core_->stream.empty()) return;
+  // The program waits when there is no room; a note cannot, and whoever causes it may do so without end.
+  if (core_->spool.full() || !core_->pending.empty()) {
+    ++core_->notes_left_out;
+    return;
+  }
   core_->last_ms = std::max(core_->last_ms, core_->clock.wall_ms());
+  if (const auto count = std::exchange(core_->notes_left_out, 0); count > 0) {
+    core_->pending.push_back({core_->last_ms, fmt::format("[athanor] left out for want of room: {} notes", count)});
+  }
   core_->pending.push_back({core_->last_ms, to_utf8(text)});
   core_->store();
 }

@@ -41,7 +41,7 @@ class JobOutput {
 
   // The program runs: from now on `pipe` (non-blocking) is read until its end.
   void start(Descriptor pipe, const std::string& stream, std::unique_ptr<MetricScanner> metrics);
-  // A line of our own among the program's.
+  // A line of our own among the program's. Left out when the spool is full; the next that is kept says how many were.
   void say(const std::string& text);
   // Call on_finished once the pipe has ended and all is at the server.
   void finish();
