@@ -1,4 +1,4 @@
-// Cryptographic hashes and their spellings, over OpenSSL. Any thread; one Sha256/Md5 object belongs to one thread.
+// Cryptographic hashes and their spellings, over OpenSSL. Any thread; one Hasher belongs to one thread.
 #pragma once
 
 #include <cstdint>
