@@ -58,7 +58,6 @@ class MemoryLogs final : public storage::Logs {
                                         return event.timestamp_ms >= timestamp_ms;
                                       }) - kept.begin());
   }
-  void remove_streams(const std::string&, std::string_view) override {}
 
  private:
   std::map<std::string, std::map<std::string, std::vector<storage::LogEvent>>> groups_;

@@ -77,9 +77,4 @@ std::vector<Action> Journal::ready() {
   return std::exchange(actions_, {});
 }
 
-const JobRecord* Journal::find_finished(std::int64_t job) const {
-  if (const auto it = finished_.find(job); it != finished_.end()) return &it->second;
-  return nullptr;
-}
-
 }  // namespace athanor::control

@@ -36,8 +36,6 @@ class Journal {
   std::vector<Action> ready();
 
   const Machine& machine() const { return machine_; }
-  // A record that is over and waits to be stored, or null.
-  const JobRecord* find_finished(std::int64_t job) const;
 
  private:
   void take(Outcome outcome);

@@ -24,7 +24,6 @@ class Forwarder {
 
   // Until `stop` becomes readable.
   void run(int stop);
-  std::size_t tunnels() const { return tunnels_.size(); }
 
  private:
   struct Tunnel;

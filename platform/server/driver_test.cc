@@ -76,7 +76,6 @@ class FakeLogs final : public storage::Logs {
     return {};
   }
   std::uint64_t seek(const std::string&, const std::string&, std::int64_t) const override { return 0; }
-  void remove_streams(const std::string&, std::string_view) override {}
 
   std::vector<std::string> taken() {
     const std::lock_guard hold(mutex);

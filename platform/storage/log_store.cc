@@ -55,26 +55,6 @@ class LogStore final : public Logs {
     return find(group, stream)->seek(timestamp_ms);
   }
 
-  void remove_streams(const std::string& group, std::string_view prefix) override {
-    std::vector<std::string> folders;
-    {
-      const std::unique_lock lock(mutex_);
-      const auto found = groups_.find(group);
-      if (found == groups_.end()) return;
-      auto& streams = found->second;
-      for (auto at = streams.lower_bound(prefix); at != streams.end() && at->first.starts_with(prefix);) {
-        folders.push_back(at->second->folder());
-        at = streams.erase(at);
-      }
-      if (streams.empty()) groups_.erase(found);
-    }
-    for (const std::string& folder : folders) {
-      files_.remove(folder + "/name");  // first: without it the rest is nobody's when a crash comes between
-      files_.remove_all(folder);
-    }
-    if (!folders.empty()) files_.sync_folder(folder_);
-  }
-
  private:
   using Streams = std::map<std::string, std::shared_ptr<LogStreamFile>, std::less<>>;
 

@@ -169,20 +169,6 @@ TEST_F(LogStoreTest, TakesLargeMessages) {
   EXPECT_TRUE(messages() == (Lines{large, "small", large}));
 }
 
-TEST_F(LogStoreTest, RemovesStreamsByPrefix) {
-  store_->append(kGroup, "job/algo-1", 0, 2, {{1, 0, "a", 0}});
-  store_->append(kGroup, "job/algo-2", 0, 2, {{1, 0, "a", 0}});
-  store_->append(kGroup, "job-2/algo-1", 0, 2, {{1, 0, "a", 0}});
-  store_->remove_streams(kGroup, "job/");
-  reopen();
-  ASSERT_EQ(store_->streams(kGroup, "").size(), 1u);
-  EXPECT_EQ(store_->streams(kGroup, "")[0].name, "job-2/algo-1");
-  EXPECT_THROW(store_->read(kGroup, "job/algo-1", 0, 1, 1), Error);
-  EXPECT_TRUE(store_->has_group(kGroup));
-  store_->remove_streams(kGroup, "");
-  EXPECT_FALSE(store_->has_group(kGroup));
-}
-
 TEST_F(LogStoreTest, ManyWritersAndReadersAtOnce) {
   std::atomic<bool> over = false;
   std::vector<std::thread> writers;

@@ -46,7 +46,6 @@ class Logs {
                                      std::size_t count, std::size_t bytes_max) const = 0;
   // The position of the first event at or after `timestamp_ms` (events are in order of arrival; an index by time).
   virtual std::uint64_t seek(const std::string& group, const std::string& stream, std::int64_t timestamp_ms) const = 0;
-  virtual void remove_streams(const std::string& group, std::string_view prefix) = 0;
 };
 
 }  // namespace athanor::storage

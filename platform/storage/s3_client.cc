@@ -455,8 +455,6 @@ void S3Client::copy(const S3Uri& from, const S3Uri& to) {
   }
 }
 
-bool S3Client::bucket_exists(const std::string& bucket) { return head({bucket, ""}).has_value(); }
-
 void S3Client::create_bucket(const std::string& bucket) { core_->request("PUT", {bucket, ""}); }
 
 namespace {

@@ -87,7 +87,6 @@ class S3Client {
 
   void remove(const S3Uri& what);  // nothing to do when absent
   void copy(const S3Uri& from, const S3Uri& to);
-  bool bucket_exists(const std::string& bucket);
   void create_bucket(const std::string& bucket);
 
   // Uploads every file below `folder` as PREFIX/relative/path, several at once; links to files inside are followed,

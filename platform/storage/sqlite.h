@@ -62,7 +62,6 @@ class Statement {
 
   std::int64_t next_integer();
   std::string next_bytes();  // text or blob
-  void skip() { ++column_; }
 
  private:
   void check(int code);

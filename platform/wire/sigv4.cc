@@ -488,36 +488,6 @@ Signature sign_request(std::string_view method, const std::string& target, Heade
   return result;
 }
 
-std::string presign_request(std::string_view method, const std::string& target, std::string_view host,
-                            const Credentials& credentials, std::string_view region, std::string_view service,
-                            std::int64_t now_ms, std::int64_t expires_s, const Headers& headers) {
-  const std::string amz_date = format_amz_date(now_ms);
-  const Scope scope{amz_date.substr(0, 8), std::string(region), std::string(service)};
-  Headers all = headers;
-  all.set("Host", std::string(host));
-  const std::string signed_headers = all_signed_headers(all);
-
-  std::string presigned = target;
-  const auto add = [&presigned](std::string_view name, std::string_view value) {
-    presigned += presigned.find('?') == std::string::npos ? '?' : '&';
-    presigned.append(name).append("=").append(percent_encode(value, false));
-  };
-  add("X-Amz-Algorithm", kAlgorithm);
-  add("X-Amz-Credential", credentials.access_key_id + "/" + scope_text(scope));
-  add("X-Amz-Date", amz_date);
-  add("X-Amz-Expires", std::to_string(expires_s));
-  if (!credentials.session_token.empty()) add("X-Amz-Security-Token", credentials.session_token);
-  add("X-Amz-SignedHeaders", signed_headers);
-
-  const std::size_t question = presigned.find('?');
-  const std::string canonical = canonical_request(
-      method, std::string_view(presigned).substr(0, question), parse_query(presigned.substr(question + 1)), all,
-      signed_headers, service == "s3" ? kUnsignedPayload : kEmptySha256, service);
-  add("X-Amz-Signature", derive_signing_key(credentials.secret_access_key, scope)
-                             .sign_hex(string_to_sign(amz_date, scope, canonical)));
-  return presigned;
-}
-
 // ---------------------------------------------------------------- verifying
 
 SignatureClaim read_signature(const Request& request) {

@@ -99,11 +99,6 @@ Signature sign_request(std::string_view method, const std::string& target, Heade
                        const Credentials& credentials, std::string_view region, std::string_view service,
                        std::int64_t now_ms, std::string_view payload_hash);
 
-// The target with the signature in its query; only `host` (and `headers`, if any, which must then be sent) is signed.
-std::string presign_request(std::string_view method, const std::string& target, std::string_view host,
-                            const Credentials& credentials, std::string_view region, std::string_view service,
-                            std::int64_t now_ms, std::int64_t expires_s, const Headers& headers = {});
-
 // ---------------------------------------------------------------- verifying
 
 enum class PayloadMode {
