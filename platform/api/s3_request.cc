@@ -8,6 +8,7 @@
 #include "common/error.h"
 #include "common/hash.h"
 #include "platform/api/s3_error.h"
+#include "platform/wire/header_text.h"
 
 namespace athanor::api {
 
@@ -16,12 +17,6 @@ namespace {
 constexpr std::size_t kKeyBytesMax = 1024;
 constexpr std::size_t kMetadataBytesMax = 2048;
 constexpr std::string_view kTokenMark = "k1:";
-
-std::string lower_case(std::string_view text) {
-  std::string result(text);
-  for (char& c : result) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
-  return result;
-}
 
 bool is_utf8(std::string_view text) {
   for (std::size_t i = 0; i < text.size();) {
@@ -61,7 +56,7 @@ S3Error invalid_uri() { return {400, "InvalidURI", "Couldn't parse the specified
 
 // The bucket that a virtual host names, or nothing.
 std::string bucket_of_host(std::string_view host) {
-  std::string name = lower_case(host.substr(0, host.find(':')));
+  std::string name = wire::lower_case(host.substr(0, host.find(':')));
   constexpr std::string_view kDomain = ".amazonaws.com";
   if (!name.ends_with(kDomain)) return {};
   name.resize(name.size() - kDomain.size());
@@ -325,7 +320,7 @@ storage::ObjectHeaders read_object_headers(const wire::Headers& headers) {
   storage::ObjectHeaders kept;
   std::size_t metadata_bytes = 0;
   for (const auto& [name, value] : headers) {
-    const std::string lower = lower_case(name);
+    const std::string lower = wire::lower_case(name);
     if (lower.starts_with("x-amz-server-side-encryption-customer") ||
         lower.starts_with("x-amz-copy-source-server-side-encryption-customer")) {
       throw not_implemented("encryption with keys of the customer (SSE-C)");
@@ -410,7 +405,7 @@ AnnouncedChecksum read_checksum(const wire::Headers& headers) {
     announced.value = read_checksum_value(algorithm, *text);
   }
   if (const std::string* trailer = headers.find("x-amz-trailer")) {
-    const std::string name = lower_case(*trailer);
+    const std::string name = wire::lower_case(*trailer);
     for (const storage::ChecksumAlgorithm algorithm : storage::kChecksumAlgorithms) {
       if (name != storage::checksum_header(algorithm)) continue;
       ++count;

@@ -13,6 +13,7 @@
 #include "common/random.h"
 #include "platform/storage/checksum.h"
 #include "platform/storage/parallel.h"
+#include "platform/wire/header_text.h"
 #include "platform/wire/http_client.h"
 
 namespace athanor::storage {
@@ -296,8 +297,7 @@ std::optional<S3Head> S3Client::head(const S3Uri& from) {
   head.content_type = response.headers.get_or("Content-Type", "");
   static constexpr std::string_view kMetadata = "x-amz-meta-";
   for (const auto& [name, value] : response.headers) {
-    std::string lower = name;
-    std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return std::tolower(c); });
+    const std::string lower = wire::lower_case(name);
     if (lower.starts_with(kMetadata)) head.metadata[lower.substr(kMetadata.size())] = value;
   }
   return head;

@@ -6,6 +6,7 @@
 
 #include "common/error.h"
 #include "platform/wire/client_connection.h"
+#include "platform/wire/header_text.h"
 
 namespace athanor::wire {
 
@@ -17,19 +18,6 @@ constexpr int kInterimAnswersMax = 8;
 // Before a streamed body larger than this the server is asked whether it wants it, so that a refusal costs nothing.
 constexpr std::uint64_t kExpectFromBytes = 1 << 20;
 constexpr std::int64_t kExpectWait_ms = 1'000;
-
-bool equal_ignoring_case(std::string_view a, std::string_view b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) {
-    const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
-    return lower(x) == lower(y);
-  });
-}
-
-std::string_view trimmed(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
-  return text;
-}
 
 // Reads what a connection brings, by lines and by counts.
 class Reader {
@@ -136,7 +124,7 @@ bool read_body(Reader& reader, const Headers& headers, const std::function<void(
     }
   };
   const std::string* coding = headers.find("Transfer-Encoding");
-  if (coding != nullptr && equal_ignoring_case(*coding, "chunked")) {
+  if (coding != nullptr && equal_without_case(*coding, "chunked")) {
     for (;;) {
       std::size_t budget = kHeadBytesMax;
       const std::uint64_t size = read_chunk_size(reader, budget);
@@ -307,7 +295,7 @@ class Exchange {
         response.body.append(piece);
       });
     }
-    const bool closing = equal_ignoring_case(response.headers.get_or("Connection", ""), "close");
+    const bool closing = equal_without_case(response.headers.get_or("Connection", ""), "close");
     reusable_ = kept && !closing && body_sent_ && !reader_.has_leftover();
     return response;
   }

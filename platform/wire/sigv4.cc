@@ -12,6 +12,7 @@
 
 #include "common/error.h"
 #include "common/hash.h"
+#include "platform/wire/header_text.h"
 
 namespace athanor::wire {
 
@@ -23,24 +24,6 @@ constexpr std::size_t kSigningKeysMax = 1024;
 // Proxies and HTTP libraries change these on the way; every AWS SDK leaves them unsigned.
 constexpr std::string_view kNeverSigned[] = {"authorization",     "connection", "expect",         "user-agent",
                                              "transfer-encoding", "keep-alive", "x-amzn-trace-id"};
-
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; }
-
-std::string lower_case(std::string_view text) {
-  std::string result(text);
-  std::transform(result.begin(), result.end(), result.begin(), lower);
-  return result;
-}
-
-bool starts_with_no_case(std::string_view text, std::string_view prefix) {
-  return text.size() >= prefix.size() &&
-         std::equal(prefix.begin(), prefix.end(), text.begin(), [](char a, char b) { return a == lower(b); });
-}
-
-// `wanted` is lower case.
-bool same_name(std::string_view name, std::string_view wanted) {
-  return name.size() == wanted.size() && starts_with_no_case(name, wanted);
-}
 
 std::array<unsigned char, 32> raw_sha256(std::string_view bytes) {
   std::array<unsigned char, 32> digest;
@@ -143,12 +126,6 @@ bool is_signed(std::string_view signed_headers, std::string_view name) {
   return found;
 }
 
-std::string_view trim(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
-  return text;
-}
-
 std::string scope_text(const Scope& scope) {
   return scope.date + "/" + scope.region + "/" + scope.service + "/" + std::string(kTerminator);
 }
@@ -223,7 +200,7 @@ void read_header_claim(const Request& request, std::string_view authorization, S
   std::string_view credential, signed_headers, signature;
   bool has_credential = false, has_signed_headers = false, has_signature = false;
   for_each_piece(authorization.substr(space), ',', [&](std::string_view piece) {
-    piece = trim(piece);
+    piece = trimmed(piece);
     const std::size_t equals = piece.find('=');
     if (equals == std::string_view::npos) return;
     const std::string_view name = piece.substr(0, equals);
@@ -418,7 +395,7 @@ std::string canonical_request(std::string_view method, std::string_view path,
     text.append(name).append(":");
     bool first = true;
     for (const auto& [field, value] : headers) {
-      if (!same_name(field, name)) continue;
+      if (!equal_without_case(field, name)) continue;
       if (!first) text += ',';
       first = false;
       append_canonical_value(text, value);
@@ -519,7 +496,7 @@ std::optional<std::string> unsigned_header(const Request& request, const Signatu
     return std::nullopt;
   }
   for (const auto& [name, value] : request.headers) {
-    if (!starts_with_no_case(name, "x-amz-")) continue;
+    if (!starts_with_without_case(name, "x-amz-")) continue;
     const std::string low = lower_case(name);
     if (in_query && low == "x-amz-content-sha256") continue;
     if (!is_signed(claim.signed_headers, low)) return low;

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <set>
 
+#include "platform/wire/header_text.h"
+
 namespace athanor::wire {
 
 namespace {
@@ -14,18 +16,6 @@ using Fault = BodyError::Fault;
 constexpr std::size_t kBufferBytes = 16 * 1024;
 constexpr std::size_t kLineBytesMax = 8 * 1024;
 constexpr std::size_t kTrailerLinesMax = 64;
-
-std::string lower_case(std::string_view text) {
-  std::string result(text);
-  for (char& c : result) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
-  return result;
-}
-
-std::string_view trim(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
-  return text;
-}
 
 // No promise was made of the body.
 class PlainBody final : public VerifiedBody {
@@ -235,8 +225,8 @@ class ChunkedBody final : public VerifiedBody {
       }
       const std::size_t colon = line.find(':');
       if (colon == std::string::npos || colon == 0) malformed_trailer("a line is not 'name:value'");
-      const std::string name = lower_case(trim(std::string_view(line).substr(0, colon)));
-      const std::string value(trim(std::string_view(line).substr(colon + 1)));
+      const std::string name = lower_case(trimmed(std::string_view(line).substr(0, colon)));
+      const std::string value(trimmed(std::string_view(line).substr(colon + 1)));
       if (signing_ && name == "x-amz-trailer-signature") {
         check_signature("AWS4-HMAC-SHA256-TRAILER\n" + signing_->amz_date + "\n" + signing_->scope + "\n" +
                             signing_->previous + "\n" + to_hex(sha256(signed_text)),
@@ -293,11 +283,11 @@ std::uint64_t decoded_length(const Headers& headers) {
 std::set<std::string> announced_trailers(const Headers& headers) {
   std::set<std::string> names;
   for (const auto& [name, value] : headers) {
-    if (lower_case(name) != "x-amz-trailer") continue;
+    if (!equal_without_case(name, "x-amz-trailer")) continue;
     std::string_view rest = value;
     while (!rest.empty()) {
       const std::size_t comma = std::min(rest.find(','), rest.size());
-      const std::string_view one = trim(rest.substr(0, comma));
+      const std::string_view one = trimmed(rest.substr(0, comma));
       if (!one.empty()) names.insert(lower_case(one));
       rest = rest.substr(std::min(comma + 1, rest.size()));
     }
