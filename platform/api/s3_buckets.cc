@@ -1,6 +1,7 @@
 // Buckets: making, removing, looking at, and the settings that SDKs ask for.
 #include "platform/api/s3_core.h"
 #include "platform/api/s3_transfer.h"
+#include "platform/api/xml_text.h"
 
 namespace athanor::api {
 
@@ -135,7 +136,7 @@ wire::Response S3::Core::bucket_setting(const S3Call& call) {
     // The document is the element itself, empty for us-east-1.
     std::string text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
                        "<LocationConstraint xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">";
-    if (options.region != "us-east-1") text += XmlWriter::escape(options.region);
+    if (options.region != "us-east-1") text += escape_xml(options.region);
     return xml_response(text + "</LocationConstraint>");
   }
   if (call.asks("requestPayment")) {

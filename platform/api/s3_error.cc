@@ -2,7 +2,7 @@
 
 #include "common/hash.h"
 #include "common/log.h"
-#include "platform/api/s3_xml.h"
+#include "platform/api/xml_text.h"
 #include "platform/storage/object_store.h"
 #include "platform/wire/verified_body.h"
 
@@ -222,7 +222,7 @@ wire::Response s3_error_response(const S3Error& error, const std::string& resour
   std::string& text = response.body;
   text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error>";
   const auto element = [&](std::string_view name, std::string_view value) {
-    text.append("<").append(name).append(">").append(XmlWriter::escape(value)).append("</").append(name).append(">");
+    text.append("<").append(name).append(">").append(escape_xml(value)).append("</").append(name).append(">");
   };
   element("Code", error.code());
   element("Message", error.what());

@@ -8,6 +8,7 @@
 #include "common/error.h"
 #include "common/hash.h"
 #include "platform/api/s3_error.h"
+#include "platform/api/xml_text.h"
 #include "platform/wire/http.h"
 
 namespace athanor::api {
@@ -90,7 +91,7 @@ XmlWriter& XmlWriter::close() {
 }
 
 XmlWriter& XmlWriter::element(std::string_view name, std::string_view text) {
-  text_.append("<").append(name).append(">").append(escape(text)).append("</").append(name).append(">");
+  text_.append("<").append(name).append(">").append(escape_xml(text)).append("</").append(name).append(">");
   return *this;
 }
 
@@ -101,35 +102,6 @@ XmlWriter& XmlWriter::element(std::string_view name, std::uint64_t number) {
 std::string XmlWriter::finish() {
   while (!open_.empty()) close();
   return std::move(text_);
-}
-
-std::string XmlWriter::escape(std::string_view text) {
-  std::string escaped;
-  escaped.reserve(text.size());
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        escaped += "&amp;";
-        break;
-      case '<':
-        escaped += "&lt;";
-        break;
-      case '>':
-        escaped += "&gt;";
-        break;
-      case '"':
-        escaped += "&quot;";
-        break;
-      default:
-        // XML 1.0 has no place for most of these; a reference is what S3 sends, and clients ask for encoding-type=url.
-        if (static_cast<unsigned char>(c) < 0x20) {
-          escaped += fmt::format("&#x{:x};", static_cast<unsigned>(c));
-        } else {
-          escaped += c;
-        }
-    }
-  }
-  return escaped;
 }
 
 DeleteBody read_delete(std::string_view xml) {

@@ -28,8 +28,6 @@ class XmlWriter {
   // Closes what is open, and gives the document.
   std::string finish();
 
-  static std::string escape(std::string_view text);
-
  private:
   XmlWriter() = default;
 

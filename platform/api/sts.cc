@@ -6,6 +6,7 @@
 #include <map>
 
 #include "common/error.h"
+#include "platform/api/xml_text.h"
 #include "platform/wire/http.h"
 
 namespace athanor::api {
@@ -25,26 +26,6 @@ std::map<std::string, std::string> parse_form(std::string_view text) {
   } catch (const Error& error) {
     throw ServiceError("MalformedQueryString", fmt::format("The query string contains a syntax error: {}", error.what()));
   }
-}
-
-std::string escape_xml(std::string_view text) {
-  std::string escaped;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        escaped += "&amp;";
-        break;
-      case '<':
-        escaped += "&lt;";
-        break;
-      case '>':
-        escaped += "&gt;";
-        break;
-      default:
-        escaped += static_cast<unsigned char>(c) < 0x20 ? '?' : c;
-    }
-  }
-  return escaped;
 }
 
 }  // namespace
