@@ -10,13 +10,14 @@
 #include <thread>
 
 #include "platform/storage/body_files.h"
-#include "platform/storage/group_commit.h"
 #include "platform/storage/incoming.h"
 #include "platform/storage/object_rows.h"
 #include "platform/storage/object_store.h"
-#include "platform/storage/sqlite.h"
+#include "platform/store/group_commit.h"
 
 namespace athanor::storage {
+
+using store::GroupCommit;
 
 // Connections for reading, handed out one thread at a time. Any thread.
 class Readers {

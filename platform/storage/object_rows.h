@@ -6,9 +6,12 @@
 #include <vector>
 
 #include "platform/storage/object_store.h"
-#include "platform/storage/sqlite.h"
+#include "platform/store/sqlite.h"
 
 namespace athanor::storage {
+
+using store::Database;
+using store::Statement;
 
 // Creates the schema when absent. Throws kCorrupt when the file is not ours, kInvalid when a newer program wrote it.
 void prepare_object_schema(Database& database);

@@ -1,5 +1,6 @@
 #include "platform/store/rows.h"
 
+#include <algorithm>
 #include <cmath>
 #include <unordered_map>
 
@@ -135,12 +136,62 @@ std::vector<std::uint32_t> read_cpus(const std::string& text) {
   return cpus;
 }
 
+void put(Database& database, const JobRecord& record) {
+  const control::Job& job = record.job;
+  const std::string transitions = transitions_text(job.transitions);
+  const std::string metrics = metrics_text(job.final_metrics);
+  Statement& put_job = database.prepared(
+      "INSERT INTO jobs VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,"
+      "?23,?24,?25) ON CONFLICT (sequence) DO UPDATE SET status=?8, secondary=?9, transitions=?10, "
+      "failure_reason=?11, model_artifacts=?12, created_ms=?13, modified_ms=?14, training_start_ms=?15, "
+      "training_end_ms=?16, final_metrics=?17, attempt=?20, last_sequence=?21, step=?22, verdict=?23, "
+      "started=?24, artifacts=?25");
+  put_job.integer(job.sequence).text(job.name).text(job.arn).text(job.request);
+  put_job.integer(job.instance_count).text(job.instance_type).integer(job.max_runtime_s);
+  put_job.integer(static_cast<std::int64_t>(job.status)).integer(static_cast<std::int64_t>(job.secondary));
+  put_job.text(transitions).text(job.failure_reason).text(job.model_artifacts);
+  put_job.integer(job.created_ms).integer(job.modified_ms);
+  put_job.integer_or_null(job.training_start_ms).integer_or_null(job.training_end_ms);
+  put_job.text(metrics).text(record.secret).integer(record.has_inputs).integer(record.attempt);
+  put_job.integer(static_cast<std::int64_t>(record.last_sequence)).integer(static_cast<std::int64_t>(record.step));
+  put_job.integer(static_cast<std::int64_t>(record.verdict)).integer(record.started).integer(record.artifacts).run();
+
+  if (record.step == control::Step::kWaiting) return;
+  database.prepared("DELETE FROM instances WHERE job = ?").integer(job.sequence).run();
+  for (const InstanceRecord& instance : record.instances) {
+    const std::string cpus = cpus_text(instance.slot.cpus);
+    const control::Exit exit = instance.exit.value_or(control::Exit{});
+    Statement& put_instance = database.prepared("INSERT INTO instances VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)");
+    put_instance.integer(job.sequence).integer(instance.index).text(instance.id).text(instance.slot.id);
+    put_instance.text(cpus).integer(static_cast<std::int64_t>(instance.slot.memory_bytes));
+    put_instance.integer(static_cast<std::int64_t>(instance.order));
+    put_instance.integer(static_cast<std::int64_t>(instance.order_sequence));
+    put_instance.integer(static_cast<std::int64_t>(instance.phase));
+    put_instance.integer(static_cast<std::int64_t>(instance.last_sequence));
+    instance.exit ? put_instance.integer(exit.code) : put_instance.null();
+    put_instance.text(exit.failure).integer(exit.terminated).text(instance.staged_key).text(instance.error);
+    put_instance.integer(instance.gone).text(instance.gone_why).run();
+  }
+}
+
+void put(Database& database, const Key& key) {
+  database.prepared("INSERT OR REPLACE INTO keys VALUES (?,?,?,?,?,?)")
+      .text(key.access_key_id)
+      .text(key.secret_access_key)
+      .text(key.session_token)
+      .text(key.principal)
+      .integer(key.job)
+      .integer(key.expires_ms)
+      .run();
+}
+
 }  // namespace
 
-void prepare_schema(Sqlite& database, const std::string& path) {
-  const std::int64_t version = database.pragma_int("PRAGMA user_version");
-  const std::int64_t application = database.pragma_int("PRAGMA application_id");
-  const std::int64_t tables = database.pragma_int("SELECT count(*) FROM sqlite_schema");
+void prepare_schema(Database& database) {
+  const std::string& path = database.path();
+  const std::int64_t version = database.query_int("PRAGMA user_version");
+  const std::int64_t application = database.query_int("PRAGMA application_id");
+  const std::int64_t tables = database.query_int("SELECT count(*) FROM sqlite_schema");
   if (tables != 0 && application != kApplicationId) {
     throw Error(ErrorKind::kCorrupt, "opening {}: it is a database of another program; choose another --data-dir", path);
   }
@@ -158,142 +209,109 @@ void prepare_schema(Sqlite& database, const std::string& path) {
   database.run("COMMIT");
 }
 
-Rows::Rows(Sqlite& database)
-    : put_job_(database,
-               "INSERT INTO jobs VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,"
-               "?23,?24,?25) ON CONFLICT (sequence) DO UPDATE SET status=?8, secondary=?9, transitions=?10, "
-               "failure_reason=?11, model_artifacts=?12, created_ms=?13, modified_ms=?14, training_start_ms=?15, "
-               "training_end_ms=?16, final_metrics=?17, attempt=?20, last_sequence=?21, step=?22, verdict=?23, "
-               "started=?24, artifacts=?25"),
-      drop_instances_(database, "DELETE FROM instances WHERE job = ?"),
-      put_instance_(database, "INSERT INTO instances VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"),
-      remove_job_(database, "DELETE FROM jobs WHERE sequence = ?"),
-      put_key_(database, "INSERT OR REPLACE INTO keys VALUES (?,?,?,?,?,?)"),
-      end_keys_(database, "DELETE FROM keys WHERE job = ?"),
-      put_setting_(database, "INSERT OR REPLACE INTO settings VALUES (?,?)"),
-      all_jobs_(database, "SELECT * FROM jobs ORDER BY sequence"),
-      all_instances_(database, "SELECT * FROM instances ORDER BY job, idx"),
-      all_keys_(database, "SELECT * FROM keys"),
-      all_settings_(database, "SELECT * FROM settings") {}
-
-void Rows::apply(const Changes& changes) {
-  for (const std::int64_t job : changes.removed_jobs) remove_job_.bind(job).run();
-  for (const JobRecord& record : changes.jobs) put(record);
-  for (const Key& key : changes.keys) put(key);
-  for (const std::int64_t job : changes.ended_jobs) end_keys_.bind(job).run();
+void apply(Database& database, const Changes& changes) {
+  for (const std::int64_t job : changes.removed_jobs) {
+    database.prepared("DELETE FROM jobs WHERE sequence = ?").integer(job).run();
+  }
+  for (const JobRecord& record : changes.jobs) put(database, record);
+  for (const Key& key : changes.keys) put(database, key);
+  for (const std::int64_t job : changes.ended_jobs) {
+    database.prepared("DELETE FROM keys WHERE job = ?").integer(job).run();
+  }
   for (const auto& [name, value] : changes.settings) {
-    put_setting_.bind(std::string_view(name)).bind(std::string_view(value)).run();
+    database.prepared("INSERT OR REPLACE INTO settings VALUES (?,?)").text(name).text(value).run();
   }
+  if (changes.jobs.empty()) return;
+  const auto by_sequence = [](const JobRecord& a, const JobRecord& b) { return a.job.sequence < b.job.sequence; };
+  database
+      .prepared("INSERT INTO settings VALUES ('last_sequence', ?1) ON CONFLICT (name) DO UPDATE SET value = ?1 "
+                "WHERE CAST(value AS INTEGER) < ?1")
+      .integer(std::max_element(changes.jobs.begin(), changes.jobs.end(), by_sequence)->job.sequence)
+      .run();
 }
 
-void Rows::put(const JobRecord& record) {
-  const control::Job& job = record.job;
-  put_job_.bind(job.sequence).bind(job.name).bind(job.arn).bind(job.request);
-  put_job_.bind(std::int64_t{job.instance_count}).bind(job.instance_type).bind(job.max_runtime_s);
-  put_job_.bind(static_cast<std::int64_t>(job.status)).bind(static_cast<std::int64_t>(job.secondary));
-  put_job_.bind(transitions_text(job.transitions)).bind(job.failure_reason).bind(job.model_artifacts);
-  put_job_.bind(job.created_ms).bind(job.modified_ms).bind(job.training_start_ms).bind(job.training_end_ms);
-  put_job_.bind(metrics_text(job.final_metrics)).bind(record.secret);
-  put_job_.bind(std::int64_t{record.has_inputs}).bind(std::int64_t{record.attempt});
-  put_job_.bind(static_cast<std::int64_t>(record.last_sequence)).bind(static_cast<std::int64_t>(record.step));
-  put_job_.bind(static_cast<std::int64_t>(record.verdict)).bind(std::int64_t{record.started});
-  put_job_.bind(std::int64_t{record.artifacts}).run();
-
-  if (record.step == control::Step::kWaiting) return;
-  drop_instances_.bind(job.sequence).run();
-  for (const InstanceRecord& instance : record.instances) {
-    put_instance_.bind(job.sequence).bind(std::int64_t{instance.index}).bind(instance.id).bind(instance.slot.id);
-    put_instance_.bind(cpus_text(instance.slot.cpus)).bind(static_cast<std::int64_t>(instance.slot.memory_bytes));
-    put_instance_.bind(static_cast<std::int64_t>(instance.order));
-    put_instance_.bind(static_cast<std::int64_t>(instance.order_sequence));
-    put_instance_.bind(static_cast<std::int64_t>(instance.phase));
-    put_instance_.bind(static_cast<std::int64_t>(instance.last_sequence));
-    put_instance_.bind(instance.exit ? std::optional<std::int64_t>(instance.exit->code) : std::nullopt);
-    put_instance_.bind(instance.exit ? instance.exit->failure : std::string());
-    put_instance_.bind(std::int64_t{instance.exit && instance.exit->terminated});
-    put_instance_.bind(instance.staged_key).bind(instance.error);
-    put_instance_.bind(std::int64_t{instance.gone}).bind(instance.gone_why).run();
-  }
+std::int64_t last_sequence(Database& database) {
+  return database.query_int("SELECT CAST(value AS INTEGER) FROM settings WHERE name = 'last_sequence'");
 }
 
-void Rows::put(const Key& key) {
-  put_key_.bind(key.access_key_id).bind(key.secret_access_key).bind(key.session_token).bind(key.principal);
-  put_key_.bind(key.job).bind(key.expires_ms).run();
-}
-
-Contents Rows::load() {
+Contents load(Database& database) {
   Contents contents;
+  contents.last_sequence = last_sequence(database);
   std::unordered_map<std::int64_t, std::size_t> places;
-  while (all_jobs_.step()) {
+  Statement all_jobs(database, "SELECT * FROM jobs ORDER BY sequence");
+  while (all_jobs.step()) {
     JobRecord record;
     control::Job& job = record.job;
-    job.sequence = all_jobs_.next_int();
-    job.name = all_jobs_.next_text();
-    job.arn = all_jobs_.next_text();
-    job.request = all_jobs_.next_text();
-    job.instance_count = static_cast<std::int32_t>(all_jobs_.next_int());
-    job.instance_type = all_jobs_.next_text();
-    job.max_runtime_s = all_jobs_.next_int();
-    job.status = static_cast<control::Status>(all_jobs_.next_int());
-    job.secondary = static_cast<control::SecondaryStatus>(all_jobs_.next_int());
-    job.transitions = read_transitions(all_jobs_.next_text());
-    job.failure_reason = all_jobs_.next_text();
-    job.model_artifacts = all_jobs_.next_text();
-    job.created_ms = all_jobs_.next_int();
-    job.modified_ms = all_jobs_.next_int();
-    job.training_start_ms = all_jobs_.next_optional_int();
-    job.training_end_ms = all_jobs_.next_optional_int();
-    job.final_metrics = read_metrics(all_jobs_.next_text());
-    record.secret = all_jobs_.next_text();
-    record.has_inputs = all_jobs_.next_int() != 0;
-    record.attempt = static_cast<std::uint32_t>(all_jobs_.next_int());
-    record.last_sequence = static_cast<std::uint64_t>(all_jobs_.next_int());
-    record.step = static_cast<control::Step>(all_jobs_.next_int());
-    record.verdict = static_cast<control::Verdict>(all_jobs_.next_int());
-    record.started = all_jobs_.next_int() != 0;
-    record.artifacts = all_jobs_.next_int() != 0;
+    job.sequence = all_jobs.next_integer();
+    job.name = all_jobs.next_bytes();
+    job.arn = all_jobs.next_bytes();
+    job.request = all_jobs.next_bytes();
+    job.instance_count = static_cast<std::int32_t>(all_jobs.next_integer());
+    job.instance_type = all_jobs.next_bytes();
+    job.max_runtime_s = all_jobs.next_integer();
+    job.status = static_cast<control::Status>(all_jobs.next_integer());
+    job.secondary = static_cast<control::SecondaryStatus>(all_jobs.next_integer());
+    job.transitions = read_transitions(all_jobs.next_bytes());
+    job.failure_reason = all_jobs.next_bytes();
+    job.model_artifacts = all_jobs.next_bytes();
+    job.created_ms = all_jobs.next_integer();
+    job.modified_ms = all_jobs.next_integer();
+    job.training_start_ms = all_jobs.next_integer_or_null();
+    job.training_end_ms = all_jobs.next_integer_or_null();
+    job.final_metrics = read_metrics(all_jobs.next_bytes());
+    record.secret = all_jobs.next_bytes();
+    record.has_inputs = all_jobs.next_integer() != 0;
+    record.attempt = static_cast<std::uint32_t>(all_jobs.next_integer());
+    record.last_sequence = static_cast<std::uint64_t>(all_jobs.next_integer());
+    record.step = static_cast<control::Step>(all_jobs.next_integer());
+    record.verdict = static_cast<control::Verdict>(all_jobs.next_integer());
+    record.started = all_jobs.next_integer() != 0;
+    record.artifacts = all_jobs.next_integer() != 0;
     places[job.sequence] = contents.jobs.size();
     contents.jobs.push_back(std::move(record));
   }
-  while (all_instances_.step()) {
-    JobRecord& record = contents.jobs.at(places.at(all_instances_.next_int()));
+  Statement all_instances(database, "SELECT * FROM instances ORDER BY job, idx");
+  while (all_instances.step()) {
+    JobRecord& record = contents.jobs.at(places.at(all_instances.next_integer()));
     InstanceRecord instance;
-    instance.index = static_cast<std::uint32_t>(all_instances_.next_int());
-    instance.id = all_instances_.next_text();
-    instance.slot.id = all_instances_.next_text();
-    instance.slot.cpus = read_cpus(all_instances_.next_text());
-    instance.slot.memory_bytes = static_cast<std::uint64_t>(all_instances_.next_int());
-    instance.order = static_cast<control::Order>(all_instances_.next_int());
-    instance.order_sequence = static_cast<std::uint64_t>(all_instances_.next_int());
-    instance.phase = static_cast<control::Phase>(all_instances_.next_int());
-    instance.last_sequence = static_cast<std::uint64_t>(all_instances_.next_int());
-    const auto exit_code = all_instances_.next_optional_int();
+    instance.index = static_cast<std::uint32_t>(all_instances.next_integer());
+    instance.id = all_instances.next_bytes();
+    instance.slot.id = all_instances.next_bytes();
+    instance.slot.cpus = read_cpus(all_instances.next_bytes());
+    instance.slot.memory_bytes = static_cast<std::uint64_t>(all_instances.next_integer());
+    instance.order = static_cast<control::Order>(all_instances.next_integer());
+    instance.order_sequence = static_cast<std::uint64_t>(all_instances.next_integer());
+    instance.phase = static_cast<control::Phase>(all_instances.next_integer());
+    instance.last_sequence = static_cast<std::uint64_t>(all_instances.next_integer());
+    const auto exit_code = all_instances.next_integer_or_null();
     control::Exit exit;
-    exit.failure = all_instances_.next_text();
-    exit.terminated = all_instances_.next_int() != 0;
+    exit.failure = all_instances.next_bytes();
+    exit.terminated = all_instances.next_integer() != 0;
     if (exit_code) {
       exit.code = static_cast<std::int32_t>(*exit_code);
       instance.exit = std::move(exit);
     }
-    instance.staged_key = all_instances_.next_text();
-    instance.error = all_instances_.next_text();
-    instance.gone = all_instances_.next_int() != 0;
-    instance.gone_why = all_instances_.next_text();
+    instance.staged_key = all_instances.next_bytes();
+    instance.error = all_instances.next_bytes();
+    instance.gone = all_instances.next_integer() != 0;
+    instance.gone_why = all_instances.next_bytes();
     record.instances.push_back(std::move(instance));
   }
-  while (all_keys_.step()) {
+  Statement all_keys(database, "SELECT * FROM keys");
+  while (all_keys.step()) {
     Key key;
-    key.access_key_id = all_keys_.next_text();
-    key.secret_access_key = all_keys_.next_text();
-    key.session_token = all_keys_.next_text();
-    key.principal = all_keys_.next_text();
-    key.job = all_keys_.next_int();
-    key.expires_ms = all_keys_.next_int();
+    key.access_key_id = all_keys.next_bytes();
+    key.secret_access_key = all_keys.next_bytes();
+    key.session_token = all_keys.next_bytes();
+    key.principal = all_keys.next_bytes();
+    key.job = all_keys.next_integer();
+    key.expires_ms = all_keys.next_integer();
     contents.keys.push_back(std::move(key));
   }
-  while (all_settings_.step()) {
-    std::string name = all_settings_.next_text();
-    contents.settings[std::move(name)] = all_settings_.next_text();
+  Statement all_settings(database, "SELECT * FROM settings");
+  while (all_settings.step()) {
+    std::string name = all_settings.next_bytes();
+    contents.settings[std::move(name)] = all_settings.next_bytes();
   }
   return contents;
 }

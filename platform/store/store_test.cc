@@ -196,12 +196,12 @@ TEST_F(StoreTest, ALockOutlivesItsHolderByMomentsInWhatItWasStarting) {
 
 TEST_F(StoreTest, DataOfANewerVersionIsRefused) {
   Store::open(folder_);
-  Sqlite(folder_ + "/athanor.db").run("PRAGMA user_version = 999");
+  Database(folder_ + "/athanor.db", Database::Mode::kReadWrite).run("PRAGMA user_version = 999");
   EXPECT_THAT(refusal(), HasSubstr("newer"));
 }
 
 TEST_F(StoreTest, ADatabaseOfAnotherProgramIsRefused) {
-  Sqlite(folder_ + "/athanor.db").run("CREATE TABLE other (x)");
+  Database(folder_ + "/athanor.db", Database::Mode::kReadWrite).run("CREATE TABLE other (x)");
   EXPECT_THAT(refusal(), HasSubstr("another program"));
 }
 

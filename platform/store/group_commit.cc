@@ -1,11 +1,11 @@
-#include "platform/storage/group_commit.h"
+#include "platform/store/group_commit.h"
 
 #include <algorithm>
 
 #include "common/error.h"
 #include "common/log.h"
 
-namespace athanor::storage {
+namespace athanor::store {
 
 namespace {
 
@@ -13,8 +13,8 @@ constexpr std::size_t kBatchMax = 1024;
 // Pages of the write-ahead log after which it is copied into the database.
 constexpr int kLogPagesMax = 4096;
 
-Error no_reserve() {
-  return Error(ErrorKind::kExhausted, "storing a change: the disk is full; free space on its file system");
+Error no_reserve(const std::string& path) {
+  return Error(ErrorKind::kExhausted, "storing a change in {}: the disk is full; free space on its file system", path);
 }
 
 }  // namespace
@@ -86,7 +86,7 @@ void GroupCommit::commit(std::vector<Item>& batch) {
 
 void GroupCommit::commit_alone(Item& item) {
   try {
-    if (!reserve_->hold() && item.kind == Kind::kAdds) throw no_reserve();
+    if (!reserve_->hold() && item.kind == Kind::kAdds) throw no_reserve(database_->path());
     transact(&item, &item + 1);
     return;
   } catch (...) {
@@ -136,7 +136,7 @@ void GroupCommit::copy_log() {
   const int code = sqlite3_wal_checkpoint_v2(database_->handle(), nullptr, SQLITE_CHECKPOINT_PASSIVE, &all, &copied);
   // Not copying is no loss: everything is in the log still. It is tried again when as much has gathered again.
   log_pages_ = code == SQLITE_OK && copied == all ? 0 : std::max(0, log_pages_ - kLogPagesMax);
-  if (code != SQLITE_OK) log::warning("storage", "copying the write-ahead log: {}", sqlite3_errmsg(database_->handle()));
+  if (code != SQLITE_OK) log::warning("store", "copying the write-ahead log: {}", sqlite3_errmsg(database_->handle()));
 }
 
-}  // namespace athanor::storage
+}  // namespace athanor::store

@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "common/disk_reserve.h"
-#include "platform/storage/sqlite.h"
+#include "platform/store/sqlite.h"
 
-namespace athanor::storage {
+namespace athanor::store {
 
 class GroupCommit {
  public:
@@ -23,8 +23,8 @@ class GroupCommit {
   // Nothing, or why the work was refused or could not be stored. Runs on the writer thread, once the work is durable.
   using Done = std::function<void(std::exception_ptr)>;
 
-  // kRemoves: work that gives room back in the end; on a full disk it may use the reserve, and nothing else is begun
-  // before there is a reserve again.
+  // kRemoves: work that gives room back in the end (removes an object, brings a job nearer to its end); on a full disk it
+  // may use the reserve, and nothing else is begun before there is a reserve again.
   enum class Kind { kAdds, kRemoves };
 
   // Both are the thread's from now on.
@@ -64,4 +64,4 @@ class GroupCommit {
   std::thread thread_;
 };
 
-}  // namespace athanor::storage
+}  // namespace athanor::store
