@@ -249,8 +249,8 @@ class Agent::Impl {
     download();
     sandbox_ = Sandbox::prepare(spec);
     for (const std::string& note : sandbox_->notes()) log::info("node", "{}", note);
-    credentials_ =
-        std::make_unique<CredentialsEndpoint>(context_, sandbox_->take_credentials_listener(), job().credentials);
+    credentials_ = std::make_unique<CredentialsEndpoint>(context_, sandbox_->take_credentials_listener(),
+                                                         job().credentials, clock_);
     one_part_prepared();
   }
 
@@ -289,7 +289,7 @@ class Agent::Impl {
                                                  : options_.home.folder + "/checkpoints";
     files_.make_folders(checkpoint_folder_, 0755);
     if (!path.starts_with(below)) root.shown.emplace_back(checkpoint_folder_, path);
-    checkpoints_ = std::make_unique<Checkpoints>(store_->client(), job().checkpoint_uri, checkpoint_folder_, files_);
+    checkpoints_ = std::make_unique<Checkpoints>(store_->client(), job().checkpoint_uri, checkpoint_folder_, files_, clock_);
   }
 
   void download() {
@@ -359,7 +359,7 @@ class Agent::Impl {
   }
 
   Artifacts artifacts(const std::function<bool()>& cancelled) {
-    return Artifacts(store_->client(), job(),
+    return Artifacts(store_->client(), job(), files_,
                      {.model = ml() + "/model",
                       .output = ml() + "/output/data",
                       .scratch = options_.home.folder + "/scratch",

@@ -179,8 +179,7 @@ void Artifacts::add_folder(Archive& archive, const std::string& folder) {
 
 // An archive that another instance staged, by way of this one's disk.
 void Artifacts::add_staged(Archive& archive, const std::string& uri) {
-  SystemFiles files;
-  files.make_folders(options_.scratch, 0700);
+  files_.make_folders(options_.scratch, 0700);
   const std::string path = options_.scratch + "/staged.tar";
   client_.get_to_file(storage::S3Uri::parse(uri), path, [this](std::uint64_t) { check(); });
   const std::unique_ptr<struct archive, FreeRead> reader(archive_read_new());
@@ -204,7 +203,7 @@ void Artifacts::add_staged(Archive& archive, const std::string& uri) {
       archive.data(piece.data(), static_cast<std::size_t>(got));
     }
   }
-  files.remove(path);
+  files_.remove(path);
 }
 
 void Artifacts::upload_archive(const std::string& uri, bool compress, const std::string& folder,

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "common/files.h"
 #include "platform/node/job_spec.h"
 #include "platform/storage/s3_client.h"
 
@@ -28,9 +29,9 @@ class Artifacts {
     std::function<void(std::string)> on_note;   // a sentence for the job's log, from the calling thread
   };
 
-  // `client` and `job` outlive it.
-  Artifacts(storage::S3Client& client, const JobSpec& job, Options options)
-      : client_(client), job_(job), options_(std::move(options)) {}
+  // `client`, `job` and `files` outlive it.
+  Artifacts(storage::S3Client& client, const JobSpec& job, Files& files, Options options)
+      : client_(client), job_(job), files_(files), options_(std::move(options)) {}
 
   // Returns where the archives are staged ("s3://…/"), or "" when there is nothing to merge. Both calls block and throw
   // athanor::Error: kDenied with a FailureReason ("ClientError: …") for what cannot be read, kUnavailable when
@@ -50,6 +51,7 @@ class Artifacts {
 
   storage::S3Client& client_;
   const JobSpec& job_;
+  Files& files_;
   Options options_;
 };
 

@@ -5,7 +5,6 @@
 #include <chrono>
 #include <set>
 
-#include "common/clock.h"
 #include "common/error.h"
 #include "common/log.h"
 #include "platform/storage/channel_copy.h"
@@ -44,8 +43,9 @@ CheckpointPlan plan_checkpoints(const std::vector<FolderEntry>& present, const s
   return plan;
 }
 
-Checkpoints::Checkpoints(storage::S3Client& client, const std::string& uri, std::string folder, Files& files)
-    : client_(client), prefix_(storage::S3Uri::parse(uri)), folder_(std::move(folder)), files_(files) {
+Checkpoints::Checkpoints(storage::S3Client& client, const std::string& uri, std::string folder, Files& files,
+                         const Clock& clock)
+    : client_(client), prefix_(storage::S3Uri::parse(uri)), folder_(std::move(folder)), files_(files), clock_(clock) {
   files_.make_folders(folder_, 0755);
 }
 
@@ -102,7 +102,7 @@ void Checkpoints::look(const std::string& from, bool all) {
   for (const auto& [path, entry] : known_) {
     if (from.empty() || path == from || path.starts_with(from + "/")) known.emplace(path, entry);
   }
-  const CheckpointPlan plan = plan_checkpoints(view.walk(from), known, SystemClock().wall_ms() * 1'000'000, all);
+  const CheckpointPlan plan = plan_checkpoints(view.walk(from), known, clock_.wall_ms() * 1'000'000, all);
   for (const FolderEntry& entry : plan.upload) {
     if (cancelled_) throw Error(ErrorKind::kUnavailable, "uploading checkpoints: cancelled");
     const std::optional<Descriptor> file = view.open(entry.path);

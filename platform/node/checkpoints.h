@@ -18,6 +18,8 @@
 #include <thread>
 #include <vector>
 
+#include "common/clock.h"
+#include "common/files.h"
 #include "platform/node/folder_view.h"
 #include "platform/storage/s3_client.h"
 
@@ -37,8 +39,8 @@ class Checkpoints {
   static constexpr std::int64_t kLook_ms = 1000;
   static constexpr std::int64_t kStill_ms = 1000;
 
-  // `client` outlives it; `uri` is s3://BUCKET/PREFIX, `folder` the host's.
-  Checkpoints(storage::S3Client& client, const std::string& uri, std::string folder, Files& files);
+  // `client`, `files` and `clock` outlive it; `uri` is s3://BUCKET/PREFIX, `folder` the host's.
+  Checkpoints(storage::S3Client& client, const std::string& uri, std::string folder, Files& files, const Clock& clock);
   ~Checkpoints();  // gives up what is not uploaded
 
   // Brings everything below the prefix into the folder. Blocking; before start(). `progress` may throw to end it.
@@ -59,6 +61,7 @@ class Checkpoints {
   const storage::S3Uri prefix_;
   const std::string folder_;
   Files& files_;
+  const Clock& clock_;
   std::map<std::string, FolderEntry> known_;  // our thread's, after start()
 
   std::mutex mutex_;  // guards the next four

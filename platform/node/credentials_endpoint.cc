@@ -10,7 +10,6 @@
 #include <chrono>
 #include <ctime>
 
-#include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"
 
@@ -39,8 +38,8 @@ namespace {
 
 // One connection: a request, an answer, the end. Owns itself through its handlers.
 struct Exchange : std::enable_shared_from_this<Exchange> {
-  Exchange(tcp::socket from, std::shared_ptr<int> open, const Credentials& with)
-      : socket(std::move(from)), deadline(socket.get_executor()), open_count(std::move(open)), credentials(with) {
+  Exchange(tcp::socket from, std::shared_ptr<int> open, const Credentials& with, const Clock& by)
+      : socket(std::move(from)), deadline(socket.get_executor()), open_count(std::move(open)), credentials(with), clock(by) {
     ++*open_count;
   }
   ~Exchange() { --*open_count; }
@@ -60,7 +59,7 @@ struct Exchange : std::enable_shared_from_this<Exchange> {
 
   void answer() {
     const bool known = request.starts_with("GET /credentials ") || request.starts_with("GET /credentials?");
-    const std::string body = known ? credentials_json(credentials, SystemClock().wall_ms())
+    const std::string body = known ? credentials_json(credentials, clock.wall_ms())
                                    : R"({"message":"only GET /credentials is served here"})";
     reply = fmt::format("HTTP/1.1 {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}",
                         known ? "200 OK" : "404 Not Found", body.size(), body);
@@ -77,6 +76,7 @@ struct Exchange : std::enable_shared_from_this<Exchange> {
   asio::steady_timer deadline;
   std::shared_ptr<int> open_count;
   const Credentials credentials;
+  const Clock& clock;
   std::string request;
   std::string reply;
 };
@@ -84,8 +84,8 @@ struct Exchange : std::enable_shared_from_this<Exchange> {
 }  // namespace
 
 struct CredentialsEndpoint::Core : std::enable_shared_from_this<Core> {
-  Core(asio::io_context& context, int listener, Credentials with)
-      : acceptor(context, tcp::v4(), listener), retry(context), credentials(std::move(with)) {}
+  Core(asio::io_context& context, int listener, Credentials with, const Clock& by)
+      : acceptor(context, tcp::v4(), listener), retry(context), credentials(std::move(with)), clock(by) {}
 
   void accept() {
     acceptor.async_accept([self = shared_from_this()](const boost::system::error_code& failure, tcp::socket socket) {
@@ -99,7 +99,7 @@ struct CredentialsEndpoint::Core : std::enable_shared_from_this<Core> {
         return;
       }
       if (*self->open_count < kConnectionsMax) {
-        std::make_shared<Exchange>(std::move(socket), self->open_count, self->credentials)->begin();
+        std::make_shared<Exchange>(std::move(socket), self->open_count, self->credentials, self->clock)->begin();
       }
       self->accept();
     });
@@ -109,10 +109,12 @@ struct CredentialsEndpoint::Core : std::enable_shared_from_this<Core> {
   asio::steady_timer retry;
   std::shared_ptr<int> open_count = std::make_shared<int>(0);
   const Credentials credentials;
+  const Clock& clock;
 };
 
-CredentialsEndpoint::CredentialsEndpoint(asio::io_context& context, Descriptor listener, Credentials credentials)
-    : core_(std::make_shared<Core>(context, listener.release(), std::move(credentials))) {
+CredentialsEndpoint::CredentialsEndpoint(asio::io_context& context, Descriptor listener, Credentials credentials,
+                                         const Clock& clock)
+    : core_(std::make_shared<Core>(context, listener.release(), std::move(credentials), clock)) {
   core_->accept();
 }
 

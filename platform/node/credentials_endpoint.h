@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "common/clock.h"
 #include "platform/node/descriptor.h"
 #include "platform/node/job_spec.h"
 
@@ -21,8 +22,8 @@ class CredentialsEndpoint {
   static constexpr std::size_t kRequestBytesMax = 16 << 10;
   static constexpr int kRequestMax_s = 10;
 
-  // `listener` is non-blocking. Works on the context's thread until destroyed.
-  CredentialsEndpoint(boost::asio::io_context& context, Descriptor listener, Credentials credentials);
+  // `listener` is non-blocking; `clock` outlives it. Works on the context's thread until destroyed.
+  CredentialsEndpoint(boost::asio::io_context& context, Descriptor listener, Credentials credentials, const Clock& clock);
   ~CredentialsEndpoint();
 
  private:

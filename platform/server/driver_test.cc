@@ -134,7 +134,7 @@ class DriverTest : public testing::Test {
   ~DriverTest() override { end(); }
 
   void start() {
-    store_ = store::Store::open(folder_);
+    store_ = store::Store::open(folder_, files_);
     board_ = std::make_unique<JobBoard>();
     keys_ = std::make_unique<KeyStore>();
     pool_ = std::make_unique<boost::asio::thread_pool>(2);
@@ -242,6 +242,7 @@ class DriverTest : public testing::Test {
 
   SystemClock clock_;
   SystemRandom random_;
+  SystemFiles files_;
   FakeLogs logs_;
   const TemporaryFolder temporary_;
   const std::string folder_ = temporary_.path();

@@ -143,7 +143,7 @@ class Platform {
  public:
   explicit Platform(Options options)
       : options_(std::move(options)),
-        store_(store::Store::open(options_.data_dir)),
+        store_(store::Store::open(options_.data_dir, files_)),
         logs_(storage::open_log_store(path("logs"), files_, clock_)),
         objects_(storage::ObjectStore::open(path("objects"), files_, clock_, random_)),
         sessions_(kSessionThreads) {

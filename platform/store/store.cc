@@ -4,7 +4,6 @@
 #include <atomic>
 
 #include "common/disk_reserve.h"
-#include "common/files.h"
 #include "platform/store/folder_lock.h"
 #include "platform/store/group_commit.h"
 #include "platform/store/rows.h"
@@ -14,14 +13,14 @@ namespace {
 
 class SqliteStore final : public Store {
  public:
-  explicit SqliteStore(const std::string& folder) : lock_(folder), path_(folder + "/athanor.db") {
+  SqliteStore(const std::string& folder, Files& files) : lock_(folder), path_(folder + "/athanor.db") {
     auto database = std::make_unique<Database>(path_, Database::Mode::kReadWrite);
     database->run("PRAGMA journal_mode = WAL");
     database->run("PRAGMA synchronous = FULL");
     database->run("PRAGMA foreign_keys = ON");
     prepare_schema(*database);
     stored_sequence_ = last_sequence(*database);
-    writer_ = std::make_unique<GroupCommit>(std::move(database), std::make_unique<DiskReserve>(folder + "/reserve", files_));
+    writer_ = std::make_unique<GroupCommit>(std::move(database), std::make_unique<DiskReserve>(folder + "/reserve", files));
   }
 
   Contents load() override {
@@ -46,17 +45,15 @@ class SqliteStore final : public Store {
  private:
   FolderLock lock_;
   const std::string path_;
-  SystemFiles files_;
   std::atomic<std::int64_t> stored_sequence_ = 0;  // the highest of a job that was stored; the writer thread raises it
   std::unique_ptr<GroupCommit> writer_;            // last: ends first, while the rest still stands
 };
 
 }  // namespace
 
-std::unique_ptr<Store> Store::open(const std::string& folder) {
-  SystemFiles files;
+std::unique_ptr<Store> Store::open(const std::string& folder, Files& files) {
   files.make_folders(folder, 0700);
-  return std::make_unique<SqliteStore>(folder);
+  return std::make_unique<SqliteStore>(folder, files);
 }
 
 }  // namespace athanor::store

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "common/files.h"
 #include "platform/control/record.h"
 
 namespace athanor::store {
@@ -56,7 +57,8 @@ class Store {
 
   // Throws kConflict when another process has the folder (its pid is in the text), kInvalid when a newer program wrote
   // it, kCorrupt when it is not ours.
-  static std::unique_ptr<Store> open(const std::string& folder);
+  // `files` outlives it.
+  static std::unique_ptr<Store> open(const std::string& folder, Files& files);
 };
 
 }  // namespace athanor::store

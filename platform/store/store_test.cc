@@ -42,7 +42,7 @@ class StoreTest : public testing::Test {
   // What opening says; empty when it opens.
   std::string refusal() {
     try {
-      Store::open(folder_);
+      Store::open(folder_, files_);
     } catch (const Error& error) {
       return error.what();
     }
@@ -51,6 +51,7 @@ class StoreTest : public testing::Test {
 
   const TemporaryFolder temporary_;
   const std::string folder_ = temporary_.path();
+  SystemFiles files_;
 };
 
 TEST_F(StoreTest, WhatWasSavedIsThereAfterReopening) {
@@ -93,14 +94,14 @@ TEST_F(StoreTest, WhatWasSavedIsThereAfterReopening) {
   full.instances[1].gone = true;
   full.instances[1].gone_why = "killed";
   {
-    const auto store = Store::open(folder_);
+    const auto store = Store::open(folder_, files_);
     Changes changes;
     changes.jobs = {full};
     changes.keys = {{"AKIA1", "secret", "", "arn:user", 0, 0}, {"ASIA1", "secret", "token", "arn:role", 7, 99}};
     changes.settings["region"] = "us-east-1";
     save(*store, changes);
   }
-  const auto store = Store::open(folder_);
+  const auto store = Store::open(folder_, files_);
   const Contents contents = store->load();
   ASSERT_EQ(contents.jobs.size(), 1U);
   const control::JobRecord& got = contents.jobs[0];
@@ -131,7 +132,7 @@ TEST_F(StoreTest, WhatWasSavedIsThereAfterReopening) {
 
 TEST_F(StoreTest, NumbersOfRemovedJobsAreNotUsedAgain) {
   {
-    const auto store = Store::open(folder_);
+    const auto store = Store::open(folder_, files_);
     Changes changes;
     changes.jobs = {record(1, "one"), record(2, "two")};
     changes.keys = {{"ASIA1", "secret", "token", "arn:role", 2, 99}};
@@ -141,14 +142,14 @@ TEST_F(StoreTest, NumbersOfRemovedJobsAreNotUsedAgain) {
     removal.ended_jobs = {2};
     save(*store, removal);
   }
-  const Contents contents = Store::open(folder_)->load();
+  const Contents contents = Store::open(folder_, files_)->load();
   EXPECT_EQ(contents.jobs.size(), 1U);
   EXPECT_TRUE(contents.keys.empty());
   EXPECT_EQ(contents.last_sequence, 2);
 }
 
 TEST_F(StoreTest, CallsThatShareACommitFailAlone) {
-  const auto store = Store::open(folder_);
+  const auto store = Store::open(folder_, files_);
   std::atomic<int> stored = 0, refused = 0;
   for (std::int64_t i = 1; i <= 200; ++i) {
     Changes changes;
@@ -162,7 +163,7 @@ TEST_F(StoreTest, CallsThatShareACommitFailAlone) {
 }
 
 TEST_F(StoreTest, ASecondServerOnTheFolderIsRefusedAndTold) {
-  const auto store = Store::open(folder_);
+  const auto store = Store::open(folder_, files_);
   EXPECT_THAT(refusal(), HasSubstr("pid " + std::to_string(getpid())));
   EXPECT_THAT(refusal(), HasSubstr("--data-dir"));
   EXPECT_EQ(holder_of(folder_), getpid());
@@ -195,7 +196,7 @@ TEST_F(StoreTest, ALockOutlivesItsHolderByMomentsInWhatItWasStarting) {
 }
 
 TEST_F(StoreTest, DataOfANewerVersionIsRefused) {
-  Store::open(folder_);
+  Store::open(folder_, files_);
   Database(folder_ + "/athanor.db", Database::Mode::kReadWrite).run("PRAGMA user_version = 999");
   EXPECT_THAT(refusal(), HasSubstr("newer"));
 }
@@ -206,8 +207,7 @@ TEST_F(StoreTest, ADatabaseOfAnotherProgramIsRefused) {
 }
 
 TEST_F(StoreTest, WhatIsNoDatabaseIsRefused) {
-  SystemFiles files;
-  files.replace(folder_ + "/athanor.db", std::string(8192, 'x'));
+  files_.replace(folder_ + "/athanor.db", std::string(8192, 'x'));
   EXPECT_THAT(refusal(), HasSubstr("not a database"));
 }
 
