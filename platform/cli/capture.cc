@@ -24,8 +24,12 @@
 #include <cstddef>
 #include <cstring>
 #include <optional>
+#include <span>
 #include <thread>
+#include <utility>
 
+#include "common/descriptor.h"
+#include "common/descriptor_passing.h"
 #include "common/error.h"
 
 namespace athanor::cli {
@@ -67,50 +71,29 @@ struct Word {
   bool at_filter = false;
 };
 
-void send_word(int channel, Word word, int listener) {
-  iovec bytes{&word, sizeof word};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &bytes;
-  message.msg_iovlen = 1;
-  if (listener >= 0) {
-    message.msg_control = control;
-    message.msg_controllen = sizeof control;
-    cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(header), &listener, sizeof listener);
-  }
-  sendmsg(channel, &message, MSG_NOSIGNAL);
+void send_word(int channel, const Word& word, std::span<const int> listener) {
+  send_with_descriptors(channel, {reinterpret_cast<const char*>(&word), sizeof word}, listener);
 }
 
 // Nothing when the channel was closed: the program has started.
-std::optional<Word> receive_word(int channel, int* listener) {
+std::optional<Word> receive_word(int channel, Descriptor& listener) {
+  Received received = receive_with_descriptors(channel, sizeof(Word), -1);
+  if (received.bytes.size() != sizeof(Word)) return {};
+  if (!received.descriptors.empty()) listener = std::move(received.descriptors.front());
   Word word;
-  iovec bytes{&word, sizeof word};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &bytes;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  ssize_t got;
-  do {
-    got = recvmsg(channel, &message, MSG_CMSG_CLOEXEC);
-  } while (got < 0 && errno == EINTR);
-  if (got != sizeof word) return {};
-  if (cmsghdr* header = CMSG_FIRSTHDR(&message)) std::memcpy(listener, CMSG_DATA(header), sizeof *listener);
+  std::memcpy(&word, received.bytes.data(), sizeof word);
   return word;
 }
 
 [[noreturn]] void become(const std::vector<char*>& argv, const std::vector<char*>& envp, int channel) {
   const int listener = install_filter();
-  send_word(channel, {listener < 0 ? errno : 0, true}, listener);
-  if (listener >= 0) {
+  if (listener < 0) {
+    send_word(channel, {errno, true}, {});
+  } else {
+    send_word(channel, {0, true}, std::span(&listener, 1));
     close(listener);
     execvpe(argv[0], argv.data(), envp.data());
-    send_word(channel, {errno, false}, -1);
+    send_word(channel, {errno, false}, {});
   }
   _exit(127);
 }
@@ -240,56 +223,51 @@ int run_captured(const std::vector<std::string>& command, const std::map<std::st
   for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCHLD}) sigaddset(&watched, signal);
   pthread_sigmask(SIG_BLOCK, &watched, &before);
 
-  int channel[2];
-  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) != 0) {
-    throw system_error(errno, "Starting " + command.front());
-  }
+  SocketPair channel = make_socket_pair(SOCK_SEQPACKET);
   // Orphans among the program's children stay below us, where the kernel lets us write into their memory.
   prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   const pid_t child = fork();
   if (child < 0) throw system_error(errno, "Starting " + command.front());
   if (child == 0) {
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    become(argv, envp, channel[1]);
+    become(argv, envp, channel.theirs.get());
   }
-  close(channel[1]);
+  channel.theirs.reset();
 
-  int listener = -1;
+  Descriptor listener;
   const auto fail = [&](const Error& error) {
     waitpid(child, nullptr, 0);
-    close(channel[0]);
-    if (listener >= 0) close(listener);
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
     throw error;
   };
-  const std::optional<Word> filter = receive_word(channel[0], &listener);
-  if (!filter || filter->error_number != 0 || listener < 0) {
+  const std::optional<Word> filter = receive_word(channel.ours.get(), listener);
+  if (!filter || filter->error_number != 0 || !listener) {
     fail(Error(ErrorKind::kUnavailable,
                "Leading the connections of {} to Athanor: the kernel refused a seccomp listener ({}). It needs Linux 5.5 "
                "or later, and no other such listener on this process.",
                command.front(), std::strerror(filter ? filter->error_number : EIO)));
   }
-  const std::optional<Word> failure = receive_word(channel[0], &listener);
+  const std::optional<Word> failure = receive_word(channel.ours.get(), listener);
   if (failure) {
     const bool absent = failure->error_number == ENOENT;
     fail(Error(absent ? ErrorKind::kNotFound : ErrorKind::kDenied, "Running {}: {}.", command.front(),
                std::strerror(failure->error_number)));
   }
-  close(channel[0]);
+  channel.ours.reset();
 
-  const int stop = eventfd(0, EFD_CLOEXEC);
-  std::thread server([&] { serve(listener, stop, redirects); });
+  const Descriptor stop(eventfd(0, EFD_CLOEXEC));
+  std::thread server([&] { serve(listener.get(), stop.get(), redirects); });
 
   // Not by SIGCHLD: where another thread blocks no signals, the kernel may give it to that one, which ignores it.
-  const int handle = static_cast<int>(syscall(SYS_pidfd_open, child, 0));
-  const int signals = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
+  const Descriptor handle(static_cast<int>(syscall(SYS_pidfd_open, child, 0)));
+  const Descriptor signals(signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK));
   int status = 0;
   bool ended = false;
   while (!ended) {
-    pollfd either[2] = {{handle, POLLIN, 0}, {signals, POLLIN, 0}};
+    pollfd either[2] = {{handle.get(), POLLIN, 0}, {signals.get(), POLLIN, 0}};
     poll(either, 2, -1);
     signalfd_siginfo info{};
-    while (read(signals, &info, sizeof info) == sizeof info) {
+    while (read(signals.get(), &info, sizeof info) == sizeof info) {
       if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGHUP || info.ssi_signo == SIGQUIT) {
         kill(child, static_cast<int>(info.ssi_signo));
       }
@@ -302,12 +280,8 @@ int run_captured(const std::vector<std::string>& command, const std::map<std::st
       }
     }
   }
-  close(handle);
-  close(signals);
-  eventfd_write(stop, 1);
+  eventfd_write(stop.get(), 1);
   server.join();
-  close(stop);
-  close(listener);
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }

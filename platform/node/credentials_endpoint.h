@@ -8,7 +8,7 @@
 #include <string>
 
 #include "common/clock.h"
-#include "platform/node/descriptor.h"
+#include "common/descriptor.h"
 #include "platform/node/job_spec.h"
 
 namespace athanor::node {

@@ -11,8 +11,8 @@
 #include <cerrno>
 #include <chrono>
 
+#include "common/descriptor.h"
 #include "common/error.h"
-#include "platform/node/descriptor.h"
 
 namespace athanor::node {
 

@@ -9,7 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "platform/node/descriptor.h"
+#include "common/descriptor.h"
 
 namespace athanor::node {
 

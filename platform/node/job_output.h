@@ -9,8 +9,8 @@
 #include <string>
 
 #include "common/clock.h"
+#include "common/descriptor.h"
 #include "common/files.h"
-#include "platform/node/descriptor.h"
 #include "platform/node/metric_scanner.h"
 
 namespace athanor::node {

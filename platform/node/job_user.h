@@ -7,7 +7,7 @@
 #include <optional>
 #include <string>
 
-#include "platform/node/descriptor.h"
+#include "common/descriptor.h"
 
 namespace athanor::node {
 

@@ -5,7 +5,7 @@
 #include <functional>
 #include <string>
 
-#include "platform/node/descriptor.h"
+#include "common/descriptor.h"
 
 namespace athanor::node {
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "platform/node/descriptor.h"
+#include "common/descriptor.h"
 
 namespace athanor::node {
 

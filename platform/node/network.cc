@@ -15,10 +15,10 @@
 #include <cstring>
 #include <optional>
 
+#include "common/descriptor_passing.h"
 #include "common/error.h"
 #include "common/files.h"
 #include "common/json.h"
-#include "platform/node/descriptor_passing.h"
 #include "platform/node/forwarder.h"
 #include "platform/node/job_user.h"
 #include "platform/node/namespaces.h"

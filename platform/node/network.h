@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "platform/node/descriptor.h"
+#include "common/descriptor.h"
 
 namespace athanor::node {
 

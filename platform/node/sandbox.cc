@@ -15,8 +15,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "common/descriptor_passing.h"
 #include "common/error.h"
-#include "platform/node/descriptor_passing.h"
 #include "platform/node/namespaces.h"
 #include "platform/node/netlink.h"
 

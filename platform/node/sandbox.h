@@ -17,7 +17,7 @@
 #include <utility>
 #include <vector>
 
-#include "platform/node/descriptor.h"
+#include "common/descriptor.h"
 #include "platform/node/sandbox_root.h"
 
 namespace athanor::node {

@@ -17,10 +17,10 @@
 #include <string>
 #include <vector>
 
+#include "common/descriptor_passing.h"
 #include "common/error.h"
 #include "common/files.h"
 #include "platform/node/contract_files.h"
-#include "platform/node/descriptor_passing.h"
 #include "platform/node/instance_home.h"
 #include "platform/node/namespaces.h"
 #include "platform/node/network.h"

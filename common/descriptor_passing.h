@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "platform/node/descriptor.h"
+#include "common/descriptor.h"
 
-namespace athanor::node {
+namespace athanor {
 
 inline constexpr std::size_t kDescriptorsPerMessageMax = 250;  // the kernel's SCM_MAX_FD is 253
 
@@ -28,7 +28,7 @@ struct Received {
 
 // Sends `bytes` (not empty) and the descriptors with its first byte. Returns false, with errno, on failure.
 bool send_with_descriptors(int socket, std::string_view bytes, std::span<const int> descriptors);
-// Waits up to `timeout_ms` for bytes (at most `bytes_max`). Throws kUnavailable when none came.
+// Waits up to `timeout_ms` (-1: for ever) for bytes (at most `bytes_max`). Throws kUnavailable when none came.
 Received receive_with_descriptors(int socket, std::size_t bytes_max, std::int64_t timeout_ms);
 
-}  // namespace athanor::node
+}  // namespace athanor

@@ -1,11 +1,11 @@
-// A file descriptor that closes itself.
+// A file descriptor that closes itself. One owner at a time, any thread.
 #pragma once
 
 #include <unistd.h>
 
 #include <utility>
 
-namespace athanor::node {
+namespace athanor {
 
 class Descriptor {
  public:
@@ -33,4 +33,4 @@ class Descriptor {
   int number_ = -1;
 };
 
-}  // namespace athanor::node
+}  // namespace athanor

@@ -1,4 +1,4 @@
-#include "platform/node/descriptor_passing.h"
+#include "common/descriptor_passing.h"
 
 #include <poll.h>
 #include <sys/socket.h>
@@ -8,7 +8,7 @@
 
 #include "common/error.h"
 
-namespace athanor::node {
+namespace athanor {
 
 SocketPair make_socket_pair(int type) {
   int ends[2];
@@ -80,4 +80,4 @@ Received receive_with_descriptors(int socket, std::size_t bytes_max, std::int64_
   return received;
 }
 
-}  // namespace athanor::node
+}  // namespace athanor
