@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "common/hash.h"
+#include "platform/wire/amz_date.h"
 
 namespace athanor::api {
 

@@ -9,7 +9,7 @@
 
 #include "common/clock.h"
 #include "platform/wire/http.h"
-#include "platform/wire/sigv4.h"
+#include "platform/wire/sigv4_verify.h"
 
 namespace athanor::api {
 

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "common/hash.h"
+#include "platform/wire/sigv4.h"
 
 namespace athanor::api {
 namespace {

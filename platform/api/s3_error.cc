@@ -4,6 +4,7 @@
 #include "common/log.h"
 #include "platform/api/xml_text.h"
 #include "platform/storage/object_store.h"
+#include "platform/wire/amz_date.h"
 #include "platform/wire/verified_body.h"
 
 namespace athanor::api {

@@ -4,6 +4,7 @@
 
 #include "common/error.h"
 #include "platform/wire/sigv4.h"
+#include "platform/wire/sigv4_verify.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t size) {
   using namespace athanor::wire;

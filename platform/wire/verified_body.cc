@@ -6,6 +6,7 @@
 #include <set>
 
 #include "platform/wire/header_text.h"
+#include "platform/wire/sigv4.h"
 
 namespace athanor::wire {
 

@@ -13,7 +13,7 @@
 #include "common/error.h"
 #include "common/hash.h"
 #include "platform/wire/http.h"
-#include "platform/wire/sigv4.h"
+#include "platform/wire/sigv4_verify.h"
 
 namespace athanor::wire {
 

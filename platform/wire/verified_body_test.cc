@@ -8,6 +8,8 @@
 
 #include <future>
 
+#include "platform/wire/sigv4.h"
+
 namespace athanor::wire {
 namespace {
 
