@@ -1,0 +1,223 @@
+#include "platform/storage/s3_client_core.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <thread>
+
+#include "common/error.h"
+#include "common/hash.h"
+#include "common/random.h"
+
+namespace athanor::storage {
+
+namespace {
+
+ErrorKind kind_of(int status) {
+  switch (status) {
+    case 404:
+      return ErrorKind::kNotFound;
+    case 401:
+    case 403:
+      return ErrorKind::kDenied;
+    case 409:
+    case 412:
+      return ErrorKind::kConflict;
+    case 507:
+      return ErrorKind::kExhausted;
+    case 501:  // the store lacks what was asked of it, and will lack it the next time
+    case 505:
+      return ErrorKind::kInvalid;
+    default:
+      return status >= 500 || status == 429 ? ErrorKind::kUnavailable : ErrorKind::kInvalid;
+  }
+}
+
+}  // namespace
+
+std::string target_of(const std::string& bucket, const std::string& key, const S3Client::Core::Query& query) {
+  std::string target = "/" + wire::percent_encode(bucket, false);
+  if (!key.empty()) target += "/" + wire::percent_encode(key, true);
+  char before = '?';
+  for (const auto& [name, value] : query) {
+    target += fmt::format("{}{}={}", before, wire::percent_encode(name, false), wire::percent_encode(value, false));
+    before = '&';
+  }
+  return target;
+}
+
+std::string error_text(const wire::ClientResponse& response) {
+  pugi::xml_document document;
+  document.load_buffer(response.body.data(), response.body.size());
+  const auto error = document.child("Error");
+  if (!error) return fmt::format("HTTP status {}", response.status);
+  return fmt::format("{}: {}", error.child_value("Code"), error.child_value("Message"));
+}
+
+std::uint64_t size_of(const wire::ClientResponse& response, const S3Uri& what) {
+  const std::string* length = response.headers.find("Content-Length");
+  if (length == nullptr) return 0;
+  std::uint64_t size = 0;
+  const auto [end, failure] = std::from_chars(length->data(), length->data() + length->size(), size);
+  if (failure != std::errc() || end != length->data() + length->size()) {
+    throw Error(ErrorKind::kCorrupt, "HEAD {}: the store answers with the size '{}', which is no number", what.text(), *length);
+  }
+  return size;
+}
+
+pugi::xml_document parse_reply(const wire::ClientResponse& response, const std::string& what) {
+  pugi::xml_document document;
+  if (!document.load_buffer(response.body.data(), response.body.size())) {
+    throw Error(ErrorKind::kCorrupt, "{}: the reply is not XML", what);
+  }
+  return document;
+}
+
+wire::ClientResponse S3Client::Core::exchange(const std::string& method, const std::string& target,
+                                              const wire::Headers& extra, const std::string& body,
+                                              const std::function<void(std::string_view)>& sink) {
+  wire::Headers headers = extra;
+  headers.add("Host", http.endpoint().authority());
+  const std::string hash = body.empty() ? std::string(wire::kEmptySha256) : to_hex(sha256(body));
+  wire::sign_request(method, target, headers, credentials(), options.region, "s3", clock.wall_ms(), hash);
+  wire::ClientRequest request{.method = method, .target = target};
+  for (const auto& [name, value] : headers) {
+    if (name != "Host") request.headers.add(name, value);
+  }
+  request.body = body;
+  return http.send(request, sink);
+}
+
+wire::ClientResponse S3Client::Core::request(const std::string& method, const S3Uri& what, const Query& query,
+                                             const wire::Headers& headers, const std::string& body,
+                                             const std::function<void(std::string_view)>& sink,
+                                             const std::function<void()>& restart) {
+  const std::string target = target_of(what.bucket, what.key, query);
+  const std::string doing = fmt::format("{} {} at {}", method, what.text(), options.endpoint);
+  SystemRandom random;
+  std::int64_t pause_ms = options.pause_first_ms;
+  for (int tries = 1;; ++tries) {
+    try {
+      auto response = exchange(method, target, headers, body, sink);
+      if (response.ok()) return response;
+      if (kind_of(response.status) != ErrorKind::kUnavailable || tries >= options.tries_max) {
+        throw Error(kind_of(response.status), "{}: {}", doing,
+                    method == "HEAD" && response.status == 404 ? "no such bucket or key" : error_text(response));
+      }
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kUnavailable || tries >= options.tries_max) throw;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(
+        pause_ms / 2 + static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(pause_ms / 2 + 1)))));
+    pause_ms = std::min<std::int64_t>(2 * pause_ms, 5000);
+    if (restart) restart();
+  }
+}
+
+S3Client::Core::Part S3Client::Core::put(const S3Uri& to, const Query& query, const std::string& bytes,
+                                         const std::string& content_type) {
+  Part part{.checksum = checksum_of(kChecksum, bytes), .size = bytes.size()};
+  wire::Headers headers;
+  headers.add(checksum_header(kChecksum), to_base64(part.checksum));
+  if (!content_type.empty()) headers.add("Content-Type", content_type);
+  part.etag = request("PUT", to, query, headers, bytes).headers.get_or("ETag", "");
+  return part;
+}
+
+std::string S3Client::Core::begin_multipart(const S3Uri& to, const std::string& content_type) {
+  wire::Headers headers;
+  headers.add("x-amz-checksum-algorithm", to_string(kChecksum));
+  headers.add("x-amz-checksum-type", to_string(ChecksumType::kFullObject));
+  if (!content_type.empty()) headers.add("Content-Type", content_type);
+  const auto reply = parse_reply(request("POST", to, {{"uploads", ""}}, headers), "beginning an upload to " + to.text());
+  return reply.child("InitiateMultipartUploadResult").child_value("UploadId");
+}
+
+S3Client::Core::Part S3Client::Core::put_part(const S3Uri& to, const std::string& upload, std::size_t number,
+                                              const std::string& bytes) {
+  return put(to, {{"partNumber", std::to_string(number)}, {"uploadId", upload}}, bytes, {});
+}
+
+bool S3Client::Core::holds(const S3Uri& what, const std::string& checksum) {
+  wire::Headers mode;
+  mode.add("x-amz-checksum-mode", "ENABLED");
+  try {
+    return request("HEAD", what, {}, mode).headers.get_or(checksum_header(kChecksum), "") == checksum;
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::kNotFound) return false;
+    throw;
+  }
+}
+
+void S3Client::Core::complete(const S3Uri& to, const std::string& upload, const std::vector<Part>& parts) {
+  pugi::xml_document document;
+  auto root = document.append_child("CompleteMultipartUpload");
+  std::vector<PartChecksum> checksums;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    auto row = root.append_child("Part");
+    row.append_child("PartNumber").text() = static_cast<unsigned>(i + 1);
+    row.append_child("ETag").text() = parts[i].etag.c_str();
+    row.append_child(checksum_element(kChecksum)).text() = to_base64(parts[i].checksum).c_str();
+    checksums.push_back({parts[i].checksum, parts[i].size});
+  }
+  struct Writer final : pugi::xml_writer {
+    std::string text;
+    void write(const void* data, std::size_t size) override { text.append(static_cast<const char*>(data), size); }
+  } writer;
+  document.save(writer, "", pugi::format_raw);
+  wire::Headers headers;
+  headers.add("Content-Type", "application/xml");
+  const std::string whole = combine_checksums(kChecksum, ChecksumType::kFullObject, checksums).text();
+  headers.add(checksum_header(kChecksum), whole);
+  headers.add("x-amz-checksum-type", to_string(ChecksumType::kFullObject));
+  wire::ClientResponse response;
+  try {
+    response = request("POST", to, {{"uploadId", upload}}, headers, writer.text);
+  } catch (const Error& error) {
+    // Of a request that was repeated, the first may have been carried out and only its answer lost.
+    if (error.kind() == ErrorKind::kNotFound && holds(to, whole)) return;
+    throw;
+  }
+  if (response.body.find("<Error>") != std::string::npos) {  // a refusal can come after the status was sent
+    throw Error(ErrorKind::kInvalid, "completing the upload to {}: {}", to.text(), error_text(response));
+  }
+}
+
+void S3Client::Core::abort(const S3Uri& to, const std::string& upload) noexcept {
+  try {
+    request("DELETE", to, {{"uploadId", upload}});
+  } catch (const std::exception&) {
+    // Our store drops an upload that nobody goes on with, others need a lifecycle rule for it (docs/storage.md). What
+    // made us give up is the error to tell.
+  }
+}
+
+std::string S3Client::Core::fetch(const S3Uri& from, const std::string& etag, const std::optional<Range>& range,
+                                  const std::string& path, const std::function<void(std::uint64_t)>& progress) {
+  const auto file = files.open(path, Files::Open::kCreate, 0644);
+  const std::uint64_t offset = range ? range->offset : 0;
+  std::uint64_t done = 0;
+  ChecksumHasher hasher(kChecksum);
+  wire::Headers headers;
+  headers.add("If-Match", etag);
+  if (range) headers.add("Range", fmt::format("bytes={}-{}", offset, offset + range->size - 1));
+  const auto take = [&](std::string_view bytes) {
+    file->write_at(offset + done, bytes);
+    hasher.update(bytes);
+    done += bytes.size();
+    if (progress) progress(bytes.size());
+  };
+  const auto restart = [&] {
+    done = 0;
+    hasher = ChecksumHasher(kChecksum);
+  };
+  request("GET", from, {}, headers, {}, take, restart);
+  if (range && done != range->size) {
+    throw Error(ErrorKind::kCorrupt, "reading {}: {} bytes came of {}", from.text(), done, range->size);
+  }
+  return hasher.finish();
+}
+
+}  // namespace athanor::storage
