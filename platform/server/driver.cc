@@ -1,5 +1,6 @@
 #include "platform/server/driver.h"
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
 #include <chrono>
 #include <utility>
@@ -182,8 +183,10 @@ void Driver::do_remove(const std::string& name, Done done) {
     removals_[job].push_back(std::move(done));
     return;
   }
-  for (const auto& [other, ignored] : removed_) {
-    if (other == job) return done(make_error(ErrorKind::kNotFound, "Requested resource not found."));
+  const auto is_job = [job](const auto& removal) { return removal.first == job; };
+  if (std::any_of(removed_.begin(), removed_.end(), is_job) ||
+      std::any_of(commit_.removed.begin(), commit_.removed.end(), is_job)) {  // by an earlier request, and once only
+    return done(make_error(ErrorKind::kNotFound, "Requested resource not found."));
   }
   removed_.emplace_back(job, name);
   waiters_.emplace_back(0, std::move(done));
@@ -262,6 +265,7 @@ void Driver::on_stored(std::exception_ptr error) {
     committing_ = false;
     for (auto& snapshot : commit.snapshots) board_.publish(std::move(snapshot));
     for (const auto& [job, name] : commit.removed) {
+      ATHANOR_ASSERT(names_.at(name) == job);
       board_.remove(name);
       names_.erase(name);
     }

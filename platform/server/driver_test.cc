@@ -184,7 +184,19 @@ class DriverTest : public testing::Test {
     return told.get_future().get();
   }
 
-  std::string submit(const std::string& name, int instances = 1) {
+  // What the store is given from now on is not stored before the promise is kept.
+  std::shared_ptr<std::promise<void>> hold_store() {
+    auto release = std::make_shared<std::promise<void>>();
+    std::promise<void> held;
+    store_->save({}, [&held, release](std::exception_ptr) {
+      held.set_value();
+      release->get_future().get();
+    });
+    held.get_future().get();
+    return release;
+  }
+
+  static control::JobRecord job_record(const std::string& name, int instances = 1) {
     json::object request = json::parse(R"json({
       "RoleArn": "arn:aws:iam::000000000000:role/own",
       "AlgorithmSpecification": {"TrainingImage": "athanor/script", "TrainingInputMode": "File",
@@ -198,9 +210,11 @@ class DriverTest : public testing::Test {
       "StoppingCondition": {"MaxRuntimeInSeconds": 100}})json", "request").as_object();
     request["TrainingJobName"] = name;
     request["ResourceConfig"].as_object()["InstanceCount"] = instances;
-    return outcome([&](Driver::Done done) {
-      driver_->submit(record_of(name, request, "us-east-1", "000000000000"), std::move(done));
-    });
+    return record_of(name, request, "us-east-1", "000000000000");
+  }
+
+  std::string submit(const std::string& name, int instances = 1) {
+    return outcome([&](Driver::Done done) { driver_->submit(job_record(name, instances), std::move(done)); });
   }
 
   std::shared_ptr<FakeLink> connect(const std::string& instance, const std::string& token,
@@ -345,6 +359,31 @@ TEST_F(DriverTest, RequestsThatCannotBe) {
   EXPECT_TRUE(wait_status("one", "Stopped"));
   EXPECT_THAT(stop("one"), HasSubstr("rejected because the training job is in status Stopped."));
   EXPECT_EQ(remove("one"), "");
+}
+
+TEST_F(DriverTest, AJobIsRemovedOnceHoweverManyAsk) {
+  EXPECT_EQ(submit("one"), "");
+  EXPECT_EQ(outcome([&](Driver::Done done) { driver_->stop("one", std::move(done)); }), "");
+  EXPECT_TRUE(wait_status("one", "Stopped"));
+  while (driver_->live_jobs() > 0) usleep(1000);
+  const auto holding = hold_store();
+  std::promise<std::exception_ptr> first, second, submitted;
+  std::shared_ptr<std::promise<void>> holding_next;
+  driver_->remove("one", [&](std::exception_ptr error) {
+    holding_next = hold_store();  // whatever the driver stores next is stored behind the new job's coming
+    driver_->submit(job_record("one"), [&](std::exception_ptr failure) { submitted.set_value(failure); });
+    driver_->stop("none", [&](std::exception_ptr) { holding_next->set_value(); });
+    first.set_value(error);
+  });
+  driver_->remove("one", [&](std::exception_ptr error) { second.set_value(error); });
+  EXPECT_EQ(outcome([&](Driver::Done done) { driver_->stop("none", std::move(done)); }), "Requested resource not found.")
+      << "both were asked for";
+  holding->set_value();
+  EXPECT_EQ(first.get_future().get(), nullptr);
+  EXPECT_NE(second.get_future().get(), nullptr);
+  EXPECT_EQ(submitted.get_future().get(), nullptr);
+  EXPECT_THAT(submit("one"), HasSubstr("already exists")) << "the new job has the name";
+  EXPECT_EQ(outcome([&](Driver::Done done) { driver_->stop("one", std::move(done)); }), "");
 }
 
 TEST_F(DriverTest, AnAgentIsBelievedByItsTokenAlone) {
