@@ -311,6 +311,7 @@ void Driver::on_stored(std::exception_ptr error) {
     if (unfinished_.contains(key.job)) keys_to_store_.push_back(std::move(key));
   }
   for (auto& [job, done] : commit.waiters) done(error);
+  check_end_all();  // the last job may have been one that is withdrawn
   retry_.expires_after(std::chrono::milliseconds(kStoreRetry_ms));
   retry_.async_wait([this](const auto& cancelled) {
     if (cancelled) return;

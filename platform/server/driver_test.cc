@@ -486,5 +486,22 @@ TEST_F(DriverTest, DownStopsEveryJobAndTakesNoMore) {
   EXPECT_EQ(status("three"), "Stopped");
 }
 
+TEST_F(DriverTest, DownEndsWhenTheLastJobCannotBeStored) {
+  store::Changes taken;
+  taken.jobs = {job_record("one")};
+  taken.jobs[0].job.sequence = 100;
+  store_->save(std::move(taken), [](std::exception_ptr error) { EXPECT_EQ(error, nullptr); });
+  const auto holding = hold_store();
+  std::promise<std::exception_ptr> submitted;
+  driver_->submit(job_record("one"), [&](std::exception_ptr error) { submitted.set_value(error); });
+  std::promise<void> ended;
+  driver_->end_all(7, [&ended] { ended.set_value(); });
+  EXPECT_THAT(submit("two"), HasSubstr("going down"));
+  holding->set_value();
+  EXPECT_NE(submitted.get_future().get(), nullptr) << "the store has a job of this name";
+  EXPECT_EQ(ended.get_future().wait_for(kPatience), std::future_status::ready);
+  EXPECT_EQ(driver_->live_jobs(), 0U);
+}
+
 }  // namespace
 }  // namespace athanor::server
