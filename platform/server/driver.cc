@@ -63,6 +63,7 @@ Driver::Driver(boost::asio::io_context& control, const Clock& clock, Random& ran
   };
   events.on_network = [this](std::int64_t job, std::uint32_t, compute::Network network) {
     post([this, job, network = std::move(network)]() mutable {
+      if (journal_->machine().find(job) == nullptr) return;  // it is over, and nobody would forget its network
       networks_[job] = std::move(network);
       run(std::exchange(unprepared_[job], {}));
       unprepared_.erase(job);
