@@ -135,7 +135,7 @@ FromAgent decode_from_agent(std::string_view bytes) {
       return logs;
     }
     case proto::FromAgent::kProgress: {
-      AgentProgress progress{message.progress().job(), {}};
+      AgentProgress progress;
       for (const auto& [name, value] : message.progress().values()) progress.values[name] = value;
       return progress;
     }

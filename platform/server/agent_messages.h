@@ -31,7 +31,6 @@ struct AgentLogs {
   std::vector<storage::LogEvent> events;
 };
 struct AgentProgress {
-  std::string job;
   control::Progress values;
 };
 using FromAgent = std::variant<AgentHello, AgentReport, AgentLogs, AgentProgress>;

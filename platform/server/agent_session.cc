@@ -51,6 +51,11 @@ std::string AgentSession::instance() const {
   return instance_;
 }
 
+std::string AgentSession::job() const {
+  const std::lock_guard hold(mutex_);
+  return job_;
+}
+
 void AgentSession::on_message(std::string message) {
   const std::lock_guard hold(mutex_);
   queue_bytes_ += message.size();
@@ -123,11 +128,7 @@ bool AgentSession::take(const std::string& message) {
 }
 
 bool AgentSession::append_logs(AgentLogs logs) {
-  std::string job;
-  {
-    const std::lock_guard hold(mutex_);
-    job = job_;
-  }
+  const std::string job = this->job();
   ATHANOR_ASSERT(!job.empty());
   if (!logs.stream.starts_with(job + "/")) {
     throw Error(ErrorKind::kDenied, "storing logs: the stream {} is not of job {}", logs.stream, job);

@@ -41,7 +41,9 @@ class AgentSession : public std::enable_shared_from_this<AgentSession> {
 
   // Once the hello is believed: the messages behind it are taken.
   void accept(std::string instance, std::string job);
+  // Both empty until then. What an agent says is of this job, whatever it may call it.
   std::string instance() const;
+  std::string job() const;
 
  private:
   static constexpr std::size_t kQueueBytesMax = 64 << 20;

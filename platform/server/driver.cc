@@ -398,7 +398,7 @@ AgentSession::Listener Driver::agent_listener() {
     });
   };
   listener.on_progress = [this](const Session& session, AgentProgress progress) {
-    if (!session->instance().empty()) board_.set_progress(progress.job, std::move(progress.values));
+    board_.set_progress(session->job(), std::move(progress.values));
   };
   listener.on_closed = [this](Session session, std::string reason) {
     post([this, session = std::move(session), reason = std::move(reason)] { on_session_closed(session, reason); });

@@ -412,6 +412,21 @@ TEST_F(DriverTest, AnAgentMayWriteNoOtherJobsLog) {
   EXPECT_TRUE(logs_.taken().empty());
 }
 
+TEST_F(DriverTest, AnAgentsBeatIsOfItsOwnJobWhateverItSays) {
+  EXPECT_EQ(submit("one"), "");
+  EXPECT_EQ(submit("two"), "");
+  const auto link = connect("i1-1-1", compute_->token("i1-1-1"));
+  EXPECT_TRUE(link->next().has_action());
+  proto::FromAgent beat;
+  beat.mutable_progress()->set_job("two");
+  (*beat.mutable_progress()->mutable_values())["loss"] = 2.5;
+  link->say(beat);
+  const auto end = std::chrono::steady_clock::now() + kPatience;
+  while (board_->progress("one").empty() && std::chrono::steady_clock::now() < end) usleep(1000);
+  EXPECT_EQ(board_->progress("one")["loss"], 2.5);
+  EXPECT_TRUE(board_->progress("two").empty());
+}
+
 TEST_F(DriverTest, RubbishEndsTheLinkAndNothingElse) {
   const auto link = std::make_shared<FakeLink>();
   links_.push_back(link);
