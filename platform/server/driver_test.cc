@@ -120,6 +120,10 @@ class FakeLink final : public Link {
     std::unique_lock hold(mutex_);
     return wake_.wait_for(hold, kPatience, [this] { return closed_; });
   }
+  bool is_closed() {
+    const std::lock_guard hold(mutex_);
+    return closed_;
+  }
   void say(const proto::FromAgent& word) { on_message(word.SerializeAsString()); }
 
  private:
@@ -218,10 +222,11 @@ class DriverTest : public testing::Test {
   }
 
   std::shared_ptr<FakeLink> connect(const std::string& instance, const std::string& token,
-                                    const proto::Report& report = {}) {
+                                    const proto::Report& report = {},
+                                    int hello_max_ms = AgentSession::kHelloMax_ms) {
     auto link = std::make_shared<FakeLink>();
     links_.push_back(link);
-    std::make_shared<AgentSession>(link, *pool_, logs_, clock_, driver_->agent_listener())->begin();
+    std::make_shared<AgentSession>(link, *pool_, logs_, clock_, driver_->agent_listener(), hello_max_ms)->begin();
     proto::FromAgent word;
     word.mutable_hello()->set_protocol(1);
     word.mutable_hello()->set_instance(instance);
@@ -434,6 +439,17 @@ TEST_F(DriverTest, RubbishEndsTheLinkAndNothingElse) {
   link->on_message("\xFF\xFF rubbish");
   EXPECT_TRUE(link->wait_closed());
   EXPECT_EQ(submit("one"), "");
+}
+
+TEST_F(DriverTest, WhoeverSaysNoHelloIsNotKept) {
+  EXPECT_EQ(submit("one"), "");
+  const auto agent = connect("i1-1-1", compute_->token("i1-1-1"), {}, 500);
+  EXPECT_TRUE(agent->next().has_action());
+  const auto stranger = std::make_shared<FakeLink>();
+  links_.push_back(stranger);
+  std::make_shared<AgentSession>(stranger, *pool_, logs_, clock_, driver_->agent_listener(), 500)->begin();
+  EXPECT_TRUE(stranger->wait_closed());
+  EXPECT_FALSE(agent->is_closed());
 }
 
 TEST_F(DriverTest, LogsThatCannotBeStoredWaitAndAreNotAcknowledged) {
