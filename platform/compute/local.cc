@@ -206,8 +206,17 @@ class Local final : public Compute {
         closing = closing_;
         work.swap(queue_);
       }
-      for (const auto& piece : work) piece();
+      for (const auto& piece : work) carry_out(piece);
       if (closing && is_quiet()) return;
+    }
+  }
+
+  // What cannot be done now (no descriptor is free) is asked for again by control, or done by the next server's keep_only.
+  static void carry_out(const std::function<void()>& piece) {
+    try {
+      piece();
+    } catch (const std::exception& error) {
+      log::error("compute", "{}", error.what());
     }
   }
 
@@ -389,13 +398,14 @@ class Local final : public Compute {
     for (const std::string& name : files_.list(options_.folder)) {
       if (name.size() < 2 || (name[0] != 'i' && name[0] != 'n') || instances.contains(name)) continue;
       const std::int64_t job = std::strtoll(name.c_str() + 1, nullptr, 10);
-      if (name[0] == 'n') {
-        if (!jobs.contains(job)) end_network(name, job, 0);
-        continue;
-      }
-      if (const Found found = find_process(path_of(name)); found.process) send_signal(*found.process, SIGKILL);
-      cleaner_.remove(path_of(name));
+      if (name[0] == 'n' && jobs.contains(job)) continue;
+      carry_out([&] { name[0] == 'n' ? end_network(name, job, 0) : end_agent(name); });
     }
+  }
+
+  void end_agent(const std::string& name) {
+    if (const Found found = find_process(path_of(name)); found.process) send_signal(*found.process, SIGKILL);
+    cleaner_.remove(path_of(name));
   }
 
   // What the process wrote last, for the reason of its loss.
