@@ -45,8 +45,4 @@ std::string encode_logs(const std::string& stream, std::uint64_t offset, std::ui
                         const std::vector<LogLine>& lines);
 std::string encode_progress(const std::string& job, std::uint32_t attempt, const std::map<std::string, double>& values);
 
-// The state as it is kept on disk. decode_state throws kCorrupt.
-std::string encode_state(const AgentState& state);
-AgentState decode_state(std::string_view bytes);
-
 }  // namespace athanor::node
