@@ -162,11 +162,8 @@ class Agent::Impl {
         if (ordered->prepare && !prepare_) prepare_ = ordered->prepare;
         staged_keys_ = ordered->command.staged_keys;
         apply(ordered->command);
-      } else if (const auto* logs = std::get_if<LogsAcknowledged>(&word)) {
-        output_.acknowledged(logs->offset);
       } else {
-        log::warning("node", "the server refuses this agent: {}", std::get<Refused>(word).reason);
-        apply(RefusedByServer{});
+        output_.acknowledged(std::get<LogsAcknowledged>(word).offset);
       }
     } catch (const Error& error) {
       log::error("node", "{}", error.what());

@@ -153,8 +153,6 @@ void on(const Turn& turn, const WorkFailed& event) {
   if (is_working(turn.report.phase) || turn.report.phase <= Phase::kRunning) fail(turn, event.error);
 }
 
-void on(const Turn& turn, const RefusedByServer&) { release(turn); }
-
 void on(const Turn& turn, const TimePassed&) {
   if (!turn.state.kill_at_ms || turn.now_ms < *turn.state.kill_at_ms) return;
   turn.state.kill_at_ms.reset();

@@ -99,11 +99,10 @@ struct PublishDone {};
 struct WorkFailed {
   std::string error;
 };
-struct RefusedByServer {};
 struct TimePassed {};
 
 using Event = std::variant<Command, PrepareProgress, PrepareDone, ProgramStarted, ProgramMissing, ProgramExited,
-                           StageDone, PublishDone, WorkFailed, RefusedByServer, TimePassed>;
+                           StageDone, PublishDone, WorkFailed, TimePassed>;
 
 // ----------------------------------------------------------------------------------------------------------- effects
 

@@ -186,10 +186,10 @@ TEST(AgentMachine, AProgramThatIsNotThereIsTheUsersError) {
   EXPECT_EQ(bench.state.report.error, "ClientError: not found");
 }
 
-TEST(AgentMachine, ReleaseIsFinalAndRefusalIsARelease) {
+TEST(AgentMachine, ReleaseIsFinal) {
   Bench bench;
   bench.run();
-  EXPECT_THAT(bench.on(RefusedByServer{}).effects, ElementsAre(Effect::kRelease));
+  EXPECT_THAT(bench.tell(Kind::kRelease).effects, ElementsAre(Effect::kRelease));
   EXPECT_THAT(bench.tell(Kind::kRelease).effects, IsEmpty());
 }
 

@@ -145,8 +145,6 @@ FromServer decode(std::string_view bytes) {
       return read_action(message.action());
     case proto::ToAgent::kLogsAcknowledged:
       return LogsAcknowledged{message.logs_acknowledged().offset()};
-    case proto::ToAgent::kRefused:
-      return Refused{message.refused().reason()};
     case proto::ToAgent::WORD_NOT_SET:
       break;
   }

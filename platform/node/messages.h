@@ -25,15 +25,12 @@ struct LogLine {
 struct LogsAcknowledged {
   std::uint64_t offset = 0;
 };
-struct Refused {
-  std::string reason;
-};
 struct Ordered {
   Command command;
   std::shared_ptr<const Prepare> prepare;  // with Command::Kind::kPrepare, else null
 };
 
-using FromServer = std::variant<Ordered, LogsAcknowledged, Refused>;
+using FromServer = std::variant<Ordered, LogsAcknowledged>;
 
 // Throws kInvalid when the bytes are not a message that this agent understands, or when what it says cannot be (no
 // job, an index beyond the count, a channel name that would leave its folder).

@@ -176,10 +176,4 @@ std::string encode_logs_acknowledged(std::uint64_t offset) {
   return message.SerializeAsString();
 }
 
-std::string encode_refused(const std::string& reason) {
-  proto::ToAgent message;
-  message.mutable_refused()->set_reason(reason);
-  return message.SerializeAsString();
-}
-
 }  // namespace athanor::server
