@@ -126,10 +126,13 @@ class Machine {
   // `slots`: what there is to run instances on. `records`: the live jobs, as stored; follow up with Restarted.
   explicit Machine(std::vector<Slot> slots, std::vector<JobRecord> records = {});
 
-  // Throws nothing; unknown jobs and instances are ignored. O(log jobs) for all but Restarted.
+  // Throws nothing; unknown jobs and instances are ignored. O(log jobs) for one job's event; TimePassed looks at every
+  // instance that is held, Restarted at every live job. While jobs wait, an event that may let one begin also compares
+  // every slot with the instances of each held one's job: slots × held × the largest job, whose product is small on one
+  // machine.
   Outcome apply(const Event& event, Now now);
 
-  // When TimePassed should come at the latest (steady clock), if ever.
+  // When TimePassed should come at the latest (steady clock), if ever. O(instances held).
   std::optional<std::int64_t> next_deadline_ms() const;
 
   // The live job, or null.
