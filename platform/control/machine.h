@@ -179,6 +179,7 @@ class Machine {
   void start(Turn& turn, JobRecord& record, const std::vector<const Slot*>& slots);
   bool is_free(const Slot& slot) const;
 
+  // machine_progress.cc
   void advance(Turn& turn, std::int64_t job);
   void advance_starting(Turn& turn, JobRecord& record);
   void advance_training(Turn& turn, JobRecord& record);
@@ -186,11 +187,12 @@ class Machine {
   void advance_staging(Turn& turn, JobRecord& record);
   void advance_publishing(Turn& turn, JobRecord& record);
   void advance_releasing(Turn& turn, JobRecord& record);
-  void publish(Turn& turn, JobRecord& record);
   void upload_failed(Turn& turn, JobRecord& record, const InstanceRecord& instance);
   void decide(Turn& turn, JobRecord& record, Verdict verdict, std::string reason);
   void finish(Turn& turn, JobRecord& record);
 
+  // Nothing of the job's program runs there, and nothing will.
+  static bool is_settled(const InstanceRecord& instance);
   void hear(Turn& turn, JobRecord& record, InstanceRecord& instance, const Report& report);
   void lose(Turn& turn, JobRecord& record, InstanceRecord& instance, const std::string& why);
   void give(Turn& turn, JobRecord& record, InstanceRecord& instance, Order order);
