@@ -16,6 +16,8 @@ S3::S3(storage::ObjectStore& store, Options options) : core_(std::make_unique<Co
 
 S3::~S3() = default;
 
+void S3::finish() { core_->workers.join(); }
+
 wire::Awaitable<wire::Response> S3::handle(wire::Request request, Authentication authentication) {
   const std::string resource = request.path;
   const std::string request_id = request.request_id;

@@ -19,7 +19,7 @@ class S3 {
     int worker_threads = 3;                // for disks and hashes
   };
 
-  // `store` outlives this. The destructor waits for work in progress; no request may be running.
+  // `store` outlives this. The destructor does what finish() does; no request may be left.
   S3(storage::ObjectStore& store, Options options);
   ~S3();
   S3(const S3&) = delete;
@@ -28,6 +28,10 @@ class S3 {
   // Answers every request, the refused ones with S3's own XML; `authentication` is the verdict on its signature, good
   // or bad. Any thread; resumes on the caller's executor and does not block it.
   wire::Awaitable<wire::Response> handle(wire::Request request, Authentication authentication);
+
+  // Waits for what the workers are doing; afterwards they wake no request any more. No request may come after it, nor
+  // any that is left go on.
+  void finish();
 
  private:
   struct Core;

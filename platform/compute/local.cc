@@ -1,7 +1,6 @@
 #include "platform/compute/local.h"
 
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -11,7 +10,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <condition_variable>
 #include <cstdlib>
 #include <deque>
 #include <map>
@@ -23,16 +21,15 @@
 #include "common/files.h"
 #include "common/json.h"
 #include "common/log.h"
-#include "common/remove_tree.h"
+#include "platform/compute/cleaner.h"
 #include "platform/compute/process.h"
+#include "platform/compute/slots.h"
 
 namespace athanor::compute {
 namespace {
 
 constexpr int kNetworkStartMax_ms = 20'000;
 constexpr int kCloseMax_ms = 3000;
-constexpr int kRemoveAttemptsMax = 10;
-constexpr int kRemovePause_ms = 100;
 constexpr std::size_t kLogTailBytes = 2000;
 
 std::string network_name(std::int64_t job, std::uint32_t attempt) { return fmt::format("n{}-{}", job, attempt); }
@@ -46,60 +43,6 @@ std::vector<std::string> environment() {
   }
   return result;
 }
-
-// Does the work that takes long and that nobody waits for: removing folders.
-class Cleaner {
- public:
-  Cleaner() : thread_([this] { run(); }) {}
-  ~Cleaner() {
-    {
-      const std::lock_guard hold(mutex_);
-      closing_ = true;
-    }
-    wake_.notify_one();
-    thread_.join();
-  }
-  void remove(std::string path) {
-    {
-      const std::lock_guard hold(mutex_);
-      queue_.push_back(std::move(path));
-    }
-    wake_.notify_one();
-  }
-
- private:
-  void run() {
-    for (;;) {
-      std::string path;
-      {
-        std::unique_lock hold(mutex_);
-        wake_.wait(hold, [this] { return closing_ || !queue_.empty(); });
-        if (queue_.empty()) return;
-        path = std::move(queue_.front());
-        queue_.pop_front();
-      }
-      remove_patiently(path);
-    }
-  }
-
-  // A sandbox whose agent was killed may still be dying, and writing.
-  static void remove_patiently(const std::string& path) {
-    for (int attempt = 1;; ++attempt) {
-      try {
-        return remove_tree(path);
-      } catch (const std::exception& error) {
-        if (attempt == kRemoveAttemptsMax) return log::warning("compute", "{}", error.what());
-      }
-      std::this_thread::sleep_for(std::chrono::milliseconds(kRemovePause_ms));
-    }
-  }
-
-  std::mutex mutex_;  // guards the next three
-  std::condition_variable wake_;
-  std::deque<std::string> queue_;
-  bool closing_ = false;
-  std::thread thread_;
-};
 
 class Local final : public Compute {
  public:
@@ -206,8 +149,17 @@ class Local final : public Compute {
         closing = closing_;
         work.swap(queue_);
       }
-      for (const auto& piece : work) piece();
+      for (const auto& piece : work) carry_out(piece);
       if (closing && is_quiet()) return;
+    }
+  }
+
+  // What cannot be done now (no descriptor is free) is asked for again by control, or done by the next server's keep_only.
+  static void carry_out(const std::function<void()>& piece) {
+    try {
+      piece();
+    } catch (const std::exception& error) {
+      log::error("compute", "{}", error.what());
     }
   }
 
@@ -389,13 +341,14 @@ class Local final : public Compute {
     for (const std::string& name : files_.list(options_.folder)) {
       if (name.size() < 2 || (name[0] != 'i' && name[0] != 'n') || instances.contains(name)) continue;
       const std::int64_t job = std::strtoll(name.c_str() + 1, nullptr, 10);
-      if (name[0] == 'n') {
-        if (!jobs.contains(job)) end_network(name, job, 0);
-        continue;
-      }
-      if (const Found found = find_process(path_of(name)); found.process) send_signal(*found.process, SIGKILL);
-      cleaner_.remove(path_of(name));
+      if (name[0] == 'n' && jobs.contains(job)) continue;
+      carry_out([&] { name[0] == 'n' ? end_network(name, job, 0) : end_agent(name); });
     }
+  }
+
+  void end_agent(const std::string& name) {
+    if (const Found found = find_process(path_of(name)); found.process) send_signal(*found.process, SIGKILL);
+    cleaner_.remove(path_of(name));
   }
 
   // What the process wrote last, for the reason of its loss.
@@ -436,43 +389,6 @@ class Local final : public Compute {
 };
 
 }  // namespace
-
-std::vector<control::Slot> cut(const std::vector<std::uint32_t>& cpus, std::uint64_t memory_bytes,
-                               std::int32_t instances) {
-  ATHANOR_ASSERT(!cpus.empty());
-  const auto processors = static_cast<std::int32_t>(cpus.size());
-  const std::int32_t count = instances > 0 ? instances : std::min(processors, 2);
-  std::vector<control::Slot> slots;
-  for (std::int32_t i = 0; i < count; ++i) {
-    control::Slot slot;
-    slot.id = fmt::format("local-{}-of-{}", i + 1, count);
-    if (count <= processors) {
-      for (std::int32_t cpu = i * processors / count; cpu < (i + 1) * processors / count; ++cpu) {
-        slot.cpus.push_back(cpus[static_cast<std::size_t>(cpu)]);
-      }
-    } else {
-      slot.cpus.push_back(cpus[static_cast<std::size_t>(i % processors)]);
-    }
-    slot.memory_bytes = memory_bytes / static_cast<std::uint64_t>(count);
-    slots.push_back(std::move(slot));
-  }
-  return slots;
-}
-
-std::vector<std::uint32_t> usable_cpus() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof(set), &set) != 0) throw system_error(errno, "asking which processors may be used");
-  std::vector<std::uint32_t> cpus;
-  for (std::uint32_t cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
-  }
-  return cpus;
-}
-
-std::uint64_t machine_memory_bytes() {
-  return static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
-}
 
 std::unique_ptr<Compute> make_local(LocalOptions options, Events events) {
   return std::make_unique<Local>(std::move(options), std::move(events));

@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "platform/compute/compute.h"
 
@@ -20,15 +19,6 @@ struct LocalOptions {
   std::string forward;         // "127.0.0.1:9100", where the network's forwarder leads
   std::int32_t instances = 0;  // 0: two, or one on a machine with one processor
 };
-
-// How `instances` share processors and memory: contiguous, as even as can be; processors are shared only when there are
-// fewer of them than instances.
-std::vector<control::Slot> cut(const std::vector<std::uint32_t>& cpus, std::uint64_t memory_bytes,
-                               std::int32_t instances);
-
-// The processors that this process may use, and the machine's memory.
-std::vector<std::uint32_t> usable_cpus();
-std::uint64_t machine_memory_bytes();
 
 std::unique_ptr<Compute> make_local(LocalOptions options, Events events);
 

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -17,21 +18,7 @@
 namespace athanor::compute {
 namespace {
 
-using testing::ElementsAre;
 using testing::HasSubstr;
-
-TEST(Cut, SharesProcessorsAndMemoryEvenly) {
-  const auto three = cut({0, 1, 2, 5, 6, 7, 8}, 3000, 3);
-  ASSERT_EQ(three.size(), 3U);
-  EXPECT_THAT(three[0].cpus, ElementsAre(0, 1));
-  EXPECT_THAT(three[1].cpus, ElementsAre(2, 5));
-  EXPECT_THAT(three[2].cpus, ElementsAre(6, 7, 8));
-  EXPECT_EQ(three[0].memory_bytes, 1000U);
-  EXPECT_EQ(cut({0, 1, 2, 3}, 1, 0).size(), 2U) << "two by default";
-  EXPECT_EQ(cut({4}, 1, 0).size(), 1U) << "one on a machine with one processor";
-  const auto shared = cut({0, 1}, 1, 3);
-  EXPECT_THAT(shared[2].cpus, ElementsAre(0)) << "more instances than processors share them";
-}
 
 class ProcessTest : public testing::Test {
  protected:
@@ -203,6 +190,38 @@ TEST_F(LocalTest, AnAgentThatDiedWhileNobodyLookedIsGone) {
 TEST_F(LocalTest, DiscardingWhatNeverRanIsAnsweredToo) {
   compute_->discard("i9-1-1");
   EXPECT_EQ(next(), "gone i9-1-1: it was not running");
+}
+
+// While one exists, this process can open nothing.
+class NoDescriptors {
+ public:
+  NoDescriptors() {
+    getrlimit(RLIMIT_NOFILE, &before_);
+    const rlimit none{0, before_.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &none);
+  }
+  ~NoDescriptors() { setrlimit(RLIMIT_NOFILE, &before_); }
+
+ private:
+  rlimit before_ = {};
+};
+
+TEST_F(LocalTest, WithoutADescriptorNothingIsSaidThatMayNotBeSo) {
+  launch();
+  EXPECT_THAT(next(), testing::StartsWith("network"));
+  while (!find_process(folder_ + "/instances/i1-1-1").process) usleep(1000);
+  restart();
+  {
+    const NoDescriptors shortage;
+    EXPECT_THROW(find_process(folder_ + "/instances/i1-1-1"), Error);
+    compute_->discard("i1-1-1");
+    compute_->keep_only({"i1-1-1"}, {1});
+    compute_->clean(2, 1, {});
+    usleep(100'000);
+  }
+  EXPECT_TRUE(find_process(folder_ + "/instances/i1-1-1").process.has_value());
+  compute_->discard("i1-1-1");
+  EXPECT_THAT(next(), HasSubstr("gone i1-1-1: its process"));
 }
 
 TEST_F(LocalTest, ALostNetworkFailsTheJob) {

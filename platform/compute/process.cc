@@ -56,12 +56,15 @@ std::optional<Stat> parse_stat(const std::string& text) {
   return stat;
 }
 
+// Nothing when there is no such file, or no such process as it is of.
 std::optional<std::string> read_small(const std::string& path) {
   const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) return std::nullopt;
+  if (!file && errno == ENOENT) return std::nullopt;
+  if (!file) throw system_error(errno, "reading " + path);
   std::string text(kStatBytesMax, '\0');
   const ssize_t count = read(file.get(), text.data(), text.size());
-  if (count < 0) return std::nullopt;
+  if (count < 0 && errno == ESRCH) return std::nullopt;
+  if (count < 0) throw system_error(errno, "reading " + path);
   text.resize(static_cast<std::size_t>(count));
   return text;
 }
@@ -178,6 +181,9 @@ Found find_process(const std::string& folder) {
   if (!identity || *boot != boot_id()) return found;
   found.was_started = true;
   Process process{identity->pid, Descriptor(pidfd_open(identity->pid))};
+  if (!process.handle && (errno == EMFILE || errno == ENFILE || errno == ENOMEM)) {
+    throw system_error(errno, fmt::format("watching process {}", identity->pid));  // it may well be there
+  }
   if (!process.handle) return found;
   // Looked at after the pidfd was opened: if it is the same process now, it is the same one that the pidfd holds.
   const auto now = read_small(fmt::format("/proc/{}/stat", identity->pid));

@@ -29,7 +29,7 @@ struct Command {
 Process start_process(const Command& command);
 
 // The process that FOLDER/process names, if it still is the same; else nothing. `was_started` tells whether the file is
-// there and of this boot of the machine.
+// there and of this boot of the machine. Throws athanor::Error when that cannot be found out (no descriptor is free).
 struct Found {
   bool was_started = false;
   std::optional<Process> process;

@@ -126,10 +126,13 @@ class Machine {
   // `slots`: what there is to run instances on. `records`: the live jobs, as stored; follow up with Restarted.
   explicit Machine(std::vector<Slot> slots, std::vector<JobRecord> records = {});
 
-  // Throws nothing; unknown jobs and instances are ignored. O(log jobs) for all but Restarted.
+  // Throws nothing; unknown jobs and instances are ignored. O(log jobs) for one job's event; TimePassed looks at every
+  // instance that is held, Restarted at every live job. While jobs wait, an event that may let one begin also compares
+  // every slot with the instances of each held one's job: slots × held × the largest job, whose product is small on one
+  // machine.
   Outcome apply(const Event& event, Now now);
 
-  // When TimePassed should come at the latest (steady clock), if ever.
+  // When TimePassed should come at the latest (steady clock), if ever. O(instances held).
   std::optional<std::int64_t> next_deadline_ms() const;
 
   // The live job, or null.
@@ -176,6 +179,7 @@ class Machine {
   void start(Turn& turn, JobRecord& record, const std::vector<const Slot*>& slots);
   bool is_free(const Slot& slot) const;
 
+  // machine_progress.cc
   void advance(Turn& turn, std::int64_t job);
   void advance_starting(Turn& turn, JobRecord& record);
   void advance_training(Turn& turn, JobRecord& record);
@@ -183,11 +187,12 @@ class Machine {
   void advance_staging(Turn& turn, JobRecord& record);
   void advance_publishing(Turn& turn, JobRecord& record);
   void advance_releasing(Turn& turn, JobRecord& record);
-  void publish(Turn& turn, JobRecord& record);
   void upload_failed(Turn& turn, JobRecord& record, const InstanceRecord& instance);
   void decide(Turn& turn, JobRecord& record, Verdict verdict, std::string reason);
   void finish(Turn& turn, JobRecord& record);
 
+  // Nothing of the job's program runs there, and nothing will.
+  static bool is_settled(const InstanceRecord& instance);
   void hear(Turn& turn, JobRecord& record, InstanceRecord& instance, const Report& report);
   void lose(Turn& turn, JobRecord& record, InstanceRecord& instance, const std::string& why);
   void give(Turn& turn, JobRecord& record, InstanceRecord& instance, Order order);

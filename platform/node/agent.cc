@@ -59,7 +59,6 @@ class Agent::Impl {
   ~Impl() { finish_laying_out(); }
 
   void run() {
-    load();
     // While the server is dialled. What goes wrong here goes wrong again, and is heard, when the job is prepared.
     laying_out_ = std::thread([this] {
       try {
@@ -83,48 +82,17 @@ class Agent::Impl {
   }
 
  private:
-  std::string state_file() const { return options_.home.folder + "/state"; }
   std::string ml() const { return options_.home.folder + "/ml"; }
   std::int64_t now_ms() const { return clock_.monotonic_ns() / 1'000'000; }
   const JobSpec& job() const { return prepare_->job; }
 
-  // ------------------------------------------------------------------------------------------------- state and events
-
-  void load() {
-    if (!files_.stat(state_file())) return;
-    state_ = decode_state(files_.read_all(state_file()));
-    apply(Restarted{});
-  }
+  // ------------------------------------------------------------------------------------------------------------ events
 
   void apply(const Event& event) {
-    const AgentState before = state_;
-    Outcome outcome = node::apply(state_, event, now_ms());
-    // What has no effect and ends nothing need not be found again: a restarted agent's job is lost either way.
-    const bool must_store = outcome.changed && (!outcome.effects.empty() || (state_.report.phase != before.report.phase &&
-                                                                             state_.report.phase >= Phase::kExited));
-    if (must_store && !cannot_store_) {
-      try {
-        store_state();
-      } catch (const Error& error) {
-        cannot_store_ = true;
-        log::error("node", "{}", error.what());
-        if (std::holds_alternative<Command>(event) && !state_.releasing) {
-          state_ = before;
-          return apply(WorkFailed{disk_full(error.what())});
-        }
-      }
-    }
+    const Outcome outcome = node::apply(state_, event, now_ms());
     for (const Effect effect : outcome.effects) carry_out(effect);
     if (outcome.report) send(encode_report(state_.report));
     arm_deadline();
-  }
-
-  // Old or new, never a mixture. Not synced: when the machine loses power, the program, the agent's process and with
-  // them all that a state could tell are gone too.
-  void store_state() {
-    const std::string temporary = state_file() + ".tmp";
-    files_.open(temporary, Files::Open::kTruncate, 0600)->append(encode_state(state_));
-    files_.rename(temporary, state_file());
   }
 
   // Never from within apply().
@@ -194,11 +162,8 @@ class Agent::Impl {
         if (ordered->prepare && !prepare_) prepare_ = ordered->prepare;
         staged_keys_ = ordered->command.staged_keys;
         apply(ordered->command);
-      } else if (const auto* logs = std::get_if<LogsAcknowledged>(&word)) {
-        output_.acknowledged(logs->offset);
       } else {
-        log::warning("node", "the server refuses this agent: {}", std::get<Refused>(word).reason);
-        apply(RefusedByServer{});
+        output_.acknowledged(std::get<LogsAcknowledged>(word).offset);
       }
     } catch (const Error& error) {
       log::error("node", "{}", error.what());
@@ -417,7 +382,6 @@ class Agent::Impl {
   ServerLink link_;
 
   AgentState state_;
-  bool cannot_store_ = false;
   bool released_ = false;
 
   std::shared_ptr<const Prepare> prepare_;

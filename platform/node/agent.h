@@ -1,5 +1,6 @@
 // The agent: one process an instance. Drives agent_machine.h by what the server says and what becomes of the job, and
-// carries out its effects. Lives on while the server is away; ends when it is released.
+// carries out its effects. Lives on while the server is away; ends when it is released. It is never started twice: when it
+// dies, so does the program, and the server fails the job.
 //
 // One thread runs everything that must not wait (and makes the sandbox, see there); copying from and to S3 happens on a
 // worker thread, one piece of work at a time, and checkpoints have a thread of their own.

@@ -153,16 +153,6 @@ void on(const Turn& turn, const WorkFailed& event) {
   if (is_working(turn.report.phase) || turn.report.phase <= Phase::kRunning) fail(turn, event.error);
 }
 
-void on(const Turn& turn, const RefusedByServer&) { release(turn); }
-
-void on(const Turn& turn, const Restarted&) {
-  if (is_working(turn.report.phase) || in_program(turn.state) || turn.report.phase == Phase::kPrepared) {
-    // The sandbox died with the process that had made it: say so, whatever was stored last.
-    fail(turn, "InternalServerError: the instance's agent was killed, and the program with it");
-  }
-  if (turn.state.releasing) turn.effect(Effect::kRelease);
-}
-
 void on(const Turn& turn, const TimePassed&) {
   if (!turn.state.kill_at_ms || turn.now_ms < *turn.state.kill_at_ms) return;
   turn.state.kill_at_ms.reset();
@@ -176,10 +166,9 @@ Outcome apply(AgentState& state, const Event& event, std::int64_t now_ms) {
   const AgentState before = state;
   const Turn turn{state, state.report, now_ms, outcome};
   std::visit([&](const auto& what) { on(turn, what); }, event);
-  outcome.changed = state != before;
   outcome.report = outcome.report || state.report != before.report;
   ATHANOR_ASSERT(state.report.phase >= before.report.phase);
-  ATHANOR_ASSERT(outcome.changed || outcome.effects.empty() || before.releasing);
+  ATHANOR_ASSERT(state != before || outcome.effects.empty());
   return outcome;
 }
 

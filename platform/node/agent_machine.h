@@ -1,6 +1,6 @@
 // What an agent does about what it hears, as a pure state machine: (state, event, now) → (state, effects). No I/O, no
-// clock. agent.cc drives it: whenever apply() says `changed`, the state is stored first, then the effects are run, then
-// the server is told.
+// clock. agent.cc drives it: the effects are run, then the server is told. The state lives as long as the agent's process,
+// which is as long as anything that it could tell of.
 //
 // An agent serves one attempt of one job. Commands are fenced: one of an older attempt, or numbered at or below the last
 // that was begun, changes nothing and is answered with the present state. So a server that forgot may repeat anything.
@@ -99,13 +99,10 @@ struct PublishDone {};
 struct WorkFailed {
   std::string error;
 };
-struct RefusedByServer {};
-// The state was read from disk: another agent process had it before, and what it was doing is gone.
-struct Restarted {};
 struct TimePassed {};
 
 using Event = std::variant<Command, PrepareProgress, PrepareDone, ProgramStarted, ProgramMissing, ProgramExited,
-                           StageDone, PublishDone, WorkFailed, RefusedByServer, Restarted, TimePassed>;
+                           StageDone, PublishDone, WorkFailed, TimePassed>;
 
 // ----------------------------------------------------------------------------------------------------------- effects
 
@@ -121,9 +118,8 @@ enum class Effect {
 };
 
 struct Outcome {
-  bool changed = false;         // store the state, then run the effects, then report
+  std::vector<Effect> effects;  // in order, before the report
   bool report = false;          // tell the server (also when nothing changed: the answer to a repetition)
-  std::vector<Effect> effects;  // in order
 };
 
 // Never throws. `now_ms` is of a steady clock.

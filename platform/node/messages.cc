@@ -4,8 +4,6 @@
 #include <utility>
 
 #include "common/error.h"
-#include "common/hash.h"
-#include "common/json.h"
 #include "platform/node/agent.pb.h"
 
 namespace athanor::node {
@@ -130,20 +128,6 @@ void fill(proto::Report& to, const Report& report) {
   }
 }
 
-Report read_report(const proto::Report& from) {
-  Report report;
-  report.job = from.job();
-  report.attempt = from.attempt();
-  report.last_sequence = from.last_sequence();
-  report.phase = static_cast<Phase>(from.phase());
-  report.detail = from.detail();
-  if (from.has_exit()) report.exit = Exit{from.exit().code(), from.exit().failure(), from.exit().terminated()};
-  report.staged_key = from.staged_key();
-  report.error = from.error();
-  for (const auto& metric : from.metrics()) report.metrics.push_back({metric.name(), metric.value(), metric.timestamp_ms()});
-  return report;
-}
-
 std::string serialized(const google::protobuf::MessageLite& message) {
   std::string bytes;
   ATHANOR_ASSERT(message.SerializeToString(&bytes));
@@ -161,8 +145,6 @@ FromServer decode(std::string_view bytes) {
       return read_action(message.action());
     case proto::ToAgent::kLogsAcknowledged:
       return LogsAcknowledged{message.logs_acknowledged().offset()};
-    case proto::ToAgent::kRefused:
-      return Refused{message.refused().reason()};
     case proto::ToAgent::WORD_NOT_SET:
       break;
   }
@@ -208,37 +190,6 @@ std::string encode_progress(const std::string& job, std::uint32_t attempt,
   progress->set_attempt(attempt);
   for (const auto& [name, value] : values) (*progress->mutable_values())[name] = value;
   return serialized(message);
-}
-
-std::string encode_state(const AgentState& state) {
-  proto::Report report;
-  fill(report, state.report);
-  json::object kept;
-  kept["report"] = to_base64(serialized(report));
-  kept["start_begun"] = state.start_begun;
-  kept["terminate_begun"] = state.terminate_begun;
-  kept["releasing"] = state.releasing;
-  return json::serialize(kept);
-}
-
-AgentState decode_state(std::string_view bytes) {
-  try {
-    const json::value parsed = json::parse(bytes, "the agent's state");
-    if (!parsed.is_object()) throw Error(ErrorKind::kInvalid, "not an object");
-    const json::object& kept = parsed.get_object();
-    AgentState state;
-    proto::Report report;
-    if (!report.ParseFromString(from_base64(json::get_string(kept, "report")))) {
-      throw Error(ErrorKind::kInvalid, "the report cannot be read");
-    }
-    state.report = read_report(report);
-    state.start_begun = json::find_bool(kept, "start_begun").value_or(false);
-    state.terminate_begun = json::find_bool(kept, "terminate_begun").value_or(false);
-    state.releasing = json::find_bool(kept, "releasing").value_or(false);
-    return state;
-  } catch (const Error& error) {
-    throw Error(ErrorKind::kCorrupt, "reading the agent's state: {}", error.what());
-  }
 }
 
 }  // namespace athanor::node

@@ -25,15 +25,12 @@ struct LogLine {
 struct LogsAcknowledged {
   std::uint64_t offset = 0;
 };
-struct Refused {
-  std::string reason;
-};
 struct Ordered {
   Command command;
   std::shared_ptr<const Prepare> prepare;  // with Command::Kind::kPrepare, else null
 };
 
-using FromServer = std::variant<Ordered, LogsAcknowledged, Refused>;
+using FromServer = std::variant<Ordered, LogsAcknowledged>;
 
 // Throws kInvalid when the bytes are not a message that this agent understands, or when what it says cannot be (no
 // job, an index beyond the count, a channel name that would leave its folder).
@@ -44,9 +41,5 @@ std::string encode_report(const Report& report);
 std::string encode_logs(const std::string& stream, std::uint64_t offset, std::uint64_t end_offset,
                         const std::vector<LogLine>& lines);
 std::string encode_progress(const std::string& job, std::uint32_t attempt, const std::map<std::string, double>& values);
-
-// The state as it is kept on disk. decode_state throws kCorrupt.
-std::string encode_state(const AgentState& state);
-AgentState decode_state(std::string_view bytes);
 
 }  // namespace athanor::node

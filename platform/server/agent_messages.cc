@@ -135,7 +135,7 @@ FromAgent decode_from_agent(std::string_view bytes) {
       return logs;
     }
     case proto::FromAgent::kProgress: {
-      AgentProgress progress{message.progress().job(), {}};
+      AgentProgress progress;
       for (const auto& [name, value] : message.progress().values()) progress.values[name] = value;
       return progress;
     }
@@ -173,12 +173,6 @@ std::string encode_order(const control::JobRecord& record, const control::Instan
 std::string encode_logs_acknowledged(std::uint64_t offset) {
   proto::ToAgent message;
   message.mutable_logs_acknowledged()->set_offset(offset);
-  return message.SerializeAsString();
-}
-
-std::string encode_refused(const std::string& reason) {
-  proto::ToAgent message;
-  message.mutable_refused()->set_reason(reason);
   return message.SerializeAsString();
 }
 

@@ -31,7 +31,6 @@ struct AgentLogs {
   std::vector<storage::LogEvent> events;
 };
 struct AgentProgress {
-  std::string job;
   control::Progress values;
 };
 using FromAgent = std::variant<AgentHello, AgentReport, AgentLogs, AgentProgress>;
@@ -52,6 +51,5 @@ std::string encode_order(const control::JobRecord& record, const control::Instan
                          const control::Action& action, const control::Tell& tell,
                          const JobSurroundings& surroundings);
 std::string encode_logs_acknowledged(std::uint64_t offset);
-std::string encode_refused(const std::string& reason);
 
 }  // namespace athanor::server

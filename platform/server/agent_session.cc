@@ -14,8 +14,15 @@ constexpr const char* kLogGroup = "/aws/sagemaker/TrainingJobs";
 }  // namespace
 
 AgentSession::AgentSession(std::shared_ptr<Link> link, boost::asio::thread_pool& pool, storage::Logs& logs,
-                           const Clock& clock, Listener listener)
-    : link_(std::move(link)), pool_(pool), logs_(logs), clock_(clock), listener_(std::move(listener)), retry_(pool) {}
+                           const Clock& clock, Listener listener, int hello_max_ms)
+    : link_(std::move(link)),
+      pool_(pool),
+      logs_(logs),
+      clock_(clock),
+      listener_(std::move(listener)),
+      hello_max_ms_(hello_max_ms),
+      retry_(pool),
+      hello_deadline_(pool) {}
 
 void AgentSession::begin() {
   link_->on_message = [weak = weak_from_this()](std::string message) {
@@ -26,10 +33,24 @@ void AgentSession::begin() {
     const std::lock_guard hold(self->mutex_);
     self->closed_ = true;
     self->close_reason_ = std::move(reason);
+    self->hello_deadline_.cancel();
     if (self->working_) return;
     self->working_ = true;
     boost::asio::post(self->pool_, [self] { self->work(); });
   };
+  const std::lock_guard hold(mutex_);
+  hello_deadline_.expires_after(std::chrono::milliseconds(hello_max_ms_));
+  hello_deadline_.async_wait([weak = weak_from_this()](const auto& cancelled) {
+    const auto self = cancelled ? nullptr : weak.lock();
+    if (self == nullptr || self->has_said_hello()) return;
+    log::warning("server", "closing a link: whoever has it did not say hello within {} ms", self->hello_max_ms_);
+    self->link_->close();
+  });
+}
+
+bool AgentSession::has_said_hello() const {
+  const std::lock_guard hold(mutex_);
+  return said_hello_;
 }
 
 void AgentSession::send(std::string message) { link_->send(std::move(message)); }
@@ -49,6 +70,11 @@ void AgentSession::accept(std::string instance, std::string job) {
 std::string AgentSession::instance() const {
   const std::lock_guard hold(mutex_);
   return instance_;
+}
+
+std::string AgentSession::job() const {
+  const std::lock_guard hold(mutex_);
+  return job_;
 }
 
 void AgentSession::on_message(std::string message) {
@@ -107,6 +133,7 @@ bool AgentSession::take(const std::string& message) {
       const std::lock_guard hold(mutex_);
       said_hello_ = true;
       waits_for_accept_ = true;
+      hello_deadline_.cancel();
     }
     listener_.on_hello(shared_from_this(), std::move(*hello));
     return true;
@@ -123,11 +150,7 @@ bool AgentSession::take(const std::string& message) {
 }
 
 bool AgentSession::append_logs(AgentLogs logs) {
-  std::string job;
-  {
-    const std::lock_guard hold(mutex_);
-    job = job_;
-  }
+  const std::string job = this->job();
   ATHANOR_ASSERT(!job.empty());
   if (!logs.stream.starts_with(job + "/")) {
     throw Error(ErrorKind::kDenied, "storing logs: the stream {} is not of job {}", logs.stream, job);

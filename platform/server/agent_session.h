@@ -1,6 +1,8 @@
 // One agent's connection. Its messages are taken one after another on the worker pool, because appending logs waits for
 // the disk: what an agent said before its last report is durable before that report is acted upon, so a job whose end
 // is seen has all its lines in the log.
+//
+// Whoever connects says hello within `hello_max_ms`, or the link is closed: strangers hold none of the port's connections.
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
@@ -30,8 +32,10 @@ class AgentSession : public std::enable_shared_from_this<AgentSession> {
     std::function<void(std::shared_ptr<AgentSession> session, std::string reason)> on_closed;
   };
 
+  static constexpr int kHelloMax_ms = 10'000;
+
   AgentSession(std::shared_ptr<Link> link, boost::asio::thread_pool& pool, storage::Logs& logs, const Clock& clock,
-               Listener listener);
+               Listener listener, int hello_max_ms = kHelloMax_ms);
   // Starts listening.
   void begin();
 
@@ -41,13 +45,16 @@ class AgentSession : public std::enable_shared_from_this<AgentSession> {
 
   // Once the hello is believed: the messages behind it are taken.
   void accept(std::string instance, std::string job);
+  // Both empty until then. What an agent says is of this job, whatever it may call it.
   std::string instance() const;
+  std::string job() const;
 
  private:
   static constexpr std::size_t kQueueBytesMax = 64 << 20;
   static constexpr int kLogsRetry_ms = 1000;
 
   void on_message(std::string message);
+  bool has_said_hello() const;
   void work();
   // False when it must be tried again later.
   bool take(const std::string& message);
@@ -58,9 +65,11 @@ class AgentSession : public std::enable_shared_from_this<AgentSession> {
   storage::Logs& logs_;
   const Clock& clock_;
   const Listener listener_;
+  const int hello_max_ms_;
   boost::asio::steady_timer retry_;
 
   mutable std::mutex mutex_;  // guards all below
+  boost::asio::steady_timer hello_deadline_;
   std::deque<std::string> queue_;
   std::size_t queue_bytes_ = 0;
   bool working_ = false;

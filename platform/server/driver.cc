@@ -1,5 +1,6 @@
 #include "platform/server/driver.h"
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
 #include <chrono>
 #include <utility>
@@ -62,6 +63,7 @@ Driver::Driver(boost::asio::io_context& control, const Clock& clock, Random& ran
   };
   events.on_network = [this](std::int64_t job, std::uint32_t, compute::Network network) {
     post([this, job, network = std::move(network)]() mutable {
+      if (journal_->machine().find(job) == nullptr) return;  // it is over, and nobody would forget its network
       networks_[job] = std::move(network);
       run(std::exchange(unprepared_[job], {}));
       unprepared_.erase(job);
@@ -182,8 +184,10 @@ void Driver::do_remove(const std::string& name, Done done) {
     removals_[job].push_back(std::move(done));
     return;
   }
-  for (const auto& [other, ignored] : removed_) {
-    if (other == job) return done(make_error(ErrorKind::kNotFound, "Requested resource not found."));
+  const auto is_job = [job](const auto& removal) { return removal.first == job; };
+  if (std::any_of(removed_.begin(), removed_.end(), is_job) ||
+      std::any_of(commit_.removed.begin(), commit_.removed.end(), is_job)) {  // by an earlier request, and once only
+    return done(make_error(ErrorKind::kNotFound, "Requested resource not found."));
   }
   removed_.emplace_back(job, name);
   waiters_.emplace_back(0, std::move(done));
@@ -262,6 +266,7 @@ void Driver::on_stored(std::exception_ptr error) {
     committing_ = false;
     for (auto& snapshot : commit.snapshots) board_.publish(std::move(snapshot));
     for (const auto& [job, name] : commit.removed) {
+      ATHANOR_ASSERT(names_.at(name) == job);
       board_.remove(name);
       names_.erase(name);
     }
@@ -307,6 +312,7 @@ void Driver::on_stored(std::exception_ptr error) {
     if (unfinished_.contains(key.job)) keys_to_store_.push_back(std::move(key));
   }
   for (auto& [job, done] : commit.waiters) done(error);
+  check_end_all();  // the last job may have been one that is withdrawn
   retry_.expires_after(std::chrono::milliseconds(kStoreRetry_ms));
   retry_.async_wait([this](const auto& cancelled) {
     if (cancelled) return;
@@ -392,7 +398,7 @@ AgentSession::Listener Driver::agent_listener() {
     });
   };
   listener.on_progress = [this](const Session& session, AgentProgress progress) {
-    if (!session->instance().empty()) board_.set_progress(progress.job, std::move(progress.values));
+    board_.set_progress(session->job(), std::move(progress.values));
   };
   listener.on_closed = [this](Session session, std::string reason) {
     post([this, session = std::move(session), reason = std::move(reason)] { on_session_closed(session, reason); });

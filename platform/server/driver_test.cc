@@ -119,6 +119,10 @@ class FakeLink final : public Link {
     std::unique_lock hold(mutex_);
     return wake_.wait_for(hold, kPatience, [this] { return closed_; });
   }
+  bool is_closed() {
+    const std::lock_guard hold(mutex_);
+    return closed_;
+  }
   void say(const proto::FromAgent& word) { on_message(word.SerializeAsString()); }
 
  private:
@@ -183,7 +187,19 @@ class DriverTest : public testing::Test {
     return told.get_future().get();
   }
 
-  std::string submit(const std::string& name, int instances = 1) {
+  // What the store is given from now on is not stored before the promise is kept.
+  std::shared_ptr<std::promise<void>> hold_store() {
+    auto release = std::make_shared<std::promise<void>>();
+    std::promise<void> held;
+    store_->save({}, [&held, release](std::exception_ptr) {
+      held.set_value();
+      release->get_future().get();
+    });
+    held.get_future().get();
+    return release;
+  }
+
+  static control::JobRecord job_record(const std::string& name, int instances = 1) {
     json::object request = json::parse(R"json({
       "RoleArn": "arn:aws:iam::000000000000:role/own",
       "AlgorithmSpecification": {"TrainingImage": "athanor/script", "TrainingInputMode": "File",
@@ -197,16 +213,19 @@ class DriverTest : public testing::Test {
       "StoppingCondition": {"MaxRuntimeInSeconds": 100}})json", "request").as_object();
     request["TrainingJobName"] = name;
     request["ResourceConfig"].as_object()["InstanceCount"] = instances;
-    return outcome([&](Driver::Done done) {
-      driver_->submit(record_of(name, request, "us-east-1", "000000000000"), std::move(done));
-    });
+    return record_of(name, request, "us-east-1", "000000000000");
+  }
+
+  std::string submit(const std::string& name, int instances = 1) {
+    return outcome([&](Driver::Done done) { driver_->submit(job_record(name, instances), std::move(done)); });
   }
 
   std::shared_ptr<FakeLink> connect(const std::string& instance, const std::string& token,
-                                    const proto::Report& report = {}) {
+                                    const proto::Report& report = {},
+                                    int hello_max_ms = AgentSession::kHelloMax_ms) {
     auto link = std::make_shared<FakeLink>();
     links_.push_back(link);
-    std::make_shared<AgentSession>(link, *pool_, logs_, clock_, driver_->agent_listener())->begin();
+    std::make_shared<AgentSession>(link, *pool_, logs_, clock_, driver_->agent_listener(), hello_max_ms)->begin();
     proto::FromAgent word;
     word.mutable_hello()->set_protocol(1);
     word.mutable_hello()->set_instance(instance);
@@ -347,6 +366,31 @@ TEST_F(DriverTest, RequestsThatCannotBe) {
   EXPECT_EQ(remove("one"), "");
 }
 
+TEST_F(DriverTest, AJobIsRemovedOnceHoweverManyAsk) {
+  EXPECT_EQ(submit("one"), "");
+  EXPECT_EQ(outcome([&](Driver::Done done) { driver_->stop("one", std::move(done)); }), "");
+  EXPECT_TRUE(wait_status("one", "Stopped"));
+  while (driver_->live_jobs() > 0) usleep(1000);
+  const auto holding = hold_store();
+  std::promise<std::exception_ptr> first, second, submitted;
+  std::shared_ptr<std::promise<void>> holding_next;
+  driver_->remove("one", [&](std::exception_ptr error) {
+    holding_next = hold_store();  // whatever the driver stores next is stored behind the new job's coming
+    driver_->submit(job_record("one"), [&](std::exception_ptr failure) { submitted.set_value(failure); });
+    driver_->stop("none", [&](std::exception_ptr) { holding_next->set_value(); });
+    first.set_value(error);
+  });
+  driver_->remove("one", [&](std::exception_ptr error) { second.set_value(error); });
+  EXPECT_EQ(outcome([&](Driver::Done done) { driver_->stop("none", std::move(done)); }), "Requested resource not found.")
+      << "both were asked for";
+  holding->set_value();
+  EXPECT_EQ(first.get_future().get(), nullptr);
+  EXPECT_NE(second.get_future().get(), nullptr);
+  EXPECT_EQ(submitted.get_future().get(), nullptr);
+  EXPECT_THAT(submit("one"), HasSubstr("already exists")) << "the new job has the name";
+  EXPECT_EQ(outcome([&](Driver::Done done) { driver_->stop("one", std::move(done)); }), "");
+}
+
 TEST_F(DriverTest, AnAgentIsBelievedByItsTokenAlone) {
   EXPECT_EQ(submit("one"), "");
   const std::string token = compute_->token("i1-1-1");
@@ -373,6 +417,21 @@ TEST_F(DriverTest, AnAgentMayWriteNoOtherJobsLog) {
   EXPECT_TRUE(logs_.taken().empty());
 }
 
+TEST_F(DriverTest, AnAgentsBeatIsOfItsOwnJobWhateverItSays) {
+  EXPECT_EQ(submit("one"), "");
+  EXPECT_EQ(submit("two"), "");
+  const auto link = connect("i1-1-1", compute_->token("i1-1-1"));
+  EXPECT_TRUE(link->next().has_action());
+  proto::FromAgent beat;
+  beat.mutable_progress()->set_job("two");
+  (*beat.mutable_progress()->mutable_values())["loss"] = 2.5;
+  link->say(beat);
+  const auto end = std::chrono::steady_clock::now() + kPatience;
+  while (board_->progress("one").empty() && std::chrono::steady_clock::now() < end) usleep(1000);
+  EXPECT_EQ(board_->progress("one")["loss"], 2.5);
+  EXPECT_TRUE(board_->progress("two").empty());
+}
+
 TEST_F(DriverTest, RubbishEndsTheLinkAndNothingElse) {
   const auto link = std::make_shared<FakeLink>();
   links_.push_back(link);
@@ -380,6 +439,17 @@ TEST_F(DriverTest, RubbishEndsTheLinkAndNothingElse) {
   link->on_message("\xFF\xFF rubbish");
   EXPECT_TRUE(link->wait_closed());
   EXPECT_EQ(submit("one"), "");
+}
+
+TEST_F(DriverTest, WhoeverSaysNoHelloIsNotKept) {
+  EXPECT_EQ(submit("one"), "");
+  const auto agent = connect("i1-1-1", compute_->token("i1-1-1"), {}, 500);
+  EXPECT_TRUE(agent->next().has_action());
+  const auto stranger = std::make_shared<FakeLink>();
+  links_.push_back(stranger);
+  std::make_shared<AgentSession>(stranger, *pool_, logs_, clock_, driver_->agent_listener(), 500)->begin();
+  EXPECT_TRUE(stranger->wait_closed());
+  EXPECT_FALSE(agent->is_closed());
 }
 
 TEST_F(DriverTest, LogsThatCannotBeStoredWaitAndAreNotAcknowledged) {
@@ -445,6 +515,23 @@ TEST_F(DriverTest, DownStopsEveryJobAndTakesNoMore) {
   EXPECT_EQ(ended.get_future().wait_for(kPatience), std::future_status::ready);
   EXPECT_EQ(status("one"), "Stopped");
   EXPECT_EQ(status("three"), "Stopped");
+}
+
+TEST_F(DriverTest, DownEndsWhenTheLastJobCannotBeStored) {
+  store::Changes taken;
+  taken.jobs = {job_record("one")};
+  taken.jobs[0].job.sequence = 100;
+  store_->save(std::move(taken), [](std::exception_ptr error) { EXPECT_EQ(error, nullptr); });
+  const auto holding = hold_store();
+  std::promise<std::exception_ptr> submitted;
+  driver_->submit(job_record("one"), [&](std::exception_ptr error) { submitted.set_value(error); });
+  std::promise<void> ended;
+  driver_->end_all(7, [&ended] { ended.set_value(); });
+  EXPECT_THAT(submit("two"), HasSubstr("going down"));
+  holding->set_value();
+  EXPECT_NE(submitted.get_future().get(), nullptr) << "the store has a job of this name";
+  EXPECT_EQ(ended.get_future().wait_for(kPatience), std::future_status::ready);
+  EXPECT_EQ(driver_->live_jobs(), 0U);
 }
 
 }  // namespace

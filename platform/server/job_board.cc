@@ -48,8 +48,8 @@ std::vector<JobBoard::JobPointer> JobBoard::list() const {
 }
 
 void JobBoard::set_progress(const std::string& name, control::Progress progress) {
-  if (find(name) == nullptr) return;
   const std::lock_guard hold(progress_mutex_);
+  if (find(name) == nullptr) return;  // seen within the lock: remove() takes it after the job is off the board
   progress_[name] = std::move(progress);
 }
 

@@ -86,6 +86,14 @@ bool make_bucket(storage::ObjectStore& objects, const std::string& name) {
   return true;
 }
 
+// Returns when all that was asked of it before is done.
+void wait_for(storage::ObjectStore& objects) {
+  std::promise<void> done;
+  // Refused in its turn: no bucket has that name.
+  objects.delete_bucket("", [&done](std::exception_ptr, storage::ObjectStore::Nothing) { done.set_value(); });
+  done.get_future().get();
+}
+
 // Region and account belong to the data: they are in every ARN.
 void adopt(store::Contents& contents, store::Store& store, Options& options) {
   store::Changes changes;
@@ -139,6 +147,8 @@ class Signals {
 };
 
 // The one server of a process. Members are destroyed from the last to the first: whoever uses another stands below it.
+// Requests and links live in http_, so whoever may hold one that waits (control) stands below http_, and what they use
+// stands above it.
 class Platform {
  public:
   explicit Platform(Options options)
@@ -168,10 +178,13 @@ class Platform {
   }
 
   ~Platform() {
-    if (http_ != nullptr) http_->stop(kStopGrace_ms);  // no request and no link is left
+    http_->stop(kStopGrace_ms);  // no request comes and none goes on; one that waited for too long is left waiting
     sessions_.join();
     control_.stop();
-    if (control_thread_.joinable()) control_thread_.join();
+    control_thread_.join();
+    // Whoever might wake what is left does so now, while http_ is there to be told.
+    s3_->finish();
+    wait_for(*objects_);
     try {
       save_now(*store_, {});  // behind all that is queued: nothing of the store's will call the driver any more
     } catch (const std::exception& error) {
@@ -308,13 +321,13 @@ class Platform {
   std::unique_ptr<api::S3> s3_;
   std::unique_ptr<api::LogsApi> logs_api_;
   asio::thread_pool sessions_;
+  std::atomic<bool> is_open_ = false;  // all below is there
+  std::unique_ptr<HttpServer> http_;
   asio::io_context control_{1};
   std::unique_ptr<Driver> driver_;
   std::unique_ptr<ControlPlane> jobs_;
   std::unique_ptr<api::SageMakerApi> sagemaker_;
   std::unique_ptr<Router> router_;
-  std::atomic<bool> is_open_ = false;  // all above is there
-  std::unique_ptr<HttpServer> http_;
   std::thread control_thread_;
 };
 

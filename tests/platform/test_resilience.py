@@ -1,5 +1,6 @@
 """What happens when something dies, fills up or is already there."""
 
+import contextlib
 import copy
 import errno
 import os
@@ -8,9 +9,12 @@ import random
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
+import threading
 import time
 
+import botocore.exceptions
 import pytest
 
 from harness import PROGRAMS, Server, refusal, wait_until
@@ -215,6 +219,35 @@ def test_ctrl_c_leaves_jobs_running_and_says_so(new_any_server):
     assert server.log_lines(name) == ["ready", "done"]
 
 
+def test_a_server_that_is_ended_waits_for_a_slow_disk(new_server):
+    """Requests that outlast the server's patience find nothing that has gone before them."""
+    server = new_server()
+    s3 = server.client("s3")
+
+    def put(key):
+        try:
+            s3.put_object(Bucket=server.bucket, Key=key, Body=b"x" * 100)
+        except botocore.exceptions.BotoCoreError:
+            pass  # its answer is lost with the server
+
+    with contextlib.closing(sqlite3.connect(server.data_dir / "objects/objects.db", isolation_level=None)) as objects:
+        objects.execute("BEGIN IMMEDIATE")  # its writer waits, as for a slow disk
+        puts = [threading.Thread(target=put, args=(f"key-{i}",)) for i in range(8)]
+        for thread in puts:
+            thread.start()
+        time.sleep(1)
+        server.process.send_signal(signal.SIGINT)
+        time.sleep(4)
+        assert server.process.poll() is None
+        objects.execute("ROLLBACK")
+    assert server.process.wait(20) == 0
+    for thread in puts:
+        thread.join()
+    server.start()
+    listed = server.client("s3").list_objects_v2(Bucket=server.bucket)
+    assert [row["Key"] for row in listed["Contents"]] == [f"key-{i}" for i in range(8)], "what was begun was done"
+
+
 def test_down_ends_all(new_any_server):
     server = new_any_server()
     name = server.submit("trap 'exit 0' TERM; echo ready; while :; do sleep 0.05; done")
@@ -275,7 +308,6 @@ def test_data_of_a_newer_version(new_server):
     server = new_server()
     server.cli("down")
     server.process.wait(10)
-    import sqlite3
     with sqlite3.connect(server.data_dir / "athanor.db") as database:
         database.execute("PRAGMA user_version = 999")
     assert "newer" in refused(server)
