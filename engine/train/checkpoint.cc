@@ -229,8 +229,12 @@ std::string save_checkpoint(Files& files, const std::string& folder, const model
   files.rename(temporary, folder + "/" + name);
   files.sync_folder(folder);
 
+  // Later ones were damaged too; counted among the kept, they would push out the whole ones that this run makes.
   const std::vector<std::string> all = list_checkpoints(files, folder);
-  for (std::size_t i = all.size(); i-- > static_cast<std::size_t>(kept);) remove_checkpoint(files, folder, all[i]);
+  const auto later = static_cast<std::size_t>(std::find(all.begin(), all.end(), name) - all.begin());
+  for (std::size_t i = all.size(); i-- > 0;) {
+    if (i < later || i - later >= static_cast<std::size_t>(kept)) remove_checkpoint(files, folder, all[i]);
+  }
   return name;
 }
 

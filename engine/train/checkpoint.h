@@ -42,7 +42,8 @@ std::string checkpoint_name(std::int64_t step);
 // Names of what looks like a checkpoint in `folder`, newest first; empty when there is no such folder.
 std::vector<std::string> list_checkpoints(Files& files, const std::string& folder);
 
-// Writes FOLDER/step-N and then removes all but the newest `kept`. Returns the name.
+// Writes FOLDER/step-N, and then removes those of later steps (the run would have gone on from them, were they whole)
+// and all but the newest `kept` of the others. Returns the name.
 std::string save_checkpoint(Files& files, const std::string& folder, const model::Config& config,
                             const model::ParameterLayout& layout, const TrainState& state,
                             const TrainTensors& tensors, std::int64_t kept);

@@ -225,6 +225,26 @@ TEST(Checkpoint, FallsBackWhenTheNewestIsDamagedInAnyWay) {
   }
 }
 
+TEST(Checkpoint, ANewOneOutlivesDamagedOnesOfLaterSteps) {
+  for (const std::int64_t kept : {1, 2}) {
+    const TemporaryFolder folder;
+    SystemFiles files;
+    for (const std::int64_t step : {5, 20, 30, 40}) {
+      save(files, folder.path(), step, 4);
+      std::filesystem::remove(folder / checkpoint_name(step) + "/checkpoint.json");
+    }
+    EXPECT_EQ(save(files, folder.path(), 10, kept), "step-00000010");
+    const std::vector<std::string> left = list_checkpoints(files, folder.path());
+    EXPECT_EQ(left.front(), "step-00000010");
+    EXPECT_EQ(left.size(), static_cast<std::size_t>(kept));
+    State state(-1);
+    const auto loaded = load_newest_checkpoint(files, folder.path(), tiny_config(), state.layout, state.tensors());
+    ASSERT_TRUE(loaded);
+    EXPECT_EQ(loaded->step, 10);
+    EXPECT_TRUE(state.holds(10));
+  }
+}
+
 TEST(Checkpoint, OfAnotherModelIsRefusedNotSkipped) {
   const TemporaryFolder folder;
   SystemFiles files;
