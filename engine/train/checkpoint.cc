@@ -122,6 +122,29 @@ std::string read_small(Files& files, const std::string& path, std::uint64_t byte
   return files.read_all(path);
 }
 
+Error not_ours(const std::string& path, const std::exception& why) {
+  return damaged(path, std::string("checkpoint.json is not one of ours: ") + why.what());
+}
+
+// The manifest, of the version that is known here: how one of another version goes on, nobody can tell.
+json::object parse_manifest(const std::string& path, const std::string& text) {
+  json::object manifest;
+  std::int64_t version = 0;
+  try {
+    manifest = json::parse(text, path).as_object();
+    version = json::get_int(manifest, "version");
+  } catch (const std::exception& error) {
+    throw not_ours(path, error);
+  }
+  if (version != kVersion) {
+    throw Error(ErrorKind::kInvalid,
+                "Going on from checkpoint {}: it has version {}, and this program knows version {}; go on with the "
+                "program that wrote it, or give the run an empty checkpoint folder",
+                path, version, kVersion);
+  }
+  return manifest;
+}
+
 // Checks that what the index says of a tensor is what this model wants, whole in our one shard.
 void check_tensor(const std::string& path, const json::object& tensor, const Entry& entry) {
   const json::array* shape = json::find_array(tensor, "shape");
@@ -243,15 +266,11 @@ TrainState load_checkpoint(Files& files, const std::string& folder, const std::s
                            const TrainTensors& tensors) {
   const std::string path = folder + "/" + name;
   const std::string text = read_small(files, path + "/" + std::string(kManifest), kManifestBytesMax);
+  const json::object manifest = parse_manifest(path, text);
   TrainState state;
-  json::object manifest;
   std::map<std::string, const json::object*> named;
   const json::object* shard = nullptr;
   try {
-    manifest = json::parse(text, path).as_object();
-    if (json::get_int(manifest, "version") != kVersion) {
-      throw Error(ErrorKind::kInvalid, "it has version {}", json::get_int(manifest, "version"));
-    }
     state.step = json::get_int(manifest, "step");
     state.tokens_seen = json::get_int(manifest, "tokens_seen");
     state.seed = std::stoull(json::get_string(manifest, "seed"));
@@ -262,7 +281,7 @@ TrainState load_checkpoint(Files& files, const std::string& folder, const std::s
     if (!shard || !all) throw Error(ErrorKind::kInvalid, "it lists no files or tensors");
     for (const json::value& tensor : *all) named[json::get_string(tensor.as_object(), "name")] = &tensor.as_object();
   } catch (const std::exception& error) {
-    throw damaged(path, std::string("checkpoint.json is not one of ours: ") + error.what());
+    throw not_ours(path, error);
   }
   const json::object* made_for = json::find_object(manifest, "model");
   if (!made_for || *made_for != json::parse(json::serialize(model_object(config)), "model").as_object()) {

@@ -49,7 +49,7 @@ std::string save_checkpoint(Files& files, const std::string& folder, const model
                             const TrainTensors& tensors, std::int64_t kept);
 
 // Fills `tensors` from FOLDER/NAME. Throws kCorrupt when a file is missing, short or changed (`tensors` then hold
-// anything), and kInvalid when it is of another model.
+// anything), and kInvalid when it is of another model or of another version of this format.
 TrainState load_checkpoint(Files& files, const std::string& folder, const std::string& name,
                            const model::Config& config, const model::ParameterLayout& layout,
                            const TrainTensors& tensors);

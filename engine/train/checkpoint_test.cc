@@ -262,6 +262,22 @@ TEST(Checkpoint, OfAnotherModelIsRefusedNotSkipped) {
   }
 }
 
+TEST(Checkpoint, OfAnotherVersionIsRefusedNotSkipped) {
+  const TemporaryFolder folder;
+  SystemFiles files;
+  save(files, folder.path(), 1);
+  save(files, folder.path(), 2);
+  files.replace(folder / "step-00000002/checkpoint.json", R"({"version": 2, "all": "else may differ"})");
+  State state(-1);
+  try {
+    load_newest_checkpoint(files, folder.path(), tiny_config(), state.layout, state.tensors());
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kInvalid);
+    EXPECT_THAT(error.what(), HasSubstr("step-00000002: it has version 2, and this program knows version 1"));
+  }
+}
+
 TEST(Checkpoint, OtherNamesInTheFolderAreLeftAlone) {
   const TemporaryFolder folder;
   SystemFiles files;
