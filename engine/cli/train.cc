@@ -21,6 +21,7 @@
 #include "engine/model/huggingface.h"
 #include "engine/model/tokenizer/tokenizer_json.h"
 #include "engine/model/tokenizer/utf8.h"
+#include "engine/train/checkpoint.h"
 #include "engine/train/trainer.h"
 
 namespace athanor::llm {
@@ -141,7 +142,7 @@ void say_sample(tensor::Context& context, train::Trainer& trainer, const model::
 // A run that trains for hours must not find out at its end that its result has no place.
 void check_writable(Files& files, const std::string& folder) {
   if (folder.empty()) return;
-  files.make_folders(folder);
+  train::make_durable_folders(files, folder);
   if (::access(folder.c_str(), W_OK | X_OK) == 0) return;
   throw Error(ErrorKind::kDenied, "Nothing can be written to {}: {}. Give another folder", folder, std::strerror(errno));
 }

@@ -202,17 +202,30 @@ bool is_temporary(std::string_view name) {
   return name.starts_with("." + std::string(kPrefix)) && name.ends_with(".tmp");
 }
 
-// Removes a checkpoint so that it is never seen in part: its name goes first.
+// Removes a checkpoint so that it is never seen in part: its name goes first, also for a power failure.
 void remove_checkpoint(Files& files, const std::string& folder, const std::string& name) {
   const std::string hidden = folder + "/" + temporary_name(name + ".removed");
   files.remove_all(hidden);
   files.rename(folder + "/" + name, hidden);
+  files.sync_folder(folder);
   files.remove_all(hidden);
+}
+
+std::string parent_of(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "." : path.substr(0, std::max<std::size_t>(slash, 1));
 }
 
 }  // namespace
 
 std::string checkpoint_name(std::int64_t step) { return fmt::format("{}{:08}", kPrefix, step); }
+
+void make_durable_folders(Files& files, const std::string& folder) {
+  std::vector<std::string> parents;  // of those to make, the innermost first
+  for (std::string path = folder; !files.stat(path); path = parents.back()) parents.push_back(parent_of(path));
+  files.make_folders(folder);
+  for (const std::string& parent : parents) files.sync_folder(parent);
+}
 
 std::vector<std::string> list_checkpoints(Files& files, const std::string& folder) {
   std::vector<std::pair<std::int64_t, std::string>> found;
@@ -235,7 +248,7 @@ std::string save_checkpoint(Files& files, const std::string& folder, const model
                             const model::ParameterLayout& layout, const TrainState& state,
                             const TrainTensors& tensors, std::int64_t kept) {
   ATHANOR_ASSERT(kept >= 1 && state.step >= 0);
-  files.make_folders(folder);
+  make_durable_folders(files, folder);
   for (const std::string& name : files.list(folder)) {
     if (is_temporary(name)) files.remove_all(folder + "/" + name);
   }

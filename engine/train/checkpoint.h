@@ -5,8 +5,8 @@
 //                           offset and extent and the file it is in; each file's size and SHA-256
 //     shard-00000.safetensors   parameters, and AdamW's two moments, as "NAME", "optimizer.m.NAME", "optimizer.v.NAME"
 //
-// A folder is written as FOLDER/.step-00000100.tmp, synced and renamed, so a crash at any moment leaves the older
-// checkpoints whole and at most a temporary folder, which the next save removes. Any number of ranks can load what any
+// A folder is written as FOLDER/.step-00000100.tmp, synced and renamed, so a crash or a power failure at any moment leaves
+// the older checkpoints whole and at most temporary folders, which the next save removes. Any number of ranks can load what any
 // other wrote. One thread; only rank 0 writes.
 #pragma once
 
@@ -38,6 +38,10 @@ struct TrainTensors {
 
 // "step-00000100"
 std::string checkpoint_name(std::int64_t step);
+
+// Makes the folder and those above it that are absent, so that their names outlast a power failure. Whoever makes the
+// folder of checkpoints, or one above it, before save_checkpoint does, makes it so.
+void make_durable_folders(Files& files, const std::string& folder);
 
 // Names of what looks like a checkpoint in `folder`, newest first; empty when there is no such folder.
 std::vector<std::string> list_checkpoints(Files& files, const std::string& folder);
