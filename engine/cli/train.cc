@@ -28,10 +28,10 @@ namespace athanor::llm {
 
 namespace {
 
-constexpr std::int64_t kConnectTimeoutMs = 300'000;
+constexpr std::int64_t kConnectTimeout_ms = 300'000;
 // The others wait while rank 0 makes the tokens; that a peer is gone is noticed long before, by its connection.
-constexpr std::int64_t kSilenceTimeoutMs = 6 * 3'600'000;
-constexpr double kBeatEveryS = 0.25;
+constexpr std::int64_t kSilenceTimeout_ms = 6 * 3'600'000;
+constexpr double kBeatEvery_s = 0.25;
 
 // All that a run needs to know, wherever it was told.
 struct Run {
@@ -104,8 +104,8 @@ std::unique_ptr<parallel::Collectives> connect(const Peers& peers) {
                                                              .world_size = peers.world_size,
                                                              .rendezvous = peers.rendezvous,
                                                              .generation = peers.generation,
-                                                             .connect_timeout_ms = kConnectTimeoutMs,
-                                                             .timeout_ms = kSilenceTimeoutMs});
+                                                             .connect_timeout_ms = kConnectTimeout_ms,
+                                                             .timeout_ms = kSilenceTimeout_ms});
 }
 
 void say_sizes(const model::Config& c, const Corpus& corpus, const data::TokenSequences& sequences, const TrainSettings& s,
@@ -157,14 +157,14 @@ void save_model(Files& files, const std::string& folder, const model::Config& co
 // What is said while it trains, and sent to the agent. Rank 0 speaks for all.
 train::Events events_of(const TrainSettings& settings, const Clock& clock, AgentSocket& agent, double& last_loss) {
   train::Events events;
-  events.on_step = [&, beaten_s = -kBeatEveryS](const train::Progress& p) mutable {
+  events.on_step = [&, beaten_s = -kBeatEvery_s](const train::Progress& p) mutable {
     const bool last = p.step == p.steps;
     if (p.step == 1 || last || p.step % settings.log_every == 0) {
       say("step {}/{}  loss {:.6f}  rate {:.2e}  gradient {:.3f}  {} tokens/s  {} left", p.step, p.steps, p.loss,
           p.learning_rate, p.gradient_norm, format_count(std::llround(p.tokens_per_s)), format_seconds(p.seconds_left));
     }
     const double now_s = static_cast<double>(clock.monotonic_ns()) * 1e-9;
-    if (last || now_s - beaten_s >= kBeatEveryS) {
+    if (last || now_s - beaten_s >= kBeatEvery_s) {
       beaten_s = now_s;
       agent.beat(p.step, p.steps, p.loss, p.tokens_per_s, p.seconds_left);
     }

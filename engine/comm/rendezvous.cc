@@ -17,8 +17,8 @@ namespace {
 
 constexpr std::uint64_t kMagic = 0x324d4d4f43485441;  // "ATHCOMM2", little-endian
 constexpr int kPendingMax = 1024;                     // strangers that may knock at once
-constexpr std::int64_t kHelloTimeoutMs = 10'000;      // a connection that says nothing is dropped
-constexpr std::int64_t kRetryMs = 20;
+constexpr std::int64_t kHelloTimeout_ms = 10'000;     // a connection that says nothing is dropped
+constexpr std::int64_t kRetry_ms = 20;
 constexpr std::size_t kReasonMax = 512;
 
 enum class Purpose : std::uint32_t { kHello = 1, kLink = 2 };
@@ -60,7 +60,7 @@ Greeting greeting_of(const CommOptions& options, Purpose purpose, int port) {
 std::string rank_name(int rank, const std::string& address) { return fmt::format("rank {} ({})", rank, address); }
 
 void pause_before_retry(Deadline deadline) {
-  const std::int64_t ms = std::min<std::int64_t>(kRetryMs, deadline.left_ms());
+  const std::int64_t ms = std::min<std::int64_t>(kRetry_ms, deadline.left_ms());
   const timespec pause{ms / 1000, ms % 1000 * 1'000'000};
   ::nanosleep(&pause, nullptr);
 }
@@ -133,7 +133,7 @@ class Door {
           Pending fresh;
           fresh.address = remote_address(socket);
           fresh.peer = Peer{std::move(socket), "a connection from " + fresh.address};
-          fresh.until = Deadline::after_ms(kHelloTimeoutMs);
+          fresh.until = Deadline::after_ms(kHelloTimeout_ms);
           pending_.push_back(std::move(fresh));
         }
       }
