@@ -21,16 +21,17 @@
 #include "engine/model/huggingface.h"
 #include "engine/model/tokenizer/tokenizer_json.h"
 #include "engine/model/tokenizer/utf8.h"
+#include "engine/train/checkpoint.h"
 #include "engine/train/trainer.h"
 
 namespace athanor::llm {
 
 namespace {
 
-constexpr std::int64_t kConnectTimeoutMs = 300'000;
+constexpr std::int64_t kConnectTimeout_ms = 300'000;
 // The others wait while rank 0 makes the tokens; that a peer is gone is noticed long before, by its connection.
-constexpr std::int64_t kSilenceTimeoutMs = 6 * 3'600'000;
-constexpr double kBeatEveryS = 0.25;
+constexpr std::int64_t kSilenceTimeout_ms = 6 * 3'600'000;
+constexpr double kBeatEvery_s = 0.25;
 
 // All that a run needs to know, wherever it was told.
 struct Run {
@@ -103,8 +104,8 @@ std::unique_ptr<parallel::Collectives> connect(const Peers& peers) {
                                                              .world_size = peers.world_size,
                                                              .rendezvous = peers.rendezvous,
                                                              .generation = peers.generation,
-                                                             .connect_timeout_ms = kConnectTimeoutMs,
-                                                             .timeout_ms = kSilenceTimeoutMs});
+                                                             .connect_timeout_ms = kConnectTimeout_ms,
+                                                             .timeout_ms = kSilenceTimeout_ms});
 }
 
 void say_sizes(const model::Config& c, const Corpus& corpus, const data::TokenSequences& sequences, const TrainSettings& s,
@@ -141,7 +142,7 @@ void say_sample(tensor::Context& context, train::Trainer& trainer, const model::
 // A run that trains for hours must not find out at its end that its result has no place.
 void check_writable(Files& files, const std::string& folder) {
   if (folder.empty()) return;
-  files.make_folders(folder);
+  train::make_durable_folders(files, folder);
   if (::access(folder.c_str(), W_OK | X_OK) == 0) return;
   throw Error(ErrorKind::kDenied, "Nothing can be written to {}: {}. Give another folder", folder, std::strerror(errno));
 }
@@ -156,14 +157,14 @@ void save_model(Files& files, const std::string& folder, const model::Config& co
 // What is said while it trains, and sent to the agent. Rank 0 speaks for all.
 train::Events events_of(const TrainSettings& settings, const Clock& clock, AgentSocket& agent, double& last_loss) {
   train::Events events;
-  events.on_step = [&, beaten_s = -kBeatEveryS](const train::Progress& p) mutable {
+  events.on_step = [&, beaten_s = -kBeatEvery_s](const train::Progress& p) mutable {
     const bool last = p.step == p.steps;
     if (p.step == 1 || last || p.step % settings.log_every == 0) {
       say("step {}/{}  loss {:.6f}  rate {:.2e}  gradient {:.3f}  {} tokens/s  {} left", p.step, p.steps, p.loss,
           p.learning_rate, p.gradient_norm, format_count(std::llround(p.tokens_per_s)), format_seconds(p.seconds_left));
     }
     const double now_s = static_cast<double>(clock.monotonic_ns()) * 1e-9;
-    if (last || now_s - beaten_s >= kBeatEveryS) {
+    if (last || now_s - beaten_s >= kBeatEvery_s) {
       beaten_s = now_s;
       agent.beat(p.step, p.steps, p.loss, p.tokens_per_s, p.seconds_left);
     }

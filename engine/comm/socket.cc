@@ -19,8 +19,8 @@ namespace {
 
 // The kernel clamps these to its own limits; unset, a ring step of some MB would wake both sides far too often.
 constexpr int kSocketBufferBytes = 4 << 20;
-constexpr int kSilentProbeAfterS = 5;
-constexpr int kProbeIntervalS = 2;
+constexpr int kSilentProbeAfter_s = 5;
+constexpr int kProbeInterval_s = 2;
 constexpr int kProbesLost = 5;
 
 std::int64_t now_ns() {
@@ -201,8 +201,8 @@ void tune(const Socket& socket) {
   set_option(socket, SOL_SOCKET, SO_SNDBUF, kSocketBufferBytes);
   set_option(socket, SOL_SOCKET, SO_RCVBUF, kSocketBufferBytes);
   set_option(socket, SOL_SOCKET, SO_KEEPALIVE, 1);
-  set_option(socket, IPPROTO_TCP, TCP_KEEPIDLE, kSilentProbeAfterS);
-  set_option(socket, IPPROTO_TCP, TCP_KEEPINTVL, kProbeIntervalS);
+  set_option(socket, IPPROTO_TCP, TCP_KEEPIDLE, kSilentProbeAfter_s);
+  set_option(socket, IPPROTO_TCP, TCP_KEEPINTVL, kProbeInterval_s);
   set_option(socket, IPPROTO_TCP, TCP_KEEPCNT, kProbesLost);
 }
 

@@ -7,6 +7,7 @@
 #include <exception>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "common/error.h"
@@ -91,9 +92,13 @@ struct Context::State {
       std::unique_lock lock(mutex);
       done.wait(lock, [&] { return busy.load() == 0; });
     }
+    // All are taken out, for none may be left to the next call.
+    std::exception_ptr first;
     for (std::exception_ptr& failure : failures) {
-      if (failure) std::rethrow_exception(std::exchange(failure, nullptr));
+      const std::exception_ptr taken = std::exchange(failure, nullptr);
+      if (!first) first = taken;
     }
+    if (first) std::rethrow_exception(first);
   }
 
   const int threads;

@@ -27,7 +27,7 @@ class Context {
 
   // Calls body(begin, end, thread) on up to threads() threads with consecutive ranges that cover [0, count), each a
   // multiple of `grain` but for the last. Which thread gets which range depends on nothing else. Returns when all have;
-  // the first exception of a body is thrown on.
+  // the exception of the first range whose body threw one is thrown on, and the others' are dropped.
   void parallel(std::int64_t count, std::int64_t grain,
                 const std::function<void(std::int64_t begin, std::int64_t end, int thread)>& body);
 

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "common/error.h"
@@ -37,6 +38,19 @@ TEST(Context, PassesOnAnExceptionOfAnyThreadAndGoesOn) {
   std::atomic<int> ran = 0;
   context.parallel(3, 1, [&](std::int64_t, std::int64_t, int) { ++ran; });
   EXPECT_EQ(ran, 3);
+}
+
+TEST(Context, FailuresOfSeveralThreadsEndWithTheirCall) {
+  Context context(4);
+  try {
+    context.parallel(4, 1, [](std::int64_t begin, std::int64_t, int) {
+      if (begin > 0) throw std::runtime_error(std::to_string(begin));
+    });
+    FAIL() << "three threads threw";
+  } catch (const std::runtime_error& error) {
+    EXPECT_STREQ(error.what(), "1");
+  }
+  for (int round = 0; round < 3; ++round) EXPECT_NO_THROW(context.parallel(4, 1, [](std::int64_t, std::int64_t, int) {}));
 }
 
 TEST(Context, ManyShortRounds) {

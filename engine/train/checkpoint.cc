@@ -122,6 +122,29 @@ std::string read_small(Files& files, const std::string& path, std::uint64_t byte
   return files.read_all(path);
 }
 
+Error not_ours(const std::string& path, const std::exception& why) {
+  return damaged(path, std::string("checkpoint.json is not one of ours: ") + why.what());
+}
+
+// The manifest, of the version that is known here: how one of another version goes on, nobody can tell.
+json::object parse_manifest(const std::string& path, const std::string& text) {
+  json::object manifest;
+  std::int64_t version = 0;
+  try {
+    manifest = json::parse(text, path).as_object();
+    version = json::get_int(manifest, "version");
+  } catch (const std::exception& error) {
+    throw not_ours(path, error);
+  }
+  if (version != kVersion) {
+    throw Error(ErrorKind::kInvalid,
+                "Going on from checkpoint {}: it has version {}, and this program knows version {}; go on with the "
+                "program that wrote it, or give the run an empty checkpoint folder",
+                path, version, kVersion);
+  }
+  return manifest;
+}
+
 // Checks that what the index says of a tensor is what this model wants, whole in our one shard.
 void check_tensor(const std::string& path, const json::object& tensor, const Entry& entry) {
   const json::array* shape = json::find_array(tensor, "shape");
@@ -179,17 +202,30 @@ bool is_temporary(std::string_view name) {
   return name.starts_with("." + std::string(kPrefix)) && name.ends_with(".tmp");
 }
 
-// Removes a checkpoint so that it is never seen in part: its name goes first.
+// Removes a checkpoint so that it is never seen in part: its name goes first, also for a power failure.
 void remove_checkpoint(Files& files, const std::string& folder, const std::string& name) {
   const std::string hidden = folder + "/" + temporary_name(name + ".removed");
   files.remove_all(hidden);
   files.rename(folder + "/" + name, hidden);
+  files.sync_folder(folder);
   files.remove_all(hidden);
+}
+
+std::string parent_of(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "." : path.substr(0, std::max<std::size_t>(slash, 1));
 }
 
 }  // namespace
 
 std::string checkpoint_name(std::int64_t step) { return fmt::format("{}{:08}", kPrefix, step); }
+
+void make_durable_folders(Files& files, const std::string& folder) {
+  std::vector<std::string> parents;  // of those to make, the innermost first
+  for (std::string path = folder; !files.stat(path); path = parents.back()) parents.push_back(parent_of(path));
+  files.make_folders(folder);
+  for (const std::string& parent : parents) files.sync_folder(parent);
+}
 
 std::vector<std::string> list_checkpoints(Files& files, const std::string& folder) {
   std::vector<std::pair<std::int64_t, std::string>> found;
@@ -212,7 +248,7 @@ std::string save_checkpoint(Files& files, const std::string& folder, const model
                             const model::ParameterLayout& layout, const TrainState& state,
                             const TrainTensors& tensors, std::int64_t kept) {
   ATHANOR_ASSERT(kept >= 1 && state.step >= 0);
-  files.make_folders(folder);
+  make_durable_folders(files, folder);
   for (const std::string& name : files.list(folder)) {
     if (is_temporary(name)) files.remove_all(folder + "/" + name);
   }
@@ -229,8 +265,12 @@ std::string save_checkpoint(Files& files, const std::string& folder, const model
   files.rename(temporary, folder + "/" + name);
   files.sync_folder(folder);
 
+  // Later ones were damaged too; counted among the kept, they would push out the whole ones that this run makes.
   const std::vector<std::string> all = list_checkpoints(files, folder);
-  for (std::size_t i = all.size(); i-- > static_cast<std::size_t>(kept);) remove_checkpoint(files, folder, all[i]);
+  const auto later = static_cast<std::size_t>(std::find(all.begin(), all.end(), name) - all.begin());
+  for (std::size_t i = all.size(); i-- > 0;) {
+    if (i < later || i - later >= static_cast<std::size_t>(kept)) remove_checkpoint(files, folder, all[i]);
+  }
   return name;
 }
 
@@ -239,15 +279,11 @@ TrainState load_checkpoint(Files& files, const std::string& folder, const std::s
                            const TrainTensors& tensors) {
   const std::string path = folder + "/" + name;
   const std::string text = read_small(files, path + "/" + std::string(kManifest), kManifestBytesMax);
+  const json::object manifest = parse_manifest(path, text);
   TrainState state;
-  json::object manifest;
   std::map<std::string, const json::object*> named;
   const json::object* shard = nullptr;
   try {
-    manifest = json::parse(text, path).as_object();
-    if (json::get_int(manifest, "version") != kVersion) {
-      throw Error(ErrorKind::kInvalid, "it has version {}", json::get_int(manifest, "version"));
-    }
     state.step = json::get_int(manifest, "step");
     state.tokens_seen = json::get_int(manifest, "tokens_seen");
     state.seed = std::stoull(json::get_string(manifest, "seed"));
@@ -258,7 +294,7 @@ TrainState load_checkpoint(Files& files, const std::string& folder, const std::s
     if (!shard || !all) throw Error(ErrorKind::kInvalid, "it lists no files or tensors");
     for (const json::value& tensor : *all) named[json::get_string(tensor.as_object(), "name")] = &tensor.as_object();
   } catch (const std::exception& error) {
-    throw damaged(path, std::string("checkpoint.json is not one of ours: ") + error.what());
+    throw not_ours(path, error);
   }
   const json::object* made_for = json::find_object(manifest, "model");
   if (!made_for || *made_for != json::parse(json::serialize(model_object(config)), "model").as_object()) {

@@ -5,8 +5,8 @@
 //                           offset and extent and the file it is in; each file's size and SHA-256
 //     shard-00000.safetensors   parameters, and AdamW's two moments, as "NAME", "optimizer.m.NAME", "optimizer.v.NAME"
 //
-// A folder is written as FOLDER/.step-00000100.tmp, synced and renamed, so a crash at any moment leaves the older
-// checkpoints whole and at most a temporary folder, which the next save removes. Any number of ranks can load what any
+// A folder is written as FOLDER/.step-00000100.tmp, synced and renamed, so a crash or a power failure at any moment leaves
+// the older checkpoints whole and at most temporary folders, which the next save removes. Any number of ranks can load what any
 // other wrote. One thread; only rank 0 writes.
 #pragma once
 
@@ -39,16 +39,21 @@ struct TrainTensors {
 // "step-00000100"
 std::string checkpoint_name(std::int64_t step);
 
+// Makes the folder and those above it that are absent, so that their names outlast a power failure. Whoever makes the
+// folder of checkpoints, or one above it, before save_checkpoint does, makes it so.
+void make_durable_folders(Files& files, const std::string& folder);
+
 // Names of what looks like a checkpoint in `folder`, newest first; empty when there is no such folder.
 std::vector<std::string> list_checkpoints(Files& files, const std::string& folder);
 
-// Writes FOLDER/step-N and then removes all but the newest `kept`. Returns the name.
+// Writes FOLDER/step-N, and then removes those of later steps (the run would have gone on from them, were they whole)
+// and all but the newest `kept` of the others. Returns the name.
 std::string save_checkpoint(Files& files, const std::string& folder, const model::Config& config,
                             const model::ParameterLayout& layout, const TrainState& state,
                             const TrainTensors& tensors, std::int64_t kept);
 
 // Fills `tensors` from FOLDER/NAME. Throws kCorrupt when a file is missing, short or changed (`tensors` then hold
-// anything), and kInvalid when it is of another model.
+// anything), and kInvalid when it is of another model or of another version of this format.
 TrainState load_checkpoint(Files& files, const std::string& folder, const std::string& name,
                            const model::Config& config, const model::ParameterLayout& layout,
                            const TrainTensors& tensors);

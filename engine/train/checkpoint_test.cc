@@ -1,5 +1,5 @@
-// A checkpoint is whole or absent: these tests stop the writer at every write, sync, rename and removal, damage every
-// file, and each time ask for the newest whole one.
+// A checkpoint is whole or absent: these tests stop the writer at every write, sync, rename and removal, with and without
+// a power failure, damage every file, and each time ask for the newest whole one.
 #include "engine/train/checkpoint.h"
 
 #include <gmock/gmock.h>
@@ -52,26 +52,48 @@ struct State {
   std::vector<float> parameters, m, v;
 };
 
+std::string parent_of(const std::string& path) { return std::filesystem::path(path).parent_path(); }
+
 // Files that fail at the n-th change and at every later one, as if the process had ended there. A failing write has
-// written half of its bytes.
+// written half of its bytes. A power failure may then take the names that no sync_folder() had made durable, while what
+// was removed is gone: the worst that a file system may make of the order of changes.
 class CrashingFiles final : public Files {
  public:
   explicit CrashingFiles(std::int64_t at) : left_(at) {}
   bool crashed() const { return left_ < 0; }
 
+  void lose_power() {
+    for (auto name = unsynced_.rbegin(); name != unsynced_.rend(); ++name) {
+      if (name->from.empty()) {
+        real_.remove_all(name->path);
+      } else if (real_.stat(name->path)) {
+        real_.rename(name->path, name->from);
+      }
+    }
+    unsynced_.clear();
+  }
+
   std::unique_ptr<File> open(const std::string& path, Open how, std::uint32_t mode) override {
-    if (how != Open::kRead) change("opening " + path);
+    if (how != Open::kRead) {
+      change("opening " + path);
+      if (!real_.stat(path)) unsynced_.push_back({path, ""});
+    }
     return std::make_unique<CrashingFile>(*this, real_.open(path, how, mode));
   }
   std::optional<FileInfo> stat(const std::string& path) override { return real_.stat(path); }
   std::vector<std::string> list(const std::string& path) override { return real_.list(path); }
   void make_folders(const std::string& path, std::uint32_t mode) override {
     change("making " + path);
+    const std::size_t before = unsynced_.size();
+    for (std::string made = path; !real_.stat(made); made = parent_of(made)) {
+      unsynced_.insert(unsynced_.begin() + static_cast<std::ptrdiff_t>(before), {made, ""});
+    }
     real_.make_folders(path, mode);
   }
   void rename(const std::string& from, const std::string& to) override {
     change("renaming " + from);
     real_.rename(from, to);
+    unsynced_.push_back({to, from});
   }
   bool remove(const std::string& path) override {
     change("removing " + path);
@@ -80,6 +102,7 @@ class CrashingFiles final : public Files {
   void sync_folder(const std::string& path) override {
     change("syncing " + path);
     real_.sync_folder(path);
+    std::erase_if(unsynced_, [&](const Name& name) { return parent_of(name.path) == path; });
   }
 
  private:
@@ -112,6 +135,12 @@ class CrashingFiles final : public Files {
     std::unique_ptr<File> real_;
   };
 
+  // A name that a power failure may take: its file or folder was made, or was called `from` before.
+  struct Name {
+    std::string path;
+    std::string from;  // empty: made
+  };
+
   void change(const std::string& doing) {
     if (left_-- <= 0) {
       left_ = -1;
@@ -121,6 +150,7 @@ class CrashingFiles final : public Files {
 
   SystemFiles real_;
   std::int64_t left_;
+  std::vector<Name> unsynced_;  // in the order of the changes
 };
 
 std::string save(Files& files, const std::string& folder, std::int64_t step, std::int64_t kept = 2) {
@@ -146,7 +176,19 @@ TEST(Checkpoint, HoldsTheWholeStateAndReplacesOlderOnes) {
   EXPECT_TRUE(state.holds(30));
 }
 
-TEST(Checkpoint, ACrashAtAnyChangeLeavesTheOldOrTheNewWhole) {
+// Every name in the folder is that of a whole checkpoint.
+void expect_all_whole(const std::string& folder) {
+  SystemFiles files;
+  for (const std::string& name : list_checkpoints(files, folder)) {
+    State state(-1);
+    EXPECT_NO_THROW(load_checkpoint(files, folder, name, tiny_config(), state.layout, state.tensors())) << name;
+  }
+}
+
+class Crash : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(PowerFails, Crash, testing::Bool());
+
+TEST_P(Crash, AtAnyChangeLeavesTheOldOrTheNewWhole) {
   std::int64_t at = 0, old_ones = 0, new_ones = 0;
   for (bool crashed = true; crashed; ++at) {
     ASSERT_LT(at, 1000);
@@ -161,11 +203,14 @@ TEST(Checkpoint, ACrashAtAnyChangeLeavesTheOldOrTheNewWhole) {
       EXPECT_TRUE(crashing.crashed());
     }
     crashed = crashing.crashed();
+    if (GetParam()) crashing.lose_power();
+    SCOPED_TRACE("after a crash at change " + std::to_string(at));
     State state(-1);
     const auto loaded = load_newest_checkpoint(files, folder.path(), tiny_config(), state.layout, state.tensors());
-    ASSERT_TRUE(loaded) << "after a crash at change " << at;
+    ASSERT_TRUE(loaded);
     EXPECT_TRUE(loaded->step == 2 || loaded->step == 3);
     EXPECT_TRUE(state.holds(static_cast<float>(loaded->step)));
+    expect_all_whole(folder.path());
     (loaded->step == 2 ? old_ones : new_ones) += 1;
     // And the next save is not in the way of what was left.
     save(files, folder.path(), 3, 1);
@@ -174,6 +219,16 @@ TEST(Checkpoint, ACrashAtAnyChangeLeavesTheOldOrTheNewWhole) {
   }
   EXPECT_GT(old_ones, 8);  // folders, two files written, synced and renamed, and their folder synced
   EXPECT_GT(new_ones, 2);
+}
+
+TEST(Checkpoint, TheFirstOneIsDurableWithTheFoldersMadeForIt) {
+  const TemporaryFolder above;
+  const std::string folder = above / "run/checkpoints";
+  CrashingFiles files(1000);
+  save(files, folder, 1);
+  files.lose_power();
+  EXPECT_THAT(list_checkpoints(files, folder), ElementsAre("step-00000001"));
+  expect_all_whole(folder);
 }
 
 TEST(Checkpoint, FallsBackWhenTheNewestIsDamagedInAnyWay) {
@@ -225,6 +280,26 @@ TEST(Checkpoint, FallsBackWhenTheNewestIsDamagedInAnyWay) {
   }
 }
 
+TEST(Checkpoint, ANewOneOutlivesDamagedOnesOfLaterSteps) {
+  for (const std::int64_t kept : {1, 2}) {
+    const TemporaryFolder folder;
+    SystemFiles files;
+    for (const std::int64_t step : {5, 20, 30, 40}) {
+      save(files, folder.path(), step, 4);
+      std::filesystem::remove(folder / checkpoint_name(step) + "/checkpoint.json");
+    }
+    EXPECT_EQ(save(files, folder.path(), 10, kept), "step-00000010");
+    const std::vector<std::string> left = list_checkpoints(files, folder.path());
+    EXPECT_EQ(left.front(), "step-00000010");
+    EXPECT_EQ(left.size(), static_cast<std::size_t>(kept));
+    State state(-1);
+    const auto loaded = load_newest_checkpoint(files, folder.path(), tiny_config(), state.layout, state.tensors());
+    ASSERT_TRUE(loaded);
+    EXPECT_EQ(loaded->step, 10);
+    EXPECT_TRUE(state.holds(10));
+  }
+}
+
 TEST(Checkpoint, OfAnotherModelIsRefusedNotSkipped) {
   const TemporaryFolder folder;
   SystemFiles files;
@@ -239,6 +314,22 @@ TEST(Checkpoint, OfAnotherModelIsRefusedNotSkipped) {
     EXPECT_EQ(error.kind(), ErrorKind::kInvalid);
     EXPECT_THAT(error.what(), HasSubstr("another model"));
     EXPECT_THAT(error.what(), HasSubstr("5E5"));
+  }
+}
+
+TEST(Checkpoint, OfAnotherVersionIsRefusedNotSkipped) {
+  const TemporaryFolder folder;
+  SystemFiles files;
+  save(files, folder.path(), 1);
+  save(files, folder.path(), 2);
+  files.replace(folder / "step-00000002/checkpoint.json", R"({"version": 2, "all": "else may differ"})");
+  State state(-1);
+  try {
+    load_newest_checkpoint(files, folder.path(), tiny_config(), state.layout, state.tensors());
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kInvalid);
+    EXPECT_THAT(error.what(), HasSubstr("step-00000002: it has version 2, and this program knows version 1"));
   }
 }
 
