@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/error.h"
+#include "common/random.h"
 #include "platform/storage/parallel.h"
 #include "platform/storage/s3_client_core.h"
 #include "platform/wire/header_text.h"
@@ -74,9 +75,10 @@ void S3Client::get_to_file(const S3Uri& from, const std::string& path, const std
   const auto head = core_->request("HEAD", from, {}, mode);
   const std::uint64_t size = size_of(head, from);
   const std::string etag = head.headers.get_or("ETag", "");
-  const std::string partial = path + ".part";
+  // On the same disk, so beside the file; and not named after it: such a name may be another object's, or too long.
+  const std::string partial = path.substr(0, path.rfind('/') + 1) + "athanor-" + SystemRandom().hex(16) + ".part";
+  core_->files.open(partial, Files::Open::kCreateNew, 0644);
   try {
-    core_->files.open(partial, Files::Open::kTruncate, 0644);
     const std::uint64_t part = core_->options.part_bytes;
     std::vector<PartChecksum> checksums(std::max<std::uint64_t>((size + part - 1) / part, 1));
     if (checksums.size() == 1) {
@@ -89,7 +91,10 @@ void S3Client::get_to_file(const S3Uri& from, const std::string& path, const std
     }
     const std::string expected = head.headers.get_or(checksum_header(Core::kChecksum), "");
     const auto computed = combine_checksums(Core::kChecksum, ChecksumType::kFullObject, checksums);
-    if (core_->files.stat(partial)->size != size || (!expected.empty() && expected != computed.text())) {
+    if (const std::uint64_t came = core_->files.stat(partial)->size; came != size) {
+      throw Error(ErrorKind::kCorrupt, "reading {}: {} bytes came of {}", from.text(), came, size);
+    }
+    if (!expected.empty() && expected != computed.text()) {
       throw Error(ErrorKind::kCorrupt, "reading {}: what came is not what the store keeps (its checksum is {}, ours {})",
                   from.text(), expected, computed.text());
     }

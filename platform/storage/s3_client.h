@@ -67,8 +67,9 @@ class S3Client {
   std::optional<S3Head> head(const S3Uri& from);
   // A small object into memory; throws kExhausted above `bytes_max`.
   std::string get(const S3Uri& from, std::size_t bytes_max = 16 << 20);
-  // Into a file, which is there whole or not at all: written to PATH.part, then renamed. Large objects come in parallel
-  // ranges, all of one version (If-Match). `progress` hears bytes as they come, from any thread, and may throw to end it.
+  // Into a file, which is there whole or not at all: written beside it under a name that nothing else has, then renamed.
+  // Large objects come in parallel ranges, all of one version (If-Match). `progress` hears bytes as they come, from any
+  // thread, and may throw to end it.
   void get_to_file(const S3Uri& from, const std::string& path, const std::function<void(std::uint64_t)>& progress = {});
 
   void put(const S3Uri& to, std::string_view bytes, const std::string& content_type = {});

@@ -284,6 +284,18 @@ TEST_F(S3ClientTest, FetchesInRangesOfOneVersion) {
   }
 }
 
+TEST_F(S3ClientTest, FetchesBesideAnyNeighbour) {
+  const std::string bytes = bytes_of(2500);
+  Stub stub([&](const Asked& asked, int) { return object(asked, bytes, crc(bytes)); });
+  const std::string longest(255, 'n');
+  for (const std::string neighbour : {"file.part", "file.tmp", ".file", "file~"}) write(neighbour, "mine");
+  client(stub).get_to_file({"b", "k"}, folder_ / "file");
+  client(stub).get_to_file({"b", "k"}, folder_ / longest);
+  for (const std::string neighbour : {"file.part", "file.tmp", ".file", "file~"}) EXPECT_EQ(files_.read_all(folder_ / neighbour), "mine");
+  EXPECT_EQ(files_.read_all(folder_ / longest), bytes);
+  EXPECT_THAT(there(), SizeIs(6));
+}
+
 TEST_F(S3ClientTest, RefusesWhatIsNotWhatTheStoreKeeps) {
   const std::string bytes = bytes_of(3500);
   Stub wrong([&](const Asked& asked, int) { return object(asked, bytes, crc("other")); });

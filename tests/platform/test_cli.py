@@ -181,6 +181,20 @@ def test_cp_there_and_back(server, identity, bucket):
     shutil.rmtree(folder)
 
 
+def test_cp_touches_no_neighbour(server, identity, bucket):
+    """Keys that look like another's file under way arrive, and a neighbour's file stays."""
+    folder = identity.folder("cp")
+    (folder / "in").mkdir()
+    for name in ("x", "x.part", "x.part.part", "x.tmp"):
+        (folder / "in" / name).write_text(f"this is {name}")
+    server.cli("cp", folder / "in", f"s3://{bucket}/n/")
+    server.cli("cp", f"s3://{bucket}/n/", folder / "out")
+    assert {path.name: path.read_text() for path in (folder / "out").iterdir()} == {path.name: path.read_text() for path in (folder / "in").iterdir()}
+    (folder / "out/x.part").write_text("mine")
+    server.cli("cp", f"s3://{bucket}/n/x", folder / "out/x")
+    assert (folder / "out/x.part").read_text() == "mine"
+
+
 def test_cp_never_leaves_the_folder(server, identity, bucket):
     server.client("s3").put_object(Bucket=bucket, Key="p/q/../../escaped", Body=b"x")  # within the bucket, but not within p/q/
     folder = identity.folder("cp")
