@@ -92,10 +92,7 @@ std::vector<std::string> take_program(int& argc, char** argv) {
   return {};
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  signal(SIGPIPE, SIG_IGN);
+int run(int argc, char** argv) {
   const bool takes_program = argc > 1 && (std::string_view(argv[1]) == "exec" || std::string_view(argv[1]) == "submit");
   const std::vector<std::string> program = takes_program ? take_program(argc, argv) : std::vector<std::string>();
 
@@ -214,4 +211,15 @@ Examples:
     aside.line(aside.paint(Colour::kRed, "athanor: ") + error.what());
     return kFailure;
   }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  signal(SIGPIPE, SIG_IGN);
+  const int code = run(argc, argv);
+  if (code != kSuccess || is_whole(stdout)) return code;
+  const Terminal aside(stderr);
+  aside.line(aside.paint(Colour::kRed, "athanor: ") + "Writing to standard output: part of it could not be written (is the disk full?).");
+  return kFailure;
 }

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
@@ -71,8 +72,15 @@ std::string Terminal::paint(Colour colour, std::string_view text) const {
 }
 
 void Terminal::write(std::string_view text) const {
-  std::fwrite(text.data(), 1, text.size(), file_);
-  std::fflush(file_);
+  errno = 0;
+  const bool had_failed = std::ferror(file_) != 0;
+  const bool written = std::fwrite(text.data(), 1, text.size(), file_) == text.size() && std::fflush(file_) == 0;
+  if (!written && errno == EPIPE && !had_failed) std::clearerr(file_);
+}
+
+bool is_whole(std::FILE* file) {
+  errno = 0;
+  return std::ferror(file) == 0 && (std::fflush(file) == 0 || errno == EPIPE);
 }
 
 std::string format_table(const Terminal& terminal, const std::vector<std::vector<Cell>>& rows) {

@@ -23,7 +23,8 @@ class Terminal {
   std::size_t width() const;
 
   std::string paint(Colour colour, std::string_view text) const;
-  // Writes at once. Errors end silently: whoever reads has gone (SIGPIPE is ignored).
+  // Writes at once, and goes on whatever comes of it. That whoever reads has gone is no failure (SIGPIPE is ignored); any
+  // other error stays with the file: see is_whole.
   void write(std::string_view text) const;
   void line(std::string_view text) const { write(std::string(text) + "\n"); }
 
@@ -32,6 +33,10 @@ class Terminal {
   bool is_terminal_ = false;
   bool has_colours_ = false;
 };
+
+// Whether everything written to `file` so far has arrived, or had nobody left to read it. Asked of standard output when a
+// command has ended.
+bool is_whole(std::FILE* file);
 
 // Rows of cells in aligned columns, two spaces apart. The first row is the heading.
 struct Cell {

@@ -1,6 +1,8 @@
 #include "platform/cli/terminal.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
 
 #include "common/error.h"
 
@@ -16,6 +18,26 @@ TEST(TerminalTest, AFileGetsPlainText) {
   LiveBlock block(terminal);
   block.draw({"nothing"});
   EXPECT_EQ(std::ftell(file), 0);
+  std::fclose(file);
+}
+
+TEST(TerminalTest, WhatCouldNotBeWrittenIsRemembered) {
+  std::FILE* full = std::fopen("/dev/full", "w");
+  ASSERT_NE(full, nullptr);
+  EXPECT_TRUE(is_whole(full));
+  Terminal(full).line("lost");
+  EXPECT_FALSE(is_whole(full));
+  std::fclose(full);
+}
+
+TEST(TerminalTest, AReaderThatHasGoneIsNoFailure) {
+  signal(SIGPIPE, SIG_IGN);
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  close(ends[0]);
+  std::FILE* file = fdopen(ends[1], "w");
+  Terminal(file).line("unheard");
+  EXPECT_TRUE(is_whole(file));
   std::fclose(file);
 }
 

@@ -128,6 +128,15 @@ def test_a_taken_name_is_4_and_an_absent_job_3(server):
     assert server.cli("stop", name, check=False).returncode == 4
 
 
+@pytest.mark.parametrize("argv", [["--help"], ["list", "--json"], ["env"], ["submit", "--dry-run", "--", "true"]])
+def test_an_answer_that_cannot_be_written_is_a_failure(server, argv):
+    with open("/dev/full", "w") as full:
+        result = server.identity.run([server.identity.bin / "athanor", *argv], check=False, stdout=full, stderr=-1, capture_output=False,
+                                     env={"ATHANOR_DATA_DIR": str(server.data_dir)})
+    assert result.returncode == 1
+    assert "standard output" in result.stderr
+
+
 def test_list_and_describe(server):
     name = unique("cli-describe")
     server.cli("submit", "--name", name, "-p", "color=blue", "--wait", "--", "true")
