@@ -325,8 +325,7 @@ class Agent::Impl {
 
   Artifacts artifacts(const std::function<bool()>& cancelled) {
     return Artifacts(store_->client(), job(), files_,
-                     {.model = ml() + "/model",
-                      .output = ml() + "/output/data",
+                     {.ml = ml(),
                       .scratch = options_.home.folder + "/scratch",
                       .cancelled = cancelled,
                       .on_note = [this](std::string note) {

@@ -12,7 +12,6 @@
 #include <set>
 
 #include "common/error.h"
-#include "platform/node/folder_view.h"
 
 namespace athanor::node {
 
@@ -30,14 +29,18 @@ struct FreeEntry {
 };
 using Entry = std::unique_ptr<archive_entry, FreeEntry>;
 
-bool is_empty(const std::string& folder) { return FolderView(folder).walk().empty(); }
+// Below /opt/ml.
+constexpr const char* kModel = "model";
+constexpr const char* kOutput = "output/data";
 
-std::string shown(const std::string& folder, const std::string& path) {
-  return (folder.ends_with("/model") ? "/opt/ml/model/" : "/opt/ml/output/data/") + path;
+std::string shown(const FolderView& view, const std::string& path) { return view.path() + "/" + path; }
+
+Error cannot_upload(const std::string& why) {
+  return Error(ErrorKind::kDenied, "ClientError: Unable to upload the job's artifacts: {}", why);
 }
 
-Error cannot_read(const std::string& folder, const std::string& path, const std::string& why) {
-  return Error(ErrorKind::kDenied, "ClientError: Unable to upload the job's artifacts: {}: {}", shown(folder, path), why);
+Error cannot_read(const FolderView& view, const std::string& path, const std::string& why) {
+  return cannot_upload(shown(view, path) + ": " + why);
 }
 
 }  // namespace
@@ -122,16 +125,31 @@ void Artifacts::check() const {
   if (options_.cancelled && options_.cancelled()) throw Error(ErrorKind::kUnavailable, "uploading artifacts: cancelled");
 }
 
-void Artifacts::add_folder(Archive& archive, const std::string& folder) {
-  const FolderView view(folder);
-  std::vector<char> piece(kPieceBytes);
-  std::vector<FolderEntry> entries;
+// A folder below /opt/ml, by no link of the job's; nothing where the job removed it.
+std::optional<FolderView> Artifacts::look(const std::string& folder) const {
   try {
-    entries = view.walk();
+    return FolderView(options_.ml, "/opt/ml").folder(folder);
   } catch (const Error& error) {
-    throw cannot_read(folder, "", error.what());
+    throw cannot_upload(error.what());
   }
-  for (const FolderEntry& found : entries) {
+}
+
+std::vector<FolderEntry> Artifacts::walk(const FolderView& view) const {
+  try {
+    return view.walk();
+  } catch (const Error& error) {
+    throw cannot_upload(error.what());
+  }
+}
+
+bool Artifacts::is_empty(const std::string& folder) const {
+  const std::optional<FolderView> view = look(folder);
+  return !view || walk(*view).empty();
+}
+
+void Artifacts::add_folder(Archive& archive, const FolderView& view) {
+  std::vector<char> piece(kPieceBytes);
+  for (const FolderEntry& found : walk(view)) {
     const Entry entry(archive_entry_new());
     archive_entry_set_pathname(entry.get(), found.path.c_str());
     archive_entry_set_perm(entry.get(), found.mode & 0777);
@@ -144,7 +162,7 @@ void Artifacts::add_folder(Archive& archive, const std::string& folder) {
       case FolderEntry::Type::kLink:
         if (!link_stays_inside(found.path, found.target)) {
           options_.on_note(fmt::format("{} is left out of the archive: it is a link that leaves its folder (to {})",
-                                       shown(folder, found.path), found.target));
+                                       shown(view, found.path), found.target));
           continue;
         }
         archive_entry_set_filetype(entry.get(), AE_IFLNK);
@@ -152,15 +170,15 @@ void Artifacts::add_folder(Archive& archive, const std::string& folder) {
         break;
       case FolderEntry::Type::kOther:
         options_.on_note(fmt::format("{} is left out of the archive: it is neither file, folder nor link",
-                                     shown(folder, found.path)));
+                                     shown(view, found.path)));
         continue;
       case FolderEntry::Type::kFile:
         try {
           file = view.open(found.path);
         } catch (const Error& error) {
-          throw cannot_read(folder, found.path, "it cannot be read");
+          throw cannot_read(view, found.path, "it cannot be read");
         }
-        if (!file) throw cannot_read(folder, found.path, "it vanished");
+        if (!file) throw cannot_read(view, found.path, "it vanished");
         archive_entry_set_filetype(entry.get(), AE_IFREG);
         archive_entry_set_size(entry.get(), static_cast<la_int64_t>(found.size));
     }
@@ -169,8 +187,8 @@ void Artifacts::add_folder(Archive& archive, const std::string& folder) {
     while (left > 0) {
       const ssize_t got = ::read(file->get(), piece.data(), std::min<std::uint64_t>(piece.size(), left));
       if (got < 0 && errno == EINTR) continue;
-      if (got < 0) throw cannot_read(folder, found.path, std::strerror(errno));
-      if (got == 0) throw cannot_read(folder, found.path, "it shrank while it was read");
+      if (got < 0) throw cannot_read(view, found.path, std::strerror(errno));
+      if (got == 0) throw cannot_read(view, found.path, "it shrank while it was read");
       archive.data(piece.data(), static_cast<std::size_t>(got));
       left -= static_cast<std::uint64_t>(got);
     }
@@ -211,25 +229,27 @@ void Artifacts::upload_archive(const std::string& uri, bool compress, const std:
   check();
   Archive archive(client_.start_upload(storage::S3Uri::parse(uri), compress ? "application/gzip" : "application/x-tar"),
                   compress, [this] { check(); });
-  add_folder(archive, folder);
+  if (const std::optional<FolderView> view = look(folder)) add_folder(archive, *view);
   for (const std::string& staged : merge) add_staged(archive, staged);
   archive.finish();
 }
 
 void Artifacts::upload_files(const std::string& uri, const std::string& folder) {
-  const FolderView view(folder);
-  for (const FolderEntry& found : view.walk()) {
+  const std::optional<FolderView> there = look(folder);
+  if (!there) return;
+  const FolderView& view = *there;
+  for (const FolderEntry& found : walk(view)) {
     check();
     if (found.type == FolderEntry::Type::kFolder) continue;
     std::optional<Descriptor> file;
     try {
       file = view.open(found.path, true);
     } catch (const Error&) {
-      throw cannot_read(folder, found.path, "it cannot be read");
+      throw cannot_read(view, found.path, "it cannot be read");
     }
     if (!file) {
       options_.on_note(fmt::format("{} is not uploaded: it is no file, and no link to one in its folder",
-                                   shown(folder, found.path)));
+                                   shown(view, found.path)));
       continue;
     }
     // By its descriptor: what was opened is what travels.
@@ -240,15 +260,15 @@ void Artifacts::upload_files(const std::string& uri, const std::string& folder) 
 
 std::string Artifacts::stage(std::uint32_t instance_index) {
   if (!job_.compress_output) {
-    upload_files(base() + "/model", options_.model);
-    upload_files(base() + "/output", options_.output);
+    upload_files(base() + "/model", kModel);
+    upload_files(base() + "/output", kOutput);
     return "";
   }
   const std::string staging = fmt::format("{}/.staging/{}", base(), Instance::host_name(instance_index));
-  const bool model = !is_empty(options_.model);
-  const bool output = !is_empty(options_.output);
-  if (model) upload_archive(staging + "/model.tar", false, options_.model, {});
-  if (output) upload_archive(staging + "/output.tar", false, options_.output, {});
+  const bool model = !is_empty(kModel);
+  const bool output = !is_empty(kOutput);
+  if (model) upload_archive(staging + "/model.tar", false, kModel, {});
+  if (output) upload_archive(staging + "/output.tar", false, kOutput, {});
   return model || output ? staging : "";
 }
 
@@ -264,9 +284,10 @@ void Artifacts::publish(const std::vector<std::string>& staged) {
       if (client_.head(storage::S3Uri::parse(folder + name))) list->push_back(folder + name);
     }
   }
-  upload_archive(base() + "/model.tar.gz", true, options_.model, models);
-  if (!outputs.empty() || !is_empty(options_.output)) {
-    upload_archive(base() + "/output.tar.gz", true, options_.output, outputs);
+  const bool has_output = !outputs.empty() || !is_empty(kOutput);  // before anything is published: it may be unreadable
+  upload_archive(base() + "/model.tar.gz", true, kModel, models);
+  if (has_output) {
+    upload_archive(base() + "/output.tar.gz", true, kOutput, outputs);
   }
   // Last: until the whole is there, the parts must stay.
   for (const auto* list : {&models, &outputs}) {

@@ -5,15 +5,17 @@
 // merges them: its own files first, then the others' in order of hosts; of two files with one name the first stands.
 //
 // Links that stay inside the folder are kept as links (followed where files travel as they are). Links that leave it
-// and special files are left out, and a note says so. A file that cannot be read fails the job: a model must not be
-// silently incomplete.
+// and special files are left out, and a note says so. A folder that the job removed is an empty one. What cannot be read
+// fails the job: a model must not be silently incomplete.
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "common/files.h"
+#include "platform/node/folder_view.h"
 #include "platform/node/job_spec.h"
 #include "platform/storage/s3_client.h"
 
@@ -22,8 +24,7 @@ namespace athanor::node {
 class Artifacts {
  public:
   struct Options {
-    std::string model;    // /opt/ml/model on the host
-    std::string output;   // /opt/ml/output/data
+    std::string ml;       // /opt/ml on the host
     std::string scratch;  // a folder for what other instances staged; made when absent
     std::function<bool()> cancelled;            // asked often, from any thread
     std::function<void(std::string)> on_note;   // a sentence for the job's log, from the calling thread
@@ -44,7 +45,10 @@ class Artifacts {
   class Archive;
   std::string base() const;  // s3://BUCKET/PREFIX/JOB/output
   void check() const;
-  void add_folder(Archive& archive, const std::string& folder);
+  std::optional<FolderView> look(const std::string& folder) const;
+  std::vector<FolderEntry> walk(const FolderView& view) const;
+  bool is_empty(const std::string& folder) const;
+  void add_folder(Archive& archive, const FolderView& view);
   void add_staged(Archive& archive, const std::string& uri);
   void upload_archive(const std::string& uri, bool compress, const std::string& folder, const std::vector<std::string>& merge);
   void upload_files(const std::string& uri, const std::string& folder);

@@ -26,9 +26,18 @@ bool vanished(int error_number) { return error_number == ENOENT || error_number 
 
 }  // namespace
 
-FolderView::FolderView(const std::string& path)
-    : path_(path), folder_(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) {
-  if (!folder_) throw system_error(errno, "opening the folder " + path);
+FolderView::FolderView(const std::string& path, std::string called)
+    : path_(called.empty() ? path : std::move(called)), folder_(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) {
+  if (!folder_) throw system_error(errno, "opening the folder " + path_);
+}
+
+std::optional<FolderView> FolderView::folder(const std::string& path) const {
+  const std::string called = path_ + "/" + path;
+  Descriptor inner(open_beneath(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, false));
+  if (inner) return FolderView(called, std::move(inner));
+  if (errno == ENOENT) return std::nullopt;
+  if (errno == ENOTDIR || errno == ELOOP) throw Error(ErrorKind::kInvalid, "opening the folder {}: a link or a file is in its place", called);
+  throw system_error(errno, "opening the folder " + called);
 }
 
 int FolderView::open_beneath(const std::string& path, int flags, bool follow) const {

@@ -27,8 +27,13 @@ class FolderView {
   static constexpr int kDepthMax = 64;
   static constexpr std::size_t kEntriesMax = 4'000'000;
 
-  // Throws kNotFound when there is no such folder.
-  explicit FolderView(const std::string& path);
+  // Throws kNotFound when there is no such folder. Errors call it `called`, for those who know it by another name than
+  // its path.
+  explicit FolderView(const std::string& path, std::string called = {});
+
+  // A folder inside, looked at in the same way; nothing when there is none. Throws kInvalid when something else is in its
+  // place or on the way to it (a link, a file), kDenied when it may not be looked at.
+  std::optional<FolderView> folder(const std::string& path) const;
 
   // Everything below `from` (relative, or "" for all), a folder before what is in it, names in order. What vanishes
   // meanwhile is left out; what may not be looked at throws kDenied, naming it.
@@ -39,11 +44,16 @@ class FolderView {
   // At most `bytes_max` bytes from the start of a file; nothing when there is none.
   std::optional<std::string> read(const std::string& path, std::size_t bytes_max) const;
 
+  // As errors call it.
+  const std::string& path() const { return path_; }
+
  private:
   void walk_into(int folder, const std::string& prefix, int depth, std::vector<FolderEntry>& into) const;
   int open_beneath(const std::string& path, int flags, bool follow) const;
 
-  std::string path_;
+  FolderView(std::string called, Descriptor folder) : path_(std::move(called)), folder_(std::move(folder)) {}
+
+  std::string path_;  // as errors call it
   Descriptor folder_;
 };
 

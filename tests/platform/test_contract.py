@@ -1,7 +1,9 @@
 """docs/contract.md, seen from inside: what a program finds, and what becomes of what it does."""
 
+import io
 import json
 import re
+import tarfile
 import uuid
 
 import pytest
@@ -157,6 +159,32 @@ os.write(1, b"no newline")
 def test_how_a_program_ends_is_told(server, code, reason):
     job = with_code(server, code, expect="Failed")
     assert job["FailureReason"].startswith("AlgorithmError: ") and reason in job["FailureReason"]
+
+
+@pytest.mark.parametrize("compression", ["GZIP", "NONE"])
+@pytest.mark.parametrize("script", ["rm -rf /opt/ml/model", "rm -rf /opt/ml/output", "rm -rf /opt/ml/model /opt/ml/output/data"])
+def test_a_folder_that_the_job_removed_is_an_empty_one(server, script, compression):
+    output = {"S3OutputPath": f"s3://{server.bucket}/output", "CompressionType": compression}
+    job = server.run_job(script, OutputDataConfig=output)
+    if compression == "GZIP":
+        with tarfile.open(fileobj=io.BytesIO(server.object_bytes(job["ModelArtifacts"]["S3ModelArtifacts"]))) as archive:
+            assert archive.getnames() == []
+
+
+@pytest.mark.parametrize("script, named", [
+    ("rm -rf /opt/ml/model; ln -s /etc /opt/ml/model", "/opt/ml/model"),
+    ("rm -rf /opt/ml/model; echo > /opt/ml/model", "/opt/ml/model"),
+    ("rm -rf /opt/ml/output; ln -s {host} /opt/ml/output", "/opt/ml/output/data"),
+    ("mkdir /opt/ml/model/a; chmod 000 /opt/ml/model", "/opt/ml/model"),
+])
+def test_a_folder_that_is_something_else_is_told_by_its_name(user_server, script, named):
+    """Nothing outside of /opt/ml is ever read for the job, and no path of the host is told."""
+    host = user_server.identity.folder("host")
+    (host / "data").mkdir(mode=0o755)
+    job = user_server.run_job(script.format(host=host), expect="Failed")
+    assert named in job["FailureReason"] and job["FailureReason"].startswith("ClientError: ")
+    assert "/ml/" not in job["FailureReason"].replace("/opt/ml/", "")
+    assert not user_server.client("s3").list_objects_v2(Bucket=user_server.bucket, Prefix=f"output/{job['TrainingJobName']}/").get("Contents")
 
 
 def test_checkpoints_come_down_and_go_up(any_server):
