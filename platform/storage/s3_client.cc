@@ -70,39 +70,45 @@ std::string S3Client::get(const S3Uri& from, std::size_t bytes_max) {
 }
 
 void S3Client::get_to_file(const S3Uri& from, const std::string& path, const std::function<void(std::uint64_t)>& progress) {
-  wire::Headers mode;
-  mode.add("x-amz-checksum-mode", "ENABLED");
-  const auto head = core_->request("HEAD", from, {}, mode);
-  const std::uint64_t size = size_of(head, from);
-  const std::string etag = head.headers.get_or("ETag", "");
+  const Core::Version version = core_->look(from);
+  const auto ranges = core_->ranges_of(version);
   // On the same disk, so beside the file; and not named after it: such a name may be another object's, or too long.
   const std::string partial = path.substr(0, path.rfind('/') + 1) + "athanor-" + SystemRandom().hex(16) + ".part";
   core_->files.open(partial, Files::Open::kCreateNew, 0644);
   try {
-    const std::uint64_t part = core_->options.part_bytes;
-    std::vector<PartChecksum> checksums(std::max<std::uint64_t>((size + part - 1) / part, 1));
-    if (checksums.size() == 1) {
-      checksums[0] = {core_->fetch(from, etag, std::nullopt, partial, progress), size};
-    } else {
-      for_each_in_parallel(checksums.size(), static_cast<std::size_t>(core_->options.parts_at_once), [&](std::size_t i) {
-        const Core::Range range{i * part, std::min(part, size - i * part)};
-        checksums[i] = {core_->fetch(from, etag, range, partial, progress), range.size};
+    std::vector<PartChecksum> came(ranges.size());
+    for_each_in_parallel(ranges.size(), static_cast<std::size_t>(core_->options.parts_at_once), [&](std::size_t i) {
+      const auto file = core_->files.open(partial, Files::Open::kCreate, 0644);
+      came[i] = core_->fetch(from, version, ranges[i], [&](std::uint64_t offset, std::string_view bytes) {
+        file->write_at(offset, bytes);
+        if (progress) progress(bytes.size());
       });
+    });
+    if (const std::uint64_t size = core_->files.stat(partial)->size; size != version.size) {
+      throw Error(ErrorKind::kCorrupt, "reading {}: {} bytes came of {}", from.text(), size, version.size);
     }
-    const std::string expected = head.headers.get_or(checksum_header(Core::kChecksum), "");
-    const auto computed = combine_checksums(Core::kChecksum, ChecksumType::kFullObject, checksums);
-    if (const std::uint64_t came = core_->files.stat(partial)->size; came != size) {
-      throw Error(ErrorKind::kCorrupt, "reading {}: {} bytes came of {}", from.text(), came, size);
-    }
-    if (!expected.empty() && expected != computed.text()) {
-      throw Error(ErrorKind::kCorrupt, "reading {}: what came is not what the store keeps (its checksum is {}, ours {})",
-                  from.text(), expected, computed.text());
-    }
+    Core::check_whole(from, version, came);
     core_->files.rename(partial, path);
   } catch (...) {
     core_->files.remove(partial);
     throw;
   }
+}
+
+void S3Client::get_streamed(const S3Uri& from, const std::function<void(std::string_view)>& take) {
+  const Core::Version version = core_->look(from);
+  std::uint64_t passed = 0;
+  std::vector<PartChecksum> came;
+  for (const Core::Range range : core_->ranges_of(version)) {
+    came.push_back(core_->fetch(from, version, range, [&](std::uint64_t offset, std::string_view bytes) {
+      // Of a request that is repeated, the first bytes have passed already.
+      bytes.remove_prefix(std::min<std::uint64_t>(passed - offset, bytes.size()));
+      if (bytes.empty()) return;
+      passed += bytes.size();
+      take(bytes);
+    }));
+  }
+  Core::check_whole(from, version, came);
 }
 
 void S3Client::remove(const S3Uri& what) { core_->request("DELETE", what); }

@@ -71,6 +71,9 @@ class S3Client {
   // Large objects come in parallel ranges, all of one version (If-Match). `progress` hears bytes as they come, from any
   // thread, and may throw to end it.
   void get_to_file(const S3Uri& from, const std::string& path, const std::function<void(std::uint64_t)>& progress = {});
+  // The same from its first byte to its last, as it comes, from the calling thread. What is wrong with the whole is known
+  // only behind the last byte, and thrown then. `take` may throw to end it.
+  void get_streamed(const S3Uri& from, const std::function<void(std::string_view)>& take);
 
   void put(const S3Uri& to, std::string_view bytes, const std::string& content_type = {});
   // Multipart above 16 MiB. The file must not change meanwhile; kConflict when it did.

@@ -194,30 +194,49 @@ void S3Client::Core::abort(const S3Uri& to, const std::string& upload) noexcept 
   }
 }
 
-std::string S3Client::Core::fetch(const S3Uri& from, const std::string& etag, const std::optional<Range>& range,
-                                  const std::string& path, const std::function<void(std::uint64_t)>& progress) {
-  const auto file = files.open(path, Files::Open::kCreate, 0644);
-  const std::uint64_t offset = range ? range->offset : 0;
+S3Client::Core::Version S3Client::Core::look(const S3Uri& what) {
+  wire::Headers mode;
+  mode.add("x-amz-checksum-mode", "ENABLED");
+  const auto head = request("HEAD", what, {}, mode);
+  return {size_of(head, what), head.headers.get_or("ETag", ""), head.headers.get_or(checksum_header(kChecksum), "")};
+}
+
+std::vector<S3Client::Core::Range> S3Client::Core::ranges_of(const Version& version) const {
+  std::vector<Range> ranges;
+  std::uint64_t offset = 0;
+  do {
+    ranges.push_back({offset, std::min(options.part_bytes, version.size - offset)});
+    offset += ranges.back().size;
+  } while (offset < version.size);
+  return ranges;
+}
+
+PartChecksum S3Client::Core::fetch(const S3Uri& from, const Version& version, Range range, const Take& take) {
   std::uint64_t done = 0;
   ChecksumHasher hasher(kChecksum);
   wire::Headers headers;
-  headers.add("If-Match", etag);
-  if (range) headers.add("Range", fmt::format("bytes={}-{}", offset, offset + range->size - 1));
-  const auto take = [&](std::string_view bytes) {
-    file->write_at(offset + done, bytes);
+  headers.add("If-Match", version.etag);
+  if (range.size < version.size) headers.add("Range", fmt::format("bytes={}-{}", range.offset, range.offset + range.size - 1));
+  const auto sink = [&](std::string_view bytes) {
+    take(range.offset + done, bytes);
     hasher.update(bytes);
     done += bytes.size();
-    if (progress) progress(bytes.size());
   };
   const auto restart = [&] {
     done = 0;
     hasher = ChecksumHasher(kChecksum);
   };
-  request("GET", from, {}, headers, {}, take, restart);
-  if (range && done != range->size) {
-    throw Error(ErrorKind::kCorrupt, "reading {}: {} bytes came of {}", from.text(), done, range->size);
+  request("GET", from, {}, headers, {}, sink, restart);
+  if (done != range.size) throw Error(ErrorKind::kCorrupt, "reading {}: {} bytes came of {}", from.text(), done, range.size);
+  return {hasher.finish(), done};
+}
+
+void S3Client::Core::check_whole(const S3Uri& from, const Version& version, const std::vector<PartChecksum>& came) {
+  const auto computed = combine_checksums(kChecksum, ChecksumType::kFullObject, came);
+  if (!version.checksum.empty() && version.checksum != computed.text()) {
+    throw Error(ErrorKind::kCorrupt, "reading {}: what came is not what the store keeps (its checksum is {}, ours {})", from.text(),
+                version.checksum, computed.text());
   }
-  return hasher.finish();
 }
 
 }  // namespace athanor::storage

@@ -55,9 +55,21 @@ struct S3Client::Core {
   // Whether the object under this name has this checksum.
   bool holds(const S3Uri& what, const std::string& checksum);
 
-  // `range` of one version of an object to its place in the file. Returns the bytes' checksum.
-  std::string fetch(const S3Uri& from, const std::string& etag, const std::optional<Range>& range, const std::string& path,
-                    const std::function<void(std::uint64_t)>& progress);
+  // What is known of an object before its bytes come.
+  struct Version {
+    std::uint64_t size = 0;
+    std::string etag;
+    std::string checksum;  // as text; empty where the store keeps none of our kind
+  };
+  Version look(const S3Uri& what);
+  // The ranges that a version comes in; one, of nothing, when it is empty.
+  std::vector<Range> ranges_of(const Version& version) const;
+  // `range` of a version to `take`, with each piece's offset in the object; from the range's start again when a request is
+  // repeated. Returns the bytes' checksum.
+  using Take = std::function<void(std::uint64_t offset, std::string_view bytes)>;
+  PartChecksum fetch(const S3Uri& from, const Version& version, Range range, const Take& take);
+  // Throws kCorrupt when the ranges that came are not what the store keeps.
+  static void check_whole(const S3Uri& from, const Version& version, const std::vector<PartChecksum>& came);
 
   const Options options;
   const CredentialsSource credentials;

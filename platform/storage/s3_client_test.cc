@@ -40,6 +40,7 @@ struct Answer {
   std::string headers;  // lines, each ended by \r\n
   std::string body;
   bool lost = false;     // the connection closes instead
+  bool breaks_off = false;  // …or after half of the body
   std::uint64_t length = 0;  // of a HEAD
   std::string length_text;   // of a HEAD, when it is no number
 };
@@ -126,11 +127,15 @@ class Stub {
       std::string bytes = std::to_string(asked.method == "HEAD" ? answer.length : answer.body.size());
       if (!answer.length_text.empty()) bytes = answer.length_text;
       std::string reply = fmt::format("HTTP/1.1 {} X\r\nContent-Length: {}\r\n{}\r\n", answer.status, bytes, answer.headers);
-      if (asked.method != "HEAD") reply += answer.body;
+      if (asked.method != "HEAD") reply += answer.breaks_off ? answer.body.substr(0, answer.body.size() / 2) : answer.body;
       for (std::size_t sent = 0; sent < reply.size();) {
         const ssize_t count = ::send(connection, reply.data() + sent, reply.size() - sent, MSG_NOSIGNAL);
         if (count <= 0) return;
         sent += static_cast<std::size_t>(count);
+      }
+      if (answer.breaks_off) {
+        ::shutdown(connection, SHUT_RDWR);
+        return;
       }
     }
   }
@@ -294,6 +299,24 @@ TEST_F(S3ClientTest, FetchesBesideAnyNeighbour) {
   for (const std::string neighbour : {"file.part", "file.tmp", ".file", "file~"}) EXPECT_EQ(files_.read_all(folder_ / neighbour), "mine");
   EXPECT_EQ(files_.read_all(folder_ / longest), bytes);
   EXPECT_THAT(there(), SizeIs(6));
+}
+
+TEST_F(S3ClientTest, StreamsInOrderAndPassesNothingTwice) {
+  for (const std::size_t size : {0, 1, 999, 1000, 1001, 4500}) {
+    const std::string bytes = bytes_of(size);
+    Stub stub([&](const Asked& asked, int nth) {
+      Answer answer = object(asked, bytes, crc(bytes));
+      // Of every answer with bytes, the first breaks off after some of them.
+      if (asked.method == "GET" && nth % 2 == 0) answer.breaks_off = true;
+      return answer;
+    });
+    std::string came;
+    client(stub).get_streamed({"b", "k"}, [&](std::string_view piece) { came += piece; });
+    EXPECT_EQ(came, bytes);
+  }
+  const std::string bytes = bytes_of(3500);
+  Stub wrong([&](const Asked& asked, int) { return object(asked, bytes, crc("other")); });
+  EXPECT_EQ(refused([&] { client(wrong).get_streamed({"b", "k"}, [](std::string_view) {}); }), ErrorKind::kCorrupt);
 }
 
 TEST_F(S3ClientTest, RefusesWhatIsNotWhatTheStoreKeeps) {
