@@ -182,14 +182,15 @@ Example:
   CLI::App* copy_command = app.add_subcommand("cp", "Copy files and folders to, from and within S3");
   add_common(copy_command, copy_options.common);
   add_json(copy_command, copy_options.common);
-  copy_command->add_option("FROM", copy_options.from, "s3://BUCKET/KEY or PREFIX, or a local file or folder")->required();
+  copy_command->add_option("FROM", copy_options.from, "s3://BUCKET/KEY or PREFIX, or a local file or folder; '-' is standard input")->required();
   copy_command->add_option("TO", copy_options.to, "Likewise; '-' is standard output")->required();
   copy_command->add_flag("-q,--quiet", copy_options.quiet, "Say nothing but errors");
   copy_command->footer(R"text(
 Examples:
   athanor cp corpus.txt s3://bucket/texts/
   athanor cp s3://bucket/job/output/model.tar.gz .
-  athanor cp s3://bucket/job/output/model.tar.gz - | tar -tz)text");
+  athanor cp s3://bucket/job/output/model.tar.gz - | tar -tz
+  tar -cz data | athanor cp - s3://bucket/data.tar.gz)text");
   copy_command->callback([&] { action = [&] { return copy(copy_options); }; });
 
   try {

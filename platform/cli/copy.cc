@@ -1,5 +1,6 @@
 // athanor cp.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "platform/cli/commands.h"
 #include "platform/cli/connection.h"
@@ -42,14 +43,18 @@ int copy(const CopyOptions& options) {
   Connection connection(find_place(options.common.data_dir));
   const Terminal out(stdout), aside(stderr);
   if (options.to == "-") {
-    // Straight to standard output, for pipes.
-    const storage::S3Uri from = storage::S3Uri::parse(options.from);
-    out.write(connection.s3().get(from, std::size_t{1} << 30));
+    download_stream(connection.s3(), storage::S3Uri::parse(options.from), STDOUT_FILENO, "standard output");
     return kSuccess;
   }
   Transferred done;
   if (is_s3(options.from) && is_s3(options.to)) {
     done = copy_within(connection.s3(), storage::S3Uri::parse(options.from), storage::S3Uri::parse(options.to));
+  } else if (options.from == "-") {
+    const storage::S3Uri to = storage::S3Uri::parse(options.to);
+    if (to.key.empty() || to.key.ends_with('/')) {
+      throw Error(ErrorKind::kInvalid, "Uploading standard input to {}: name the object, for it has no name of its own.", options.to);
+    }
+    done = upload_stream(connection.s3(), STDIN_FILENO, "standard input", to);
   } else if (is_s3(options.to)) {
     done = upload(connection.s3(), options.from, storage::S3Uri::parse(options.to), aside);
   } else {

@@ -1,18 +1,25 @@
 #include "platform/cli/transfer.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <filesystem>
 #include <mutex>
 
+#include "common/descriptor.h"
 #include "common/error.h"
 
 namespace athanor::cli {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr std::size_t kPieceBytes = 256 << 10;
 
 // "3.2 MB of 5.0 MB   12.0 MB/s", redrawn at most ten times a second. Any thread may add.
 class Meter {
@@ -71,6 +78,37 @@ std::string safe_relative(const std::string& key, const std::string& relative) {
 
 }  // namespace
 
+Transferred upload_stream(storage::S3Client& s3, int descriptor, const std::string& name, const storage::S3Uri& to) {
+  const auto upload = s3.start_upload(to);
+  std::vector<char> piece(kPieceBytes);
+  Transferred result{1, 0};
+  for (;;) {
+    const ssize_t got = ::read(descriptor, piece.data(), piece.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw system_error(errno, "Reading " + name);
+    if (got == 0) break;
+    upload->write({piece.data(), static_cast<std::size_t>(got)});
+    result.bytes += static_cast<std::uint64_t>(got);
+  }
+  upload->finish();
+  return result;
+}
+
+Transferred download_stream(storage::S3Client& s3, const storage::S3Uri& from, int descriptor, const std::string& name) {
+  Transferred result{1, 0};
+  s3.get_streamed(from, [&](std::string_view bytes) {
+    result.bytes += bytes.size();
+    while (!bytes.empty()) {
+      const ssize_t put = ::write(descriptor, bytes.data(), bytes.size());
+      if (put < 0 && errno == EINTR) continue;
+      // Whatever the reason is (a reader that has gone, a full disk), it is not the store's, and asking it again is no use.
+      if (put < 0) throw Error(ErrorKind::kInternal, "Writing {}: {}", name, std::strerror(errno));
+      bytes.remove_prefix(static_cast<std::size_t>(put));
+    }
+  });
+  return result;
+}
+
 Transferred upload(storage::S3Client& s3, const std::string& path, const storage::S3Uri& to, const Terminal& aside) {
   std::error_code failure;
   const fs::file_status status = fs::status(path, failure);
@@ -82,6 +120,11 @@ Transferred upload(storage::S3Client& s3, const std::string& path, const storage
   }
   storage::S3Uri target = to;
   if (target.key.empty() || target.key.ends_with('/')) target.key += fs::path(path).filename().string();
+  if (!fs::is_regular_file(status)) {
+    const Descriptor opened(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!opened) throw system_error(errno, "Opening " + path);
+    return upload_stream(s3, opened.get(), path, target);
+  }
   Meter meter(aside, "uploading " + shortened(path), fs::file_size(path, failure));
   s3.put_from_file(target, path, [&](std::uint64_t bytes) { meter.add(bytes); });
   return {1, meter.done()};

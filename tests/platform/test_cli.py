@@ -204,6 +204,37 @@ def test_cp_touches_no_neighbour(server, identity, bucket):
     assert (folder / "out/x.part").read_text() == "mine"
 
 
+def test_cp_streams(server, identity, bucket):
+    """Through pipes, whatever the size: nothing is held back but a part."""
+    athanor = server.identity.bin / "athanor"
+    to = f"s3://{bucket}/stream"
+    script = f"""set -o pipefail; export ATHANOR_DATA_DIR={server.data_dir}
+        head -c 100000000 /dev/zero | {athanor} cp --json - {to}
+        {athanor} cp {to} - | sha256sum
+        head -c 100000000 /dev/zero | sha256sum
+        {athanor} cp {to} - | head -c 5 > /dev/null; echo ${{PIPESTATUS[0]}}
+        {athanor} cp {to} - > /dev/full; echo $?"""
+    result = identity.run(["bash", "-c", script])
+    lines = result.stdout.splitlines()
+    assert json.loads(lines[0]) == {"Objects": 1, "Bytes": 100_000_000}
+    assert lines[1] == lines[2] and lines[3:] == ["1", "1"]
+    assert "Broken pipe" in result.stderr and "No space left" in result.stderr
+    measure = """import resource, subprocess, sys
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"""
+    kilobytes = identity.run(["python3", "-c", measure, athanor, "cp", "--data-dir", server.data_dir, to, "-"]).stdout
+    assert int(kilobytes) < 80_000
+    assert server.cli("cp", "-", f"s3://{bucket}/", check=False, stdin=-3).returncode == 2
+
+
+def test_cp_reads_what_is_no_file(server, identity, bucket):
+    fifo = identity.folder("cp") / "fifo"
+    os.mkfifo(fifo)
+    writer = subprocess.Popen(["bash", "-c", f"printf bytes > {fifo}"])
+    server.cli("cp", fifo, f"s3://{bucket}/")
+    assert writer.wait(20) == 0 and server.object_bytes(f"s3://{bucket}/fifo") == b"bytes"
+
+
 def test_cp_never_leaves_the_folder(server, identity, bucket):
     server.client("s3").put_object(Bucket=bucket, Key="p/q/../../escaped", Body=b"x")  # within the bucket, but not within p/q/
     folder = identity.folder("cp")
