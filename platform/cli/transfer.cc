@@ -76,6 +76,28 @@ std::string safe_relative(const std::string& key, const std::string& relative) {
   return relative;
 }
 
+// Where a chain of links leads, whether or not anything is there.
+fs::path behind_links(fs::path path) {
+  static constexpr int kLinksMax = 40;  // as the kernel has it
+  for (int links = 0; fs::is_symlink(fs::symlink_status(path)); ++links) {
+    if (links == kLinksMax) throw Error(ErrorKind::kInvalid, "Writing {}: too many links lead on from it.", path.string());
+    path = path.parent_path() / fs::read_symlink(path);
+  }
+  return path;
+}
+
+void bring(storage::S3Client& s3, const storage::S3Uri& from, const fs::path& target, Meter& meter) {
+  if (target.has_parent_path()) fs::create_directories(target.parent_path());
+  const fs::file_status there = fs::status(target);
+  if (fs::is_directory(there)) throw Error(ErrorKind::kConflict, "Writing {}: there is a folder of that name.", target.string());
+  if (!fs::exists(there) || fs::is_regular_file(there)) {
+    return s3.get_to_file(from, behind_links(target).string(), [&](std::uint64_t bytes) { meter.add(bytes); });
+  }
+  const Descriptor opened(::open(target.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!opened) throw system_error(errno, "Opening " + target.string());
+  meter.add(download_stream(s3, from, opened.get(), target.string()).bytes);
+}
+
 }  // namespace
 
 Transferred upload_stream(storage::S3Client& s3, int descriptor, const std::string& name, const storage::S3Uri& to) {
@@ -136,9 +158,8 @@ Transferred download(storage::S3Client& s3, const storage::S3Uri& from, const st
     if (const auto head = s3.head(from)) {
       const std::string name = from.key.substr(from.key.rfind('/') + 1);
       const fs::path target = is_folder ? fs::path(path) / safe_relative(from.key, name) : fs::path(path);
-      if (target.has_parent_path()) fs::create_directories(target.parent_path());
       Meter meter(aside, "downloading " + shortened(name), head->size);
-      s3.get_to_file(from, target.string(), [&](std::uint64_t bytes) { meter.add(bytes); });
+      bring(s3, from, target, meter);
       return {1, head->size};
     }
   }
@@ -152,8 +173,7 @@ Transferred download(storage::S3Client& s3, const storage::S3Uri& from, const st
   Meter meter(aside, "downloading " + shortened(from.text()), result.bytes);
   for (const storage::S3Object& object : objects) {
     const fs::path target = fs::path(path) / safe_relative(object.key, object.key.substr(prefix.key.size()));
-    fs::create_directories(target.parent_path());
-    s3.get_to_file({prefix.bucket, object.key}, target.string(), [&](std::uint64_t bytes) { meter.add(bytes); });
+    bring(s3, {prefix.bucket, object.key}, target, meter);
     ++result.objects;
   }
   return result;

@@ -21,8 +21,8 @@ Transferred upload(storage::S3Client& s3, const std::string& path, const storage
 Transferred upload_stream(storage::S3Client& s3, int descriptor, const std::string& name, const storage::S3Uri& to);
 
 // The object `from` becomes the file `path`, or one inside when `path` is a folder; when there is no such object, all
-// objects below it as a prefix become files below `path`. Throws kNotFound when there are none, kInvalid for keys that
-// cannot be file names (with "..", empty parts).
+// objects below it as a prefix become files below `path`. Links are followed; what is there and is no file (a FIFO, a device)
+// is written into. Throws kNotFound when there are none, kInvalid for keys that cannot be file names (with "..", empty parts).
 Transferred download(storage::S3Client& s3, const storage::S3Uri& from, const std::string& path, const Terminal& aside);
 
 // The object's bytes into `descriptor`, as they come.

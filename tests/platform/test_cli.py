@@ -227,6 +227,23 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"""
     assert server.cli("cp", "-", f"s3://{bucket}/", check=False, stdin=-3).returncode == 2
 
 
+def test_cp_writes_into_what_is_no_file_and_follows_links(server, identity, bucket):
+    folder = identity.folder("cp")
+    server.client("s3").put_object(Bucket=bucket, Key="k", Body=b"bytes")
+    fifo = folder / "fifo"
+    os.mkfifo(fifo)
+    reader = subprocess.Popen(["cat", fifo], stdout=subprocess.PIPE)
+    server.cli("cp", f"s3://{bucket}/k", fifo)
+    assert reader.communicate(timeout=20)[0] == b"bytes" and fifo.is_fifo()
+    (folder / "real").write_text("old")
+    for link, to in (("link", "real"), ("chain", "link"), ("dangling", "made")):
+        (folder / link).symlink_to(to)
+        server.cli("cp", f"s3://{bucket}/k", folder / link)
+        assert (folder / link).is_symlink() and (folder / link).read_bytes() == b"bytes"
+    (folder / "loop").symlink_to("loop")
+    assert server.cli("cp", f"s3://{bucket}/k", folder / "loop", check=False).returncode != 0
+
+
 def test_cp_reads_what_is_no_file(server, identity, bucket):
     fifo = identity.folder("cp") / "fifo"
     os.mkfifo(fifo)
