@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "common/hash.h"
+#include "platform/api/s3_request.h"
 #include "platform/wire/amz_date.h"
 
 namespace athanor::api {
@@ -29,8 +30,10 @@ Authentication Authenticator::check(const wire::Request& request, wire::Signatur
     result.fault = AuthenticationFault::kUnknownKey;
     return result;
   }
+  const bool is_v2 = result.claim.form == wire::SignatureClaim::Form::kQueryV2;
+  const std::string host_bucket = is_v2 ? bucket_of_host(request.headers.get_or("Host", "")) : std::string();
   result.verdict = wire::verify_signature(request, result.claim, key->secret_access_key, signing_keys_,
-                                          {region_, service, now_ms, body_sha256});
+                                          {region_, service, now_ms, body_sha256, host_bucket});
   if (!result.verdict.ok()) {
     result.fault = AuthenticationFault::kSignature;
   } else if (!equal_constant_time(key->session_token, result.claim.session_token)) {

@@ -3,6 +3,7 @@
 #include "common/error.h"
 #include "common/hash.h"
 #include "platform/api/s3_core.h"
+#include "platform/wire/sigv2.h"
 #include "platform/wire/verified_body.h"
 
 namespace athanor::api {
@@ -28,6 +29,7 @@ wire::Awaitable<wire::Response> S3::handle(wire::Request request, Authentication
     if (!call.authentication.ok()) {
       throw signature_error(call.authentication, core_->options.region, call.authentication.checked_ms);
     }
+    if (call.authentication.claim.form == wire::SignatureClaim::Form::kQueryV2) wire::take_up_v2_query(call.request);
     call.address = read_address(call.request.path, call.request.headers.get_or("Host", ""));
     wire::Response response = co_await core_->serve(call);
     response.headers.set("x-amz-request-id", request_id);

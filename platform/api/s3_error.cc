@@ -110,7 +110,8 @@ S3Error malformed_xml() {
 }
 
 S3Error signature_error(const Authentication& failed, const std::string& region, std::int64_t now_ms) {
-  const bool in_query = failed.claim.form == wire::SignatureClaim::Form::kQuery;
+  const bool is_v2 = failed.claim.form == wire::SignatureClaim::Form::kQueryV2;
+  const bool in_query = is_v2 || failed.claim.form == wire::SignatureClaim::Form::kQuery;
   const std::string& detail = failed.verdict.detail;
   const auto malformed = [&](const std::string& what, S3Error::Details details = {}) {
     if (in_query) return S3Error(400, "AuthorizationQueryParametersError", what, std::move(details));
@@ -137,6 +138,7 @@ S3Error signature_error(const Authentication& failed, const std::string& region,
       return invalid_request(
           "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.");
     case SignatureFault::kIncomplete:
+      if (is_v2) return {403, "AccessDenied", detail};
       return malformed(detail);
     case SignatureFault::kMalformedCredential:
       return malformed("the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".");
@@ -144,6 +146,7 @@ S3Error signature_error(const Authentication& failed, const std::string& region,
       if (in_query) return malformed("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"");
       return {403, "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"};
     case SignatureFault::kMalformedExpires:
+      if (is_v2) return {403, "AccessDenied", "Invalid date (should be seconds since epoch): " + detail};
       return malformed("X-Amz-Expires must be a number of seconds, at least 0 and less than a week (604800), not '" +
                        detail + "'");
     case SignatureFault::kScopeDate:
@@ -177,16 +180,17 @@ S3Error signature_error(const Authentication& failed, const std::string& region,
     case SignatureFault::kMismatch:
       break;
   }
-  return {403,
-          "SignatureDoesNotMatch",
-          "The request signature we calculated does not match the signature you provided. Check your key and signing "
-          "method.",
-          {{"AWSAccessKeyId", failed.claim.access_key_id},
-           {"StringToSign", failed.verdict.to_sign},
-           {"SignatureProvided", failed.claim.signature},
-           {"StringToSignBytes", spaced_hex(failed.verdict.to_sign)},
-           {"CanonicalRequest", failed.verdict.canonical},
-           {"CanonicalRequestBytes", spaced_hex(failed.verdict.canonical)}}};
+  S3Error::Details details = {{"AWSAccessKeyId", failed.claim.access_key_id},
+                              {"StringToSign", failed.verdict.to_sign},
+                              {"SignatureProvided", failed.claim.signature},
+                              {"StringToSignBytes", spaced_hex(failed.verdict.to_sign)}};
+  if (!is_v2) {
+    details.emplace_back("CanonicalRequest", failed.verdict.canonical);
+    details.emplace_back("CanonicalRequestBytes", spaced_hex(failed.verdict.canonical));
+  }
+  return {403, "SignatureDoesNotMatch",
+          "The request signature we calculated does not match the signature you provided. Check your key and signing method.",
+          std::move(details)};
 }
 
 S3Error to_s3_error(const std::exception_ptr& thrown, const std::string& request_id) {

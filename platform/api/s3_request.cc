@@ -54,22 +54,6 @@ bool climbs_out(std::string_view key) {
 
 S3Error invalid_uri() { return {400, "InvalidURI", "Couldn't parse the specified URI."}; }
 
-// The bucket that a virtual host names, or nothing.
-std::string bucket_of_host(std::string_view host) {
-  std::string name = wire::lower_case(host.substr(0, host.find(':')));
-  constexpr std::string_view kDomain = ".amazonaws.com";
-  if (!name.ends_with(kDomain)) return {};
-  name.resize(name.size() - kDomain.size());
-  // "s3", "s3.REGION", "s3-REGION", "s3.dualstack.REGION", each perhaps after "BUCKET.".
-  std::size_t found = std::string::npos;
-  for (std::size_t at = name.find("s3"); at != std::string::npos; at = name.find("s3", at + 1)) {
-    const bool begins = at == 0 || name[at - 1] == '.';
-    const char next = at + 2 < name.size() ? name[at + 2] : '.';
-    if (begins && (next == '.' || next == '-')) found = at;
-  }
-  return found == std::string::npos || found == 0 ? std::string() : name.substr(0, found - 1);
-}
-
 template <typename T>
 bool parse_number(std::string_view text, T& value) {
   const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -106,6 +90,21 @@ bool etag_listed(const std::string& header, const std::string& etag) {
 std::string without_quotes(std::string_view etag) {
   if (etag.size() >= 2 && etag.front() == '"' && etag.back() == '"') etag = etag.substr(1, etag.size() - 2);
   return std::string(etag);
+}
+
+std::string bucket_of_host(std::string_view host) {
+  std::string name = wire::lower_case(host.substr(0, host.find(':')));
+  constexpr std::string_view kDomain = ".amazonaws.com";
+  if (!name.ends_with(kDomain)) return {};
+  name.resize(name.size() - kDomain.size());
+  // "s3", "s3.REGION", "s3-REGION", "s3.dualstack.REGION", each perhaps after "BUCKET.".
+  std::size_t found = std::string::npos;
+  for (std::size_t at = name.find("s3"); at != std::string::npos; at = name.find("s3", at + 1)) {
+    const bool begins = at == 0 || name[at - 1] == '.';
+    const char next = at + 2 < name.size() ? name[at + 2] : '.';
+    if (begins && (next == '.' || next == '-')) found = at;
+  }
+  return found == std::string::npos || found == 0 ? std::string() : name.substr(0, found - 1);
 }
 
 S3Address read_address(std::string_view encoded_path, std::string_view host) {

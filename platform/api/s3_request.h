@@ -21,6 +21,8 @@ struct S3Address {
 // From path and Host (BUCKET.s3.REGION.amazonaws.com and its relatives, else path style). Throws InvalidURI,
 // KeyTooLongError.
 S3Address read_address(std::string_view encoded_path, std::string_view host);
+// The bucket that a virtual host names, or nothing.
+std::string bucket_of_host(std::string_view host);
 // 3 to 63 of a-z 0-9 . -, not an address, no empty label.
 bool is_bucket_name(std::string_view name);
 

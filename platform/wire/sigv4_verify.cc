@@ -9,6 +9,7 @@
 #include "common/hash.h"
 #include "platform/wire/amz_date.h"
 #include "platform/wire/header_text.h"
+#include "platform/wire/sigv2.h"
 #include "platform/wire/sigv4.h"
 
 namespace athanor::wire {
@@ -153,6 +154,8 @@ SignatureClaim read_signature(const Request& request) {
     read_header_claim(request, *authorization, claim);
   } else if (algorithm != nullptr) {
     read_query_claim(request, *algorithm, claim);
+  } else if (has_v2_query(request)) {
+    read_v2_query(request, claim);
   } else {
     fail(claim, SignatureFault::kMissing, "");
   }
@@ -194,6 +197,7 @@ std::optional<SignatureVerdict> judge_time(const SignatureClaim& claim, std::int
 SignatureVerdict verify_signature(const Request& request, const SignatureClaim& claim,
                                   std::string_view secret_access_key, SigningKeys& keys, const VerifyOptions& options) {
   if (claim.fault != SignatureFault::kNone) return verdict(claim.fault, claim.detail);
+  if (claim.form == SignatureClaim::Form::kQueryV2) return verify_v2_query(request, claim, secret_access_key, options);
   const bool s3 = options.service == "s3";
   if (claim.terminator != kSigningTerminator) return verdict(SignatureFault::kScopeTerminator, claim.terminator);
   if (claim.scope.service != options.service) return verdict(SignatureFault::kScopeService, claim.scope.service);

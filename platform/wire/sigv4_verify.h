@@ -1,4 +1,5 @@
-// AWS Signature Version 4, the server's end: what a request claims of its signature, and whether that is true.
+// AWS Signature Version 4, the server's end: what a request claims of its signature, and whether that is true. The presigned
+// URLs of version 2 (sigv2.h) are claims of the same kind.
 //
 // Free of any service's wording: a verdict is an enum with details, and the fronts turn it into their errors.
 #pragma once
@@ -49,7 +50,7 @@ enum class SignatureFault {
 
 // What a request says of its signature. Believe none of it before verify_signature.
 struct SignatureClaim {
-  enum class Form { kNone, kHeader, kQuery };
+  enum class Form { kNone, kHeader, kQuery, kQueryV2 };  // the last: sigv2.h
   Form form = Form::kNone;
   SignatureFault fault = SignatureFault::kNone;  // found while reading; the rest is then as far as it was read
   std::string detail;
@@ -61,8 +62,8 @@ struct SignatureClaim {
   std::string signature;
   std::string session_token;
   std::string amz_date;
-  std::int64_t time_ms = 0;
-  std::optional<std::int64_t> expires_s;  // presigned
+  std::int64_t time_ms = 0;               // when it was signed; of kQueryV2: when it ends
+  std::optional<std::int64_t> expires_s;  // kQuery: how long it holds
   PayloadMode payload = PayloadMode::kAbsent;
   std::string payload_hash;  // x-amz-content-sha256 as sent
 };
@@ -86,6 +87,7 @@ struct VerifyOptions {
   // The body's SHA-256 in hex, where the body was read before (all services but S3). Empty: believe what
   // x-amz-content-sha256 says, and check it while the body is read (verified_body.h).
   std::string_view body_sha256;
+  std::string_view host_bucket = {};  // the bucket that the Host names, where it names one; version 2 signs it
 };
 
 // Is the claim true of the request, for the holder of this secret? Checks scope, time, the headers that must be

@@ -5,6 +5,8 @@ import datetime
 import hashlib
 import io
 import os
+import re
+import time
 import urllib.error
 import urllib.request
 
@@ -192,9 +194,11 @@ def test_a_reader_keeps_the_version_that_it_began(server, bucket):
     s3.delete_object(Bucket=bucket, Key="k")
 
 
+@pytest.mark.parametrize("version", ["as it comes", "s3v4"])
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
-def test_presigned_urls(server, bucket, secure):
-    s3 = server.client("s3", secure=secure, signature_version="s3v4")
+def test_presigned_urls(server, bucket, secure, version):
+    """As boto3 makes them unless told otherwise (signature version 2), and of version 4."""
+    s3 = server.client("s3", secure=secure, **({"signature_version": version} if version == "s3v4" else {}))
     import ssl
 
     context = ssl.create_default_context(cafile=server.environment["AWS_CA_BUNDLE"]) if secure else None
@@ -209,11 +213,34 @@ def test_presigned_urls(server, bucket, secure):
     url = s3.generate_presigned_url("get_object", Params=params | {"ResponseContentDisposition": "attachment"})
     body, headers = fetch(url)
     assert body == b"presigned" and headers["Content-Disposition"] == "attachment" and headers["Content-Type"] == "text/x"
-    for wrong in (url[:-1] + ("0" if url[-1] != "0" else "1"), url.replace("a%20b", "a%20c"),
-                  s3.generate_presigned_url("get_object", Params=params, ExpiresIn=1).replace("X-Amz-Expires=1", "X-Amz-Expires=9")):
+    assert fetch(s3.generate_presigned_url("head_object", Params=params), "HEAD")[1]["Content-Length"] == "9"
+    signature = re.search(r"Signature=([^&]{4})", url)[1]
+    for wrong in (url.replace(signature, "0000" if signature != "0000" else "1111"), url.replace("a%20b", "a%20c"),
+                  re.sub(r"Expires=\d+", "Expires=3999999999" if version != "s3v4" else "Expires=9", url)):
         with pytest.raises(urllib.error.HTTPError) as error:
             fetch(wrong)
         assert error.value.code == 403 and b"<Code>SignatureDoesNotMatch</Code>" in error.value.read()
+    late = s3.generate_presigned_url("get_object", Params=params, ExpiresIn=1)
+    time.sleep(2.1)
+    with pytest.raises(urllib.error.HTTPError) as error:
+        fetch(late)
+    answer = error.value.read()
+    assert error.value.code == 403 and b"<Code>AccessDenied</Code><Message>Request has expired</Message>" in answer
+    fetch(s3.generate_presigned_url("delete_object", Params=params), "DELETE")
+    assert "Contents" not in s3.list_objects_v2(Bucket=bucket)
+
+
+def test_the_clis_presigned_urls(server, bucket):
+    server.client("s3").put_object(Bucket=bucket, Key="k", Body=b"bytes")
+    url = server.aws("s3", "presign", f"s3://{bucket}/k").stdout.strip()
+    assert urllib.request.urlopen(url).read() == b"bytes"
+
+
+def test_version_2_is_for_presigned_urls_alone(server, bucket):
+    request = urllib.request.Request(f"{server.endpoint}/{bucket}/k", headers={"Authorization": "AWS AKIA:abc="})
+    with pytest.raises(urllib.error.HTTPError) as error:
+        urllib.request.urlopen(request)
+    assert error.value.code == 400 and b"is not supported. Please use AWS4-HMAC-SHA256." in error.value.read()
 
 
 def test_32_clients_at_once(server, bucket):
