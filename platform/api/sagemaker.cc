@@ -93,7 +93,7 @@ Place parse_token(const std::string& token) {
 
 }  // namespace
 
-SageMakerApi::SageMakerApi(TrainingJobs& jobs) : jobs_(jobs), shapes_(sagemaker_shapes()) {}
+SageMakerApi::SageMakerApi(TrainingJobs& jobs, Inputs inputs) : jobs_(jobs), inputs_(std::move(inputs)), shapes_(sagemaker_shapes()) {}
 
 wire::Awaitable<std::shared_ptr<const std::string>> SageMakerApi::call(std::string target, std::string body) {
   static const auto kNothing = std::make_shared<const std::string>();
@@ -139,6 +139,7 @@ wire::Awaitable<std::string> SageMakerApi::create(json::value value) {
     throw ServiceError("ResourceInUse", fmt::format("Training job names must be unique within an AWS account and region, and "
                                                     "a training job with this name already exists ({})", taken->arn));
   }
+  check_inputs(request);
   std::string arn;
   try {
     arn = co_await jobs_.create(std::move(name), std::move(request));
@@ -147,6 +148,20 @@ wire::Awaitable<std::string> SageMakerApi::create(json::value value) {
     throw;
   }
   co_return json::serialize(json::object{{"TrainingJobArn", arn}});
+}
+
+void SageMakerApi::check_inputs(const json::object& request) const {
+  const auto* channels = json::find_array(request, "InputDataConfig");
+  if (channels == nullptr || inputs_.has_objects == nullptr) return;
+  for (const auto& channel : *channels) {
+    const std::string uri = json::get_string(channel.at("DataSource").at("S3DataSource").as_object(), "S3Uri");
+    const auto prefix = storage::S3Uri::parse(uri);
+    if (inputs_.has_objects(prefix)) continue;
+    invalid(fmt::format("No S3 objects found under S3 URL \"{}\" given in input data source. Please ensure that the bucket exists in "
+                        "the selected region ({}), that objects exist under that S3 prefix, and that the role \"{}\" has "
+                        "\"s3:ListBucket\" permissions on bucket \"{}\".",
+                        uri, inputs_.region, json::get_string(request, "RoleArn"), prefix.bucket));
+  }
 }
 
 wire::Awaitable<void> SageMakerApi::stop(std::string name) { co_await jobs_.stop(std::move(name)); }

@@ -5,6 +5,7 @@
 // honour yet (honoured.h), then the meaning.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -14,13 +15,21 @@
 #include "common/json.h"
 #include "platform/api/training_jobs.h"
 #include "platform/api/validation.h"
+#include "platform/storage/s3_uri.h"
 
 namespace athanor::api {
 
 class SageMakerApi {
  public:
+  // How to learn that a channel has nothing to bring before a job is made of it. Without `has_objects` nobody is asked, and
+  // the job finds out when it downloads; as it does of what vanishes meanwhile.
+  struct Inputs {
+    std::string region;
+    std::function<bool(const storage::S3Uri& prefix)> has_objects;  // any thread; one row of an index, not a walk
+  };
+
   // `jobs` outlives this.
-  explicit SageMakerApi(TrainingJobs& jobs);
+  explicit SageMakerApi(TrainingJobs& jobs, Inputs inputs = {});
 
   // `target` is X-Amz-Target: "SageMaker.CreateTrainingJob", "Athanor.GetProgress". Returns the reply's JSON (empty for
   // operations that return nothing). Throws ServiceError.
@@ -34,7 +43,10 @@ class SageMakerApi {
   std::string list(const json::object& request) const;
   std::string progress(const std::string& name) const;
 
+  void check_inputs(const json::object& request) const;
+
   TrainingJobs& jobs_;
+  const Inputs inputs_;
   const Shapes shapes_;
 
   // Replies of DescribeTrainingJob by job, each good for as long as the job's snapshot is the one it was made of.

@@ -58,11 +58,11 @@ constexpr const char* kRequest = R"({
 
 class SageMakerTest : public testing::Test {
  protected:
-  json::value call(const std::string& target, const std::string& body) {
+  json::value call(const std::string& target, const std::string& body, SageMakerApi* api = nullptr) {
     boost::asio::io_context context;
     std::shared_ptr<const std::string> reply;
     std::exception_ptr failure;
-    boost::asio::co_spawn(context, api_.call(target, body), [&](std::exception_ptr error, std::shared_ptr<const std::string> text) {
+    boost::asio::co_spawn(context, (api == nullptr ? api_ : *api).call(target, body), [&](std::exception_ptr error, std::shared_ptr<const std::string> text) {
       failure = error;
       reply = std::move(text);
     });
@@ -71,9 +71,9 @@ class SageMakerTest : public testing::Test {
     return reply->empty() ? json::value() : json::parse(*reply, "the reply");
   }
   // "Code: message" of the error, or "".
-  std::string error(const std::string& target, const std::string& body) {
+  std::string error(const std::string& target, const std::string& body, SageMakerApi* api = nullptr) {
     try {
-      call(target, body);
+      call(target, body, api);
       return "";
     } catch (const ServiceError& failure) {
       return failure.code() + ": " + failure.what();
@@ -135,6 +135,20 @@ TEST_F(SageMakerTest, ChecksWhatShapesCannotSay) {
   EXPECT_NE(with("CheckpointConfig", R"({"S3Uri":"s3://bucket/c","LocalPath":"/etc"})").find("LocalPath"), std::string::npos);
   const std::string channel = R"({"ChannelName":"a","DataSource":{"S3DataSource":{"S3DataType":"S3Prefix","S3Uri":"s3://bucket/"}}})";
   EXPECT_NE(with("InputDataConfig", "[" + channel + "," + channel + "]").find("unique"), std::string::npos);
+}
+
+TEST_F(SageMakerTest, RefusesAChannelWithoutObjects) {
+  SageMakerApi asks(jobs_, {"eu-west-1", [](const storage::S3Uri& prefix) { return prefix.bucket == "bucket" && prefix.key != "none/"; }});
+  const auto said = [&](const std::string& uri) {
+    auto body = request();
+    body["InputDataConfig"] = json::parse(R"([{"ChannelName":"a","DataSource":{"S3DataSource":{"S3DataType":"S3Prefix","S3Uri":")" + uri + R"("}}}])", "the row");
+    return error("SageMaker.CreateTrainingJob", json::serialize(body), &asks);
+  };
+  for (const std::string uri : {"s3://bucket/none/", "s3://absent", "s3://absent/some/"}) {
+    EXPECT_EQ(said(uri).find("ValidationException: No S3 objects found under S3 URL \"" + uri + "\" given in input data source. Please ensure"), 0u) << said(uri);
+    EXPECT_NE(said(uri).find("(eu-west-1)"), std::string::npos);
+  }
+  EXPECT_EQ(said("s3://bucket/some/"), "");
 }
 
 TEST_F(SageMakerTest, ListsInPagesAndFiltersAfterTheCut) {

@@ -275,7 +275,14 @@ class Platform {
                                          return compute::make_local(local, std::move(events));
                                        });
     jobs_ = std::make_unique<ControlPlane>(*driver_, board_, options_.region, options_.account);
-    sagemaker_ = std::make_unique<api::SageMakerApi>(*jobs_);
+    sagemaker_ = std::make_unique<api::SageMakerApi>(
+        *jobs_, api::SageMakerApi::Inputs{options_.region, [this](const storage::S3Uri& prefix) {
+                                            storage::ListQuery first;
+                                            first.prefix = prefix.key;
+                                            first.count_max = 1;
+                                            return objects_->find_bucket(prefix.bucket) &&
+                                                   !objects_->list(prefix.bucket, first).objects.empty();
+                                          }});
     router_ = std::make_unique<Router>(*authenticator_, *sagemaker_, *logs_api_, *s3_, options_.account);
     driver_->begin(std::move(contents));
     control_thread_ = std::thread([this] { run_control(); });

@@ -261,6 +261,17 @@ def test_what_shapes_cannot_say_is_refused_with_a_reason(sagemaker, request_with
     assert code == "ValidationException" and said in message
 
 
+def test_a_channel_without_objects_is_refused(server, sagemaker, request_with_channel):
+    request = request_with_channel
+    source = request["InputDataConfig"][0]["DataSource"]["S3DataSource"]
+    for uri, bucket in ((f"s3://{server.bucket}/no/such/prefix/", server.bucket), ("s3://no-such-bucket/x", "no-such-bucket")):
+        source["S3Uri"] = uri
+        assert refusal(sagemaker.create_training_job, **request) == (
+            "ValidationException", f'No S3 objects found under S3 URL "{uri}" given in input data source. Please ensure that the bucket '
+            f'exists in the selected region (us-east-1), that objects exist under that S3 prefix, and that the role "{server.role}" has '
+            f'"s3:ListBucket" permissions on bucket "{bucket}".')
+
+
 def test_two_channels_of_one_name_are_refused(sagemaker, server, request_with_channel):
     request = request_with_channel
     request["InputDataConfig"] *= 2
