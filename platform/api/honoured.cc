@@ -62,6 +62,9 @@ const std::vector<Rule>& rules() {
   return kRules;
 }
 
+// 28 days, which the model does not tell.
+constexpr std::int64_t kRuntimeMax_s = 28 * 24 * 3600;
+
 bool is_empty(const json::value& value) {
   return value.is_null() || (value.is_object() && value.get_object().empty()) ||
          (value.is_array() && value.get_array().empty());
@@ -158,7 +161,12 @@ void check_meaning(const json::object& request) {
   if (resources == nullptr) missing("resourceConfig");
   if (!json::find_string(*resources, "InstanceType")) missing("resourceConfig.instanceType");
   if (!json::find_int(*resources, "InstanceCount")) missing("resourceConfig.instanceCount");
-  if (json::find_object(request, "StoppingCondition") == nullptr) missing("stoppingCondition");
+  const auto* stopping = json::find_object(request, "StoppingCondition");
+  if (stopping == nullptr) missing("stoppingCondition");
+  if (const auto runtime_s = json::find_int(*stopping, "MaxRuntimeInSeconds"); runtime_s.value_or(0) > kRuntimeMax_s) {
+    invalid(fmt::format("1 validation error detected: Value '{}' at 'stoppingCondition.maxRuntimeInSeconds' failed to satisfy "
+                        "constraint: Member must have value less than or equal to {}", *runtime_s, kRuntimeMax_s));
+  }
   if (const auto* checkpoints = json::find_object(request, "CheckpointConfig"); checkpoints != nullptr && !checkpoints->empty()) {
     check_s3_uri(json::get_string(*checkpoints, "S3Uri"), "CheckpointConfig.S3Uri");
     const std::string path = json::find_string(*checkpoints, "LocalPath").value_or("/opt/ml/checkpoints");

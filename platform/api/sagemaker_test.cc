@@ -133,6 +133,10 @@ TEST_F(SageMakerTest, ChecksWhatShapesCannotSay) {
   EXPECT_NE(with("AlgorithmSpecification", R"({"TrainingImage":"athanor/llm","TrainingInputMode":"File","MetricDefinitions":[{"Name":"a","Regex":"("}]})").find("Invalid regex"), std::string::npos);
   EXPECT_NE(with("OutputDataConfig", R"({"S3OutputPath":"https://bucket/x"})").find("Invalid S3 URI"), std::string::npos);
   EXPECT_NE(with("CheckpointConfig", R"({"S3Uri":"s3://bucket/c","LocalPath":"/etc"})").find("LocalPath"), std::string::npos);
+  EXPECT_EQ(with("StoppingCondition", R"({"MaxRuntimeInSeconds":2419201})"),
+            "ValidationException: 1 validation error detected: Value '2419201' at 'stoppingCondition.maxRuntimeInSeconds' failed to "
+            "satisfy constraint: Member must have value less than or equal to 2419200");
+  EXPECT_EQ(with("StoppingCondition", R"({"MaxRuntimeInSeconds":2419200})"), "");
   const std::string channel = R"({"ChannelName":"a","DataSource":{"S3DataSource":{"S3DataType":"S3Prefix","S3Uri":"s3://bucket/"}}})";
   EXPECT_NE(with("InputDataConfig", "[" + channel + "," + channel + "]").find("unique"), std::string::npos);
 }

@@ -66,6 +66,8 @@ CONSTRAINTS = [
      "Member must have value less than or equal to 21600"),
     ("StoppingCondition.MaxRuntimeInSeconds", 0, "stoppingCondition.maxRuntimeInSeconds", "'0'",
      "Member must have value greater than or equal to 1"),
+    ("StoppingCondition.MaxRuntimeInSeconds", 2419201, "stoppingCondition.maxRuntimeInSeconds", "'2419201'",
+     "Member must have value less than or equal to 2419200"),
     ("HyperParameters", {"a": LONG_VALUE}, "hyperParameters", None,
      "Map value must satisfy constraint: [Member must have length less than or equal to 2500, "
      "Member must have length greater than or equal to 0, Member must satisfy regular expression pattern: .*]"),
