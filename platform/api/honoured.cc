@@ -112,10 +112,10 @@ void check_s3_uri(const std::string& uri, std::string_view member) {
 void check_algorithm(const json::object& algorithm) {
   const auto image = json::find_string(algorithm, "TrainingImage");
   if (!image) missing("algorithmSpecification.trainingImage");
-  const std::string name = image->substr(0, image->find(':'));
+  const std::string name = image->ends_with(":latest") ? image->substr(0, image->rfind(':')) : *image;
   if (name != "athanor/llm" && name != "athanor/script") {
     invalid(fmt::format("Cannot find the training image {}. Images here: athanor/llm (our engine), athanor/script (runs "
-                        "ContainerEntrypoint on the host's root).", *image));
+                        "ContainerEntrypoint on the host's root); of each there is one, with no tag or with ':latest'.", *image));
   }
   if (name == "athanor/script" && json::find_array(algorithm, "ContainerEntrypoint") == nullptr) {
     invalid("The training image athanor/script needs AlgorithmSpecification.ContainerEntrypoint: the program to run.");
@@ -126,6 +126,14 @@ void check_algorithm(const json::object& algorithm) {
       const RE2 regex(text, RE2::Quiet);
       if (!regex.ok()) invalid(fmt::format("Invalid regex '{}' in MetricDefinitions: {}", text, regex.error()));
     }
+  }
+}
+
+void check_tags(const json::array& tags) {
+  std::set<std::string> keys;
+  for (const auto& tag : tags) {
+    const std::string key = json::get_string(tag.as_object(), "Key");
+    if (!keys.insert(key).second) invalid(fmt::format("Tag keys must be unique: '{}' is given more than once.", key));
   }
 }
 
@@ -154,6 +162,7 @@ void check_meaning(const json::object& request) {
   if (algorithm == nullptr) missing("algorithmSpecification");
   check_algorithm(*algorithm);
   if (const auto* channels = json::find_array(request, "InputDataConfig")) check_channels(*channels);
+  if (const auto* tags = json::find_array(request, "Tags")) check_tags(*tags);
   if (const auto* output = json::find_object(request, "OutputDataConfig")) {
     check_s3_uri(json::get_string(*output, "S3OutputPath"), "OutputDataConfig.S3OutputPath");
   }

@@ -110,6 +110,7 @@ wire::Awaitable<std::shared_ptr<const std::string>> SageMakerApi::call(std::stri
     auto request = parse_request(body);
     if (const auto broken = shapes_.violations(operation, request); !broken.empty()) invalid(violations_text(broken));
     if (operation == "ListTrainingJobs") co_return std::make_shared<const std::string>(list(request.get_object()));
+    if (operation == "ListTags") co_return std::make_shared<const std::string>(list_tags(request.get_object()));
     if (operation == "CreateTrainingJob") {
       auto reply = co_await create(std::move(request));
       co_return std::make_shared<const std::string>(std::move(reply));
@@ -219,6 +220,17 @@ std::string SageMakerApi::list(const json::object& request) const {
   json::object reply{{"TrainingJobSummaries", std::move(summaries)}};
   if (end != rows.end() && end != at) reply["NextToken"] = token_of(std::prev(end)->first);
   return json::serialize(reply);
+}
+
+// The tags that a job was created with. There are at most 50, so one page holds them.
+std::string SageMakerApi::list_tags(const json::object& request) const {
+  const std::string arn = json::get_string(request, "ResourceArn");
+  const auto job = jobs_.find(arn.substr(arn.rfind('/') + 1));
+  if (job == nullptr || job->arn != arn) invalid(kNotFound);
+  if (json::find_string(request, "NextToken")) invalid("Invalid NextToken: it is not one that ListTags returned.");
+  const auto created = json::parse(job->request, "the stored request of " + job->name);
+  const auto* tags = json::find_array(created.as_object(), "Tags");
+  return json::serialize(json::object{{"Tags", tags == nullptr ? json::array() : *tags}});
 }
 
 std::string SageMakerApi::progress(const std::string& name) const {

@@ -41,6 +41,7 @@ class SageMakerApi {
   wire::Awaitable<void> remove(std::string name);
   std::shared_ptr<const std::string> describe(const std::string& name);
   std::string list(const json::object& request) const;
+  std::string list_tags(const json::object& request) const;
   std::string progress(const std::string& name) const;
 
   void check_inputs(const json::object& request) const;

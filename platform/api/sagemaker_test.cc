@@ -33,7 +33,7 @@ class ListedJobs final : public TrainingJobs {
     }
     return nullptr;
   }
-  std::vector<JobPointer> list() const override { return jobs_; }
+  std::vector<JobPointer> list() const override { return {jobs_.begin(), jobs_.end()}; }
   wire::Awaitable<void> stop(std::string name) override {
     if (find(name) == nullptr) throw Error(ErrorKind::kNotFound, "no job {}", name);
     throw Error(ErrorKind::kConflict, "The request was rejected because the training job is in status Stopped.");
@@ -44,9 +44,14 @@ class ListedJobs final : public TrainingJobs {
     co_return;
   }
   control::Progress progress(std::string_view) const override { return {{"step", 3}}; }
+  void set_arn(std::string_view name, std::string arn) {
+    for (auto& job : jobs_) {
+      if (job->name == name) job->arn = arn;
+    }
+  }
 
  private:
-  std::vector<JobPointer> jobs_;
+  std::vector<std::shared_ptr<control::Job>> jobs_;
 };
 
 constexpr const char* kRequest = R"({
@@ -131,6 +136,9 @@ TEST_F(SageMakerTest, ChecksWhatShapesCannotSay) {
   EXPECT_NE(with("AlgorithmSpecification", R"({"TrainingImage":"nobody/nothing","TrainingInputMode":"File"})").find("Cannot find"), std::string::npos);
   EXPECT_NE(with("AlgorithmSpecification", R"({"TrainingImage":"athanor/script","TrainingInputMode":"File"})").find("ContainerEntrypoint"), std::string::npos);
   EXPECT_NE(with("AlgorithmSpecification", R"({"TrainingImage":"athanor/llm","TrainingInputMode":"File","MetricDefinitions":[{"Name":"a","Regex":"("}]})").find("Invalid regex"), std::string::npos);
+  for (const char* tag : {":v99", ":", ":latest:latest", "@sha256:0"}) {
+    EXPECT_NE(with("AlgorithmSpecification", R"({"TrainingImage":"athanor/llm)" + std::string(tag) + R"(","TrainingInputMode":"File"})").find("Cannot find"), std::string::npos) << tag;
+  }
   EXPECT_NE(with("OutputDataConfig", R"({"S3OutputPath":"https://bucket/x"})").find("Invalid S3 URI"), std::string::npos);
   EXPECT_NE(with("CheckpointConfig", R"({"S3Uri":"s3://bucket/c","LocalPath":"/etc"})").find("LocalPath"), std::string::npos);
   EXPECT_EQ(with("StoppingCondition", R"({"MaxRuntimeInSeconds":2419201})"),
@@ -174,6 +182,26 @@ TEST_F(SageMakerTest, ListsInPagesAndFiltersAfterTheCut) {
   EXPECT_TRUE(failed.as_object().contains("NextToken"));
   EXPECT_EQ(call("SageMaker.ListTrainingJobs", R"({"NameContains":"-24"})").at("TrainingJobSummaries").as_array().size(), 1u);
   EXPECT_TRUE(error("SageMaker.ListTrainingJobs", R"({"NextToken":"zzz"})").starts_with("ValidationException: Invalid NextToken"));
+}
+
+TEST_F(SageMakerTest, ListsTheTagsOfAJob) {
+  auto tagged = request();
+  tagged["Tags"] = json::parse(R"([{"Key":"team","Value":"llm"},{"Key":"a","Value":""}])", "the test");
+  create(tagged);
+  create(request("plain"));
+  jobs_.set_arn("job", "arn:aws:sagemaker:us-east-1:000000000000:training-job/job");
+  jobs_.set_arn("plain", "arn:aws:sagemaker:us-east-1:000000000000:training-job/plain");
+  const auto tags = [&](const std::string& name) {
+    return call("SageMaker.ListTags", R"({"ResourceArn":"arn:aws:sagemaker:us-east-1:000000000000:training-job/)" + name + R"("})").at("Tags");
+  };
+  EXPECT_EQ(tags("job"), tagged["Tags"]);
+  EXPECT_EQ(tags("plain"), json::array());
+  for (const std::string arn : {"us-east-1:000000000000:training-job/none", "eu-west-1:000000000000:training-job/job"}) {
+    EXPECT_EQ(error("SageMaker.ListTags", R"({"ResourceArn":"arn:aws:sagemaker:)" + arn + R"("})"), "ValidationException: Requested resource not found.");
+  }
+  tagged["TrainingJobName"] = "twice";
+  tagged["Tags"].as_array().push_back(tagged["Tags"].at(0));
+  EXPECT_NE(error("SageMaker.CreateTrainingJob", json::serialize(tagged)).find("Tag keys must be unique: 'team'"), std::string::npos);
 }
 
 TEST_F(SageMakerTest, ErrorsAreTheServices) {

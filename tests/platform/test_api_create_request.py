@@ -242,6 +242,8 @@ def test_an_unknown_member_is_refused_too(server):
 
 MEANING = [
     ("AlgorithmSpecification", {"TrainingImage": "nobody/nothing", "TrainingInputMode": "File"}, "Cannot find the training image nobody/nothing"),
+    ("AlgorithmSpecification.TrainingImage", "athanor/llm:v99", "Cannot find the training image athanor/llm:v99"),
+    ("Tags", [{"Key": "a", "Value": "1"}, {"Key": "a", "Value": "2"}], "Tag keys must be unique: 'a'"),
     ("AlgorithmSpecification", {"TrainingImage": "athanor/script", "TrainingInputMode": "File"}, "needs AlgorithmSpecification.ContainerEntrypoint"),
     ("AlgorithmSpecification.MetricDefinitions", [{"Name": "loss", "Regex": "("}], "Invalid regex"),
     ("ResourceConfig.InstanceCount", 0, "InstanceCount"),

@@ -73,6 +73,7 @@ def test_a_completed_job_is_described_as_the_service_describes_it(server, sagema
     assert described["TrainingJobArn"].endswith(f":training-job/{name}")
     assert (described["TrainingJobStatus"], described["SecondaryStatus"]) == ("Completed", "Completed")
     assert "FailureReason" not in described and "Tags" not in described
+    assert sagemaker.list_tags(ResourceArn=described["TrainingJobArn"])["Tags"] == request["Tags"]
     assert described["ModelArtifacts"] == {"S3ModelArtifacts": f"s3://{server.bucket}/output/{name}/output/model.tar.gz"}
     for flag in ("EnableNetworkIsolation", "EnableInterContainerTrafficEncryption", "EnableManagedSpotTraining"):
         assert described[flag] is False
