@@ -188,7 +188,11 @@ int stop(const StopOptions& options) {
   connection.sagemaker("StopTrainingJob", {{"TrainingJobName", options.name}});
   const Terminal out(stdout);
   if (!options.wait) {
-    if (!options.common.json) out.line(options.name + " is being stopped: its program has 120 s to end in order.");
+    if (options.common.json) {
+      out.line(json::serialize(connection.sagemaker("DescribeTrainingJob", {{"TrainingJobName", options.name}})));
+    } else {
+      out.line(options.name + " is being stopped: its program has 120 s to end in order.");
+    }
     return kSuccess;
   }
   const json::object end = await_job(connection, options.name);
@@ -203,7 +207,12 @@ int stop(const StopOptions& options) {
 int remove(const JobOptions& options) {
   Connection connection(find_place(options.common.data_dir));
   connection.sagemaker("DeleteTrainingJob", {{"TrainingJobName", options.name}});
-  if (!options.common.json) Terminal(stdout).line(options.name + " is deleted; what it wrote to S3 stays.");
+  const Terminal out(stdout);
+  if (options.common.json) {
+    out.line(json::serialize(json::object{{"TrainingJobName", options.name}}));
+  } else {
+    out.line(options.name + " is deleted; what it wrote to S3 stays.");
+  }
   return kSuccess;
 }
 

@@ -156,6 +156,15 @@ def test_stop_wait_and_delete(server):
     assert server.cli("describe", name, check=False).returncode == 3
 
 
+def test_stop_and_delete_answer_programs(server):
+    name = server.cli("submit", "--", "sleep", "100").stdout.strip()
+    server.wait_for_job(name, secondary="Training")
+    stopping = json.loads(server.cli("stop", "--json", name).stdout)
+    assert stopping["TrainingJobName"] == name and stopping["TrainingJobStatus"] in ("Stopping", "Stopped")
+    server.wait_for_job(name)
+    assert json.loads(server.cli("delete", "--json", name).stdout) == {"TrainingJobName": name}
+
+
 def test_logs_of_two_instances(server):
     name = server.cli("submit", "-n", "2", "--", "bash", "-c", "echo i am $(hostname)").stdout.strip()
     server.wait_for_job(name)
