@@ -40,8 +40,8 @@ void add_up(CLI::App& app, UpOptions& options, Action& action) {
   command->add_option("--data-dir", options.data_dir, "Where everything is kept (default: ~/.athanor)")->type_name("DIR");
   command->add_option("--listen", options.listen, "Address and port, http and https; port 0 takes any free one")->type_name("ADDRESS:PORT")->capture_default_str();
   command->add_option("--instances", options.instances, "How many instances this machine is cut into (default: 2, or 1 on one processor)")->type_name("N")->check(CLI::Range(1, 1024));
-  command->add_option("--region", options.region, "Region that requests must be signed for")->type_name("NAME")->capture_default_str();
-  command->add_option("--account", options.account, "Account number in ARNs and the bucket's name")->type_name("DIGITS")->capture_default_str();
+  command->add_option("--region", options.region, "Region that requests must be signed for (default: the data folder's, us-east-1 in a new one)")->type_name("NAME");
+  command->add_option("--account", options.account, "Account number in ARNs and the bucket's name, 12 digits (default: the data folder's, zeros in a new one)")->type_name("DIGITS");
   command->add_flag("-d,--detach", options.detach, "Start it in the background and return once it answers");
   command->add_flag("-v,--verbose", options.verbose, "Log every request and transition");
   command->callback([&] { action = [&] { return up(options); }; });

@@ -19,8 +19,8 @@ struct UpOptions {
   std::string data_dir;
   std::string listen = "127.0.0.1:9100";
   std::int32_t instances = 0;
-  std::string region = "us-east-1";
-  std::string account = "000000000000";
+  std::string region;   // empty: the data folder's
+  std::string account;  // likewise
   bool detach = false;
   bool verbose = false;
 };

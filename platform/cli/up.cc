@@ -33,6 +33,17 @@ server::Options server_options(const UpOptions& from) {
   if (error != std::errc() || end != port.data() + port.size() || options.address.empty()) {
     throw Error(ErrorKind::kInvalid, "Reading --listen '{}': write ADDRESS:PORT or PORT, such as 127.0.0.1:9100.", from.listen);
   }
+  const auto consists_of = [](const std::string& text, std::string_view characters) {
+    return text.find_first_not_of(characters) == std::string::npos;
+  };
+  // They become part of ARNs and of a bucket's name.
+  if (!from.region.empty() && (!consists_of(from.region, "abcdefghijklmnopqrstuvwxyz0123456789-") || from.region.size() > 32 ||
+                               from.region.front() == '-' || from.region.back() == '-')) {
+    throw Error(ErrorKind::kInvalid, "Reading --region '{}': write a region's name, such as us-east-1.", from.region);
+  }
+  if (!from.account.empty() && (!consists_of(from.account, "0123456789") || from.account.size() != 12)) {
+    throw Error(ErrorKind::kInvalid, "Reading --account '{}': write 12 digits, such as 123456789012.", from.account);
+  }
   options.instances = from.instances;
   options.region = from.region;
   options.account = from.account;
@@ -91,6 +102,9 @@ int serve_detached(const server::Options& options) {
     dup2(out, 2);
     try {
       _exit(serve(options));
+    } catch (const Error& error) {
+      Terminal(stderr).line(error.what());
+      _exit(exit_code_of(error.kind()));
     } catch (const std::exception& error) {
       Terminal(stderr).line(error.what());
       _exit(kFailure);
@@ -98,8 +112,12 @@ int serve_detached(const server::Options& options) {
   }
   const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(kDetachWait_s);
   while (std::chrono::steady_clock::now() < give_up) {
-    if (waitpid(child, nullptr, WNOHANG) == child) {
-      throw Error(ErrorKind::kUnavailable, "The server ended as it started: {}", files.read_all(output));
+    if (int status = 0; waitpid(child, &status, WNOHANG) == child) {
+      const Terminal aside(stderr);
+      std::string said = files.read_all(output);
+      while (said.ends_with('\n')) said.pop_back();
+      aside.line(aside.paint(Colour::kRed, "athanor: ") + "The server ended as it started: " + said);
+      return WIFEXITED(status) && WEXITSTATUS(status) != kSuccess ? WEXITSTATUS(status) : kFailure;
     }
     const auto endpoint = server::read_endpoint(options.data_dir);
     if (endpoint && endpoint->pid == child) {

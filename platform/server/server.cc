@@ -94,17 +94,20 @@ void wait_for(storage::ObjectStore& objects) {
   done.get_future().get();
 }
 
-// Region and account belong to the data: they are in every ARN.
+// Region and account belong to the data: they are in every ARN. Throws kConflict when others are asked for.
 void adopt(store::Contents& contents, store::Store& store, Options& options) {
   store::Changes changes;
-  const auto settle = [&](const char* name, std::string& value) {
-    const auto [it, is_new] = contents.settings.try_emplace(name, value);
-    if (is_new) changes.settings[name] = value;
-    if (it->second != value) log::warning("server", "the data folder is of {} {}, not {}", name, it->second, value);
+  const auto settle = [&](const char* name, std::string& value, const char* fallback) {
+    const auto [it, is_new] = contents.settings.try_emplace(name, value.empty() ? fallback : value);
+    if (is_new) changes.settings[name] = it->second;
+    if (!value.empty() && it->second != value) {
+      throw Error(ErrorKind::kConflict, "The data folder {} is of the {} {}, which is in all that it holds, and not of {}: start it "
+                  "without --{}, or start another with --data-dir.", options.data_dir, name, it->second, value, name);
+    }
     value = it->second;
   };
-  settle("region", options.region);
-  settle("account", options.account);
+  settle("region", options.region, "us-east-1");
+  settle("account", options.account, "000000000000");
   if (!changes.settings.empty()) save_now(store, std::move(changes));
 }
 

@@ -17,8 +17,8 @@ struct Options {
   std::string address = "127.0.0.1";
   std::uint16_t port = 9100;            // 0: the one this data folder had last if it is free, else any
   std::int32_t instances = 0;           // 0: two, or one on a machine with one processor
-  std::string region = "us-east-1";
-  std::string account = "000000000000";
+  std::string region;                   // empty: the data folder's; of a new one us-east-1
+  std::string account;                  // empty: the data folder's; of a new one twelve zeros
   std::string agent_program;            // empty: athanor-agent beside this program
   int io_threads = 2;
 };
@@ -55,8 +55,8 @@ struct Ended {
 };
 
 // Runs until a signal ends it. Blocks; once per process; takes over SIGINT, SIGTERM and SIGUSR1 and ignores SIGPIPE.
-// Throws athanor::Error when it cannot start: the port or the folder is in use, the folder cannot be written, its data
-// is of a newer version.
+// Throws athanor::Error when it cannot start: the port or the folder is in use (kConflict), or the folder is of another
+// region or account (kConflict); the folder cannot be written, its data is of a newer version.
 // `end_all`: stop all jobs at once, as if down() had been called.
 Ended run(const Options& options, const std::function<void(const Ready&)>& on_ready, bool end_all = false);
 

@@ -24,7 +24,8 @@ def test_help_tells_commands_and_exit_codes(identity):
 
 
 @pytest.mark.parametrize("argv", [[], ["conjure"], ["describe"], ["submit", "--no-such"], ["exec"], ["list", "--status", "Fine"],
-                                  ["cp", "here"], ["up", "--listen", "nowhere"], ["cp", "a", "b"]])
+                                  ["cp", "here"], ["up", "--listen", "nowhere"],
+                                  ["up", "--account", "12"], ["up", "--account", "12345678901x"], ["up", "--region", "Nowhere!"], ["cp", "a", "b"]])
 def test_wrong_usage_is_2(identity, argv):
     result = identity.run([identity.bin / "athanor", *argv], check=False)
     assert result.returncode == 2
@@ -267,6 +268,29 @@ def test_cp_never_leaves_the_folder(server, identity, bucket):
     result = server.cli("cp", f"s3://{bucket}/p/q/", folder / "deep/out", check=False)
     assert result.returncode == 2 and "cannot be a path" in result.stderr
     assert not (folder / "escaped").exists()
+
+
+def test_a_taken_port_is_4_in_the_background_too(server, identity):
+    up = [identity.bin / "athanor", "up", "--listen", f"127.0.0.1:{server.port}", "--data-dir", identity.folder()]
+    for command in (up, [*up, "--detach"]):
+        refused = identity.run(command, check=False, stdin=-3)
+        assert refused.returncode == 4 and "another program has the port" in refused.stderr
+
+
+def test_a_data_folder_keeps_its_region_and_account(identity):
+    athanor, data = identity.bin / "athanor", identity.folder()
+    up = [athanor, "up", "--detach", "--listen", "127.0.0.1:0", "--data-dir", data]
+    down = [athanor, "down", "--data-dir", data]
+    identity.run([*up, "--region", "eu-west-1", "--account", "123456789012"], stdin=-3)
+    assert json.loads(identity.run([athanor, "env", "--json", "--data-dir", data]).stdout)["ATHANOR_BUCKET"] == "sagemaker-eu-west-1-123456789012"
+    identity.run(down)
+    for other in (["--region", "us-east-1"], ["--account", "000000000000"]):
+        for command in ([*up, *other], [*(word for word in up if word != "--detach"), *other]):
+            refused = identity.run(command, check=False, stdin=-3)
+            assert refused.returncode == 4 and other[0] in refused.stderr and "--data-dir" in refused.stderr
+    identity.run(up, stdin=-3)
+    assert json.loads(identity.run([athanor, "env", "--json", "--data-dir", data]).stdout)["AWS_REGION"] == "eu-west-1"
+    identity.run(down)
 
 
 def test_up_detached_and_down(identity):
