@@ -1,5 +1,6 @@
 // athanor up and athanor down: the server's process.
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -132,6 +133,27 @@ int serve_detached(const server::Options& options) {
   throw Error(ErrorKind::kUnavailable, "The server did not answer within {} s; {} tells what it did.", kDetachWait_s, output);
 }
 
+// 0 also where the server does not answer: it is ended nonetheless.
+std::size_t count_live_jobs(const std::string& data_dir) {
+  std::size_t count = 0;
+  try {
+    Connection connection(find_place(data_dir));
+    for (const char* status : {"InProgress", "Stopping"}) {
+      std::string token;
+      do {
+        json::object request = {{"StatusEquals", status}, {"MaxResults", 100}};
+        if (!token.empty()) request["NextToken"] = token;
+        const json::object page = connection.sagemaker("ListTrainingJobs", request);
+        if (const json::array* jobs = json::find_array(page, "TrainingJobSummaries")) count += jobs->size();
+        token = json::find_string(page, "NextToken").value_or("");
+      } while (!token.empty());
+    }
+  } catch (const Error& error) {
+    log::warning("athanor", "counting jobs: {}", error.what());
+  }
+  return count;
+}
+
 }  // namespace
 
 int up(const UpOptions& from) {
@@ -150,7 +172,13 @@ int down(const Common& common) {
     out.line("Nothing to end: no server was ever started in " + options.data_dir + ".");
     return kSuccess;
   }
-  server::down(options);
+  const auto tell = [&](std::size_t live_jobs) {
+    if (live_jobs == 0) return;
+    Terminal(stderr).line(fmt::format("Waiting for {} to end: within {} s it is told to, then killed; what it made is uploaded. {} s at most.",
+                                      plural(live_jobs, "job"), server::kDownGrace_s, server::kDownTimeout_s));
+  };
+  if (server::running_server(options.data_dir) != 0) tell(count_live_jobs(options.data_dir));
+  server::down(options, tell);
   out.line("Athanor has ended, and every job with it. What it keeps stays in " + options.data_dir + ".");
   return kSuccess;
 }

@@ -359,7 +359,7 @@ Ended run(const Options& given, const std::function<void(const Ready&)>& on_read
 
 std::int64_t running_server(const std::string& data_dir) { return store::holder_of(data_dir); }
 
-void down(const Options& given, std::int64_t timeout_s) {
+void down(const Options& given, const std::function<void(std::size_t live_jobs)>& on_wait) {
   Options options = given;
   const std::int64_t pid = running_server(options.data_dir);
   if (pid == 0) {
@@ -370,16 +370,16 @@ void down(const Options& given, std::int64_t timeout_s) {
     options.port = endpoint->port;
     options.region = endpoint->region;
     options.account = endpoint->account;
-    run(options, nullptr, true);
+    run(options, [&](const Ready& ready) { if (on_wait) on_wait(ready.live_jobs); }, true);
     return;
   }
   if (kill(static_cast<pid_t>(pid), SIGUSR1) != 0) {
     throw system_error(errno, fmt::format("telling the server (pid {}) to end", pid));
   }
-  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(timeout_s);
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(kDownTimeout_s);
   while (running_server(options.data_dir) == pid) {
     if (std::chrono::steady_clock::now() > give_up) {
-      throw Error(ErrorKind::kUnavailable, "ending the server (pid {}): it has not ended within {} s", pid, timeout_s);
+      throw Error(ErrorKind::kUnavailable, "ending the server (pid {}): it has not ended within {} s", pid, kDownTimeout_s);
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }

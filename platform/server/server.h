@@ -67,8 +67,10 @@ std::int64_t running_server(const std::string& data_dir);
 
 // Ends everything that belongs to the data folder and returns when it has ended: asks the running server, or, when none
 // runs, runs one for as long as that takes. Jobs get SIGTERM, and SIGKILL after kDownGrace_s.
-// Throws kUnavailable when it does not end within `timeout_s`.
+// `on_wait` hears how many jobs it waits for, where it must run a server to know; who asks a running one can ask it that too.
+// Throws kUnavailable when it does not end within kDownTimeout_s.
 inline constexpr std::int64_t kDownGrace_s = 20;
-void down(const Options& options, std::int64_t timeout_s = 180);
+inline constexpr std::int64_t kDownTimeout_s = 180;
+void down(const Options& options, const std::function<void(std::size_t live_jobs)>& on_wait = {});
 
 }  // namespace athanor::server

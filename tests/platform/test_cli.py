@@ -270,6 +270,14 @@ def test_cp_never_leaves_the_folder(server, identity, bucket):
     assert not (folder / "escaped").exists()
 
 
+def test_down_tells_what_it_waits_for(new_server):
+    server = new_server()
+    name = server.submit("trap '' TERM; echo ready; for i in 1 2 3; do sleep 1; done")
+    wait_until(lambda: "ready" in server.job_log(name), 20, "the job")
+    assert "Waiting for 1 job to end" in server.cli("down").stderr
+    assert "Waiting" not in server.cli("down").stderr
+
+
 def test_a_taken_port_is_4_in_the_background_too(server, identity):
     up = [identity.bin / "athanor", "up", "--listen", f"127.0.0.1:{server.port}", "--data-dir", identity.folder()]
     for command in (up, [*up, "--detach"]):
