@@ -1,4 +1,5 @@
 // athanor: the command line of the platform. Here options are declared and read; what they do is in commands.h.
+#include <fmt/format.h>
 #include <signal.h>
 
 #include <CLI/CLI.hpp>
@@ -194,6 +195,10 @@ Examples:
   copy_command->callback([&] { action = [&] { return copy(copy_options); }; });
 
   try {
+    const auto is_named = [&](CLI::App* command) { return command->get_name() == argv[1]; };
+    if (argc > 1 && argv[1][0] != '-' && app.get_subcommands(is_named).empty()) {
+      throw CLI::ExtrasError(fmt::format("There is no command '{}'", argv[1]), CLI::ExitCodes::ExtrasError);
+    }
     app.parse(argc, argv);
     if (exec_command->parsed() && exec_options.command.empty()) {
       throw CLI::RequiredError("athanor exec needs a program after `--`, such as: athanor exec -- python3 train.py. A program");

@@ -32,6 +32,10 @@ def test_wrong_usage_is_2(identity, argv):
     assert result.stderr and not result.stdout
 
 
+def test_an_unknown_command_is_named(identity):
+    assert "'conjure'" in identity.run([identity.bin / "athanor", "conjure"], check=False).stderr
+
+
 def test_no_server_is_5_and_says_what_to_do(identity):
     result = identity.run([identity.bin / "athanor", "list", "--data-dir", identity.folder()], check=False)
     assert result.returncode == 5
