@@ -18,6 +18,17 @@ namespace {
 constexpr auto kPoll = std::chrono::milliseconds(300);
 constexpr const char* kGroup = "/aws/sagemaker/TrainingJobs";
 
+// Throws kNotFound when the job has no such host.
+void check_host(const json::object& job, const std::string& host) {
+  const json::object* resources = json::find_object(job, "ResourceConfig");
+  const std::int64_t count = resources == nullptr ? 1 : json::find_int(*resources, "InstanceCount").value_or(1);
+  for (std::int64_t i = 1; i <= count; ++i) {
+    if (host == fmt::format("algo-{}", i)) return;
+  }
+  throw Error(ErrorKind::kNotFound, "Reading the log of {}: it has no host '{}', but algo-1{}.", json::get_string(job, "TrainingJobName"),
+              host, count == 1 ? "" : fmt::format(" to algo-{}", count));
+}
+
 }  // namespace
 
 bool has_several_hosts(const json::object& description) {
@@ -84,6 +95,7 @@ int logs(const LogsOptions& options) {
   Connection connection(find_place(options.common.data_dir));
   const Terminal out(stdout);
   json::object job = connection.sagemaker("DescribeTrainingJob", {{"TrainingJobName", options.name}});
+  if (!options.host.empty()) check_host(job, options.host);
   const bool name_hosts = options.host.empty() && has_several_hosts(job);
 
   JobLogs reader(connection, options.name, options.host);

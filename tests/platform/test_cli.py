@@ -175,6 +175,9 @@ def test_logs_of_two_instances(server):
     server.wait_for_job(name)
     assert sorted(server.cli("logs", name).stdout.splitlines()) == ["algo-1  i am algo-1", "algo-2  i am algo-2"]
     assert server.cli("logs", "--host", "algo-2", name).stdout == "i am algo-2\n"
+    for absent in ("algo-3", "algo-", "algo", "algo-0", "algo-01"):
+        refused = server.cli("logs", "--host", absent, name, check=False)
+        assert refused.returncode == 3 and "algo-1 to algo-2" in refused.stderr
     lines = [json.loads(line) for line in server.cli("logs", "--json", name).stdout.splitlines()]
     assert {(line["host"], line["message"]) for line in lines} == {("algo-1", "i am algo-1"), ("algo-2", "i am algo-2")}
 
