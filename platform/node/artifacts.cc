@@ -68,7 +68,9 @@ class Artifacts::Archive {
 
   // False when a file of that name is in it already.
   bool begin(archive_entry* entry) {
-    if (!names_.insert(archive_entry_pathname(entry)).second) return false;
+    std::string name = archive_entry_pathname(entry);
+    while (name.ends_with('/')) name.pop_back();  // a folder's, as an archive tells it
+    if (!names_.insert(std::move(name)).second) return false;
     run(archive_write_header(writer_, entry));
     return true;
   }

@@ -161,6 +161,12 @@ def test_how_a_program_ends_is_told(server, code, reason):
     assert job["FailureReason"].startswith("AlgorithmError: ") and reason in job["FailureReason"]
 
 
+def test_a_folder_that_all_hosts_have_is_in_the_archive_once(server):
+    job = server.run_job("mkdir -p /opt/ml/model/shared/empty; touch /opt/ml/model/shared/$(hostname)", instances=2)
+    with tarfile.open(fileobj=io.BytesIO(server.object_bytes(job["ModelArtifacts"]["S3ModelArtifacts"]))) as archive:
+        assert sorted(archive.getnames()) == ["shared", "shared/algo-1", "shared/algo-2", "shared/empty"]
+
+
 @pytest.mark.parametrize("compression", ["GZIP", "NONE"])
 @pytest.mark.parametrize("script", ["rm -rf /opt/ml/model", "rm -rf /opt/ml/output", "rm -rf /opt/ml/model /opt/ml/output/data"])
 def test_a_folder_that_the_job_removed_is_an_empty_one(server, script, compression):
