@@ -159,7 +159,13 @@ std::size_t count_live_jobs(const std::string& data_dir) {
 int up(const UpOptions& from) {
   const server::Options options = server_options(from);
   SystemFiles files;
-  files.make_folders(options.data_dir, 0700);
+  try {
+    files.make_folders(options.data_dir, 0700);
+  } catch (const Error& error) {
+    // Nothing is looked for here: a place where no folder can be made is a wrong one.
+    if (error.kind() != ErrorKind::kNotFound) throw;
+    throw Error(ErrorKind::kInvalid, "{}; choose a place where it can be made with --data-dir.", error.what());
+  }
   log::open("athanor", from.verbose ? log::Level::kDebug : log::Level::kInfo, options.data_dir + "/athanor.log");
   return from.detach ? serve_detached(options) : serve(options);
 }

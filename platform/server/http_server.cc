@@ -107,6 +107,10 @@ std::uint16_t HttpServer::start() {
                 "listening on {}:{}: another program has the port; end it, or choose another with --listen ADDRESS:PORT",
                 options.address, options.port);
   }
+  if (failure == boost::system::errc::address_not_available) {
+    throw Error(ErrorKind::kInvalid, "listening on {}:{}: that is no address of this machine; give one that is, or 0.0.0.0 for all",
+                options.address, options.port);
+  }
   if (failure) {
     throw Error(ErrorKind::kDenied, "listening on {}:{}: {}", options.address, options.port, failure.message());
   }

@@ -25,7 +25,7 @@ def test_help_tells_commands_and_exit_codes(identity):
 
 @pytest.mark.parametrize("argv", [[], ["conjure"], ["describe"], ["submit", "--no-such"], ["exec"], ["list", "--status", "Fine"],
                                   ["cp", "here"], ["up", "--listen", "nowhere"],
-                                  ["up", "--account", "12"], ["up", "--account", "12345678901x"], ["up", "--region", "Nowhere!"], ["cp", "a", "b"]])
+                                  ["up", "--data-dir", "/proc/no-such-place"], ["up", "--account", "12"], ["up", "--account", "12345678901x"], ["up", "--region", "Nowhere!"], ["cp", "a", "b"]])
 def test_wrong_usage_is_2(identity, argv):
     result = identity.run([identity.bin / "athanor", *argv], check=False)
     assert result.returncode == 2
@@ -283,6 +283,11 @@ def test_down_tells_what_it_waits_for(new_server):
     wait_until(lambda: "ready" in server.job_log(name), 20, "the job")
     assert "Waiting for 1 job to end" in server.cli("down").stderr
     assert "Waiting" not in server.cli("down").stderr
+
+
+def test_an_address_of_another_machine_is_2(identity):
+    refused = identity.run([identity.bin / "athanor", "up", "--listen", "192.0.2.1:0", "--data-dir", identity.folder()], check=False)
+    assert refused.returncode == 2 and "no address of this machine" in refused.stderr
 
 
 def test_a_taken_port_is_4_in_the_background_too(server, identity):
