@@ -250,11 +250,12 @@ class Agent::Impl {
   void show_checkpoints(SandboxRoot& root) {
     const std::string path = checkpoint_path(job());
     const std::string below = "/opt/ml/";
-    checkpoint_folder_ = path.starts_with(below) ? ml() + "/" + path.substr(below.size())
-                                                 : options_.home.folder + "/checkpoints";
-    files_.make_folders(checkpoint_folder_, 0755);
-    if (!path.starts_with(below)) root.shown.emplace_back(checkpoint_folder_, path);
-    checkpoints_ = std::make_unique<Checkpoints>(store_->client(), job().checkpoint_uri, checkpoint_folder_, files_, clock_);
+    Checkpoints::Place place{ml(), path.substr(std::min(path.size(), below.size())), "/opt/ml"};
+    if (!path.starts_with(below)) place = {options_.home.folder, "checkpoints", path};
+    const std::string folder = place.base + "/" + place.path;
+    files_.make_folders(folder, 0755);
+    if (!path.starts_with(below)) root.shown.emplace_back(folder, path);
+    checkpoints_ = std::make_unique<Checkpoints>(store_->client(), job().checkpoint_uri, std::move(place), files_, clock_);
   }
 
   void download() {
@@ -396,7 +397,6 @@ class Agent::Impl {
   bool beat_waiting_ = false;
 
   std::unique_ptr<Store> store_;
-  std::string checkpoint_folder_;
   JobOutput output_;
   std::unique_ptr<Sandbox> sandbox_;
   std::unique_ptr<CredentialsEndpoint> credentials_;

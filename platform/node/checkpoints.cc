@@ -43,10 +43,9 @@ CheckpointPlan plan_checkpoints(const std::vector<FolderEntry>& present, const s
   return plan;
 }
 
-Checkpoints::Checkpoints(storage::S3Client& client, const std::string& uri, std::string folder, Files& files,
-                         const Clock& clock)
-    : client_(client), prefix_(storage::S3Uri::parse(uri)), folder_(std::move(folder)), files_(files), clock_(clock) {
-  files_.make_folders(folder_, 0755);
+Checkpoints::Checkpoints(storage::S3Client& client, const std::string& uri, Place place, Files& files, const Clock& clock)
+    : client_(client), prefix_(storage::S3Uri::parse(uri)), place_(std::move(place)), files_(files), clock_(clock) {
+  files_.make_folders(place_.base + "/" + place_.path, 0755);
 }
 
 Checkpoints::~Checkpoints() {
@@ -68,8 +67,9 @@ void Checkpoints::restore(const std::function<void(std::uint64_t)>& progress) {
   const std::vector<storage::S3Object> objects = client_.list(prefix.bucket, prefix.key);
   if (objects.empty()) return;
   const std::vector<storage::ChannelFile> plan = storage::place_keys(source, prefix, objects);
-  storage::copy_channel(client_, plan, folder_, files_, progress);
-  for (const FolderEntry& entry : FolderView(folder_).walk()) {
+  const std::string folder = place_.base + "/" + place_.path;
+  storage::copy_channel(client_, plan, folder, files_, progress);
+  for (const FolderEntry& entry : FolderView(folder).walk()) {
     if (entry.type == FolderEntry::Type::kFile) known_.emplace(entry.path, entry);
   }
 }
@@ -97,15 +97,15 @@ void Checkpoints::finish(std::function<void(std::optional<std::string>)> done) {
 
 // Uploads what is new and removes what is gone, below `from`.
 void Checkpoints::look(const std::string& from, bool all) {
-  const FolderView view(folder_);
+  const std::optional<FolderView> view = FolderView(place_.base, place_.called).folder(place_.path);
   std::map<std::string, FolderEntry> known;
   for (const auto& [path, entry] : known_) {
     if (from.empty() || path == from || path.starts_with(from + "/")) known.emplace(path, entry);
   }
-  const CheckpointPlan plan = plan_checkpoints(view.walk(from), known, clock_.wall_ms() * 1'000'000, all);
+  const CheckpointPlan plan = plan_checkpoints(view ? view->walk(from) : std::vector<FolderEntry>(), known, clock_.wall_ms() * 1'000'000, all);
   for (const FolderEntry& entry : plan.upload) {
     if (cancelled_) throw Error(ErrorKind::kUnavailable, "uploading checkpoints: cancelled");
-    const std::optional<Descriptor> file = view.open(entry.path);
+    const std::optional<Descriptor> file = view->open(entry.path);
     if (!file) continue;  // gone again: the next look removes it
     try {
       client_.put_from_file(prefix_.below(entry.path), fmt::format("/proc/self/fd/{}", file->get()),

@@ -39,8 +39,15 @@ class Checkpoints {
   static constexpr std::int64_t kLook_ms = 1000;
   static constexpr std::int64_t kStill_ms = 1000;
 
-  // `client`, `files` and `clock` outlive it; `uri` is s3://BUCKET/PREFIX, `folder` the host's.
-  Checkpoints(storage::S3Client& client, const std::string& uri, std::string folder, Files& files, const Clock& clock);
+  // Where the folder is: BASE/PATH on the host, by no link of the job's below BASE. The job knows BASE as `called`.
+  struct Place {
+    std::string base;
+    std::string path;
+    std::string called;
+  };
+
+  // `client`, `files` and `clock` outlive it; `uri` is s3://BUCKET/PREFIX. Makes the folder. One that the job removes is empty.
+  Checkpoints(storage::S3Client& client, const std::string& uri, Place place, Files& files, const Clock& clock);
   ~Checkpoints();  // gives up what is not uploaded
 
   // Brings everything below the prefix into the folder. Blocking; before start(). `progress` may throw to end it.
@@ -59,7 +66,7 @@ class Checkpoints {
 
   storage::S3Client& client_;
   const storage::S3Uri prefix_;
-  const std::string folder_;
+  const Place place_;
   Files& files_;
   const Clock& clock_;
   std::map<std::string, FolderEntry> known_;  // our thread's, after start()

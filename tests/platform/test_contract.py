@@ -205,6 +205,18 @@ def test_checkpoints_come_down_and_go_up(any_server):
     assert keys == [f"{prefix}/step-2/new"]
 
 
+def test_a_checkpoint_folder_that_the_job_removed_is_an_empty_one(server):
+    prefix = f"ckpt/{uuid.uuid4().hex}"
+    s3 = server.client("s3")
+    s3.put_object(Bucket=server.bucket, Key=f"{prefix}/old", Body=b"old")
+    config = {"CheckpointConfig": {"S3Uri": f"s3://{server.bucket}/{prefix}/"}}
+    server.run_job("rm -rf /opt/ml/checkpoints", **config)
+    assert "Contents" not in s3.list_objects_v2(Bucket=server.bucket, Prefix=prefix)
+    job = server.run_job("rm -rf /opt/ml/checkpoints; ln -s /etc /opt/ml/checkpoints", expect="Failed", **config)
+    assert "/opt/ml/checkpoints" in job["FailureReason"] and "instance" not in job["FailureReason"]
+    assert "Contents" not in s3.list_objects_v2(Bucket=server.bucket, Prefix=prefix)
+
+
 def test_the_extension_shows_progress(server):
     code = '''
 import json, os, socket, time
