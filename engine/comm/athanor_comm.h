@@ -2,7 +2,9 @@
  *
  * A communicator connects `world_size` processes (ranks 0 … world_size-1) that all open it with the same rendezvous
  * address, world size and generation. Rank 0 listens at the address; the others retry until it answers or
- * `connect_timeout_ms` is over. A peer of another generation is refused, and both sides say so.
+ * `connect_timeout_ms` is over. Ranks that differ in world size or generation, and two living processes that say that
+ * they are one rank, are an error on both sides that says why; but rank 0 only sends away the ranks of an earlier
+ * generation (theirs is the error) and goes on waiting for those of its own.
  *
  * Every rank must call the same collectives in the same order with the same sizes; a mismatch is an error on at least
  * one rank, never silent. A collective returns when its result is in `buffer`. The result of an all-reduce is bitwise

@@ -28,8 +28,9 @@ struct CommOptions {
 // One thread at a time. After an Error every later call throws the same Error.
 class Communicator {
  public:
-  // Connects; returns when the ring is closed. Throws kInvalid (options), kUnavailable (no peer in time), kConflict (a
-  // peer of another generation, world size or an already taken rank).
+  // Connects; returns when the ring is closed. Throws kInvalid (options), kUnavailable (no peer in time), kConflict (the
+  // ranks differ in generation or world size, or two living processes are one rank). Rank 0 throws no kConflict for
+  // peers of an earlier generation: they get one, and it waits for those of its own.
   explicit Communicator(CommOptions options);
   ~Communicator();
   Communicator(const Communicator&) = delete;

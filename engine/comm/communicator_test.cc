@@ -144,6 +144,106 @@ TEST(Communicator, RefusesAPeerOfAnotherGeneration) {
   host.join();
   EXPECT_THAT(visitor_said, testing::HasSubstr("rank 1 belongs to generation 3 of the job, rank 0 to generation 4"));
   EXPECT_THAT(host_said, testing::HasSubstr("these ranks did not come: 1"));
+  EXPECT_THAT(host_said, testing::HasSubstr("Turned away: rank 1 belongs to generation 3"));
+}
+
+TEST(Communicator, TwoProcessesOfOneRankAreToldOfEachOtherAtOnce) {
+  const std::string rendezvous = free_rendezvous();
+  const auto start = steady_clock::now();
+  std::vector<std::thread> threads;
+  for (const int rank : {0, 1, 1}) {
+    threads.emplace_back([&, rank] {
+      try {
+        Communicator communicator(options_for(rank, 3, rendezvous));
+        ADD_FAILURE() << "rank 2 was not there";
+      } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::kConflict) << "rank " << rank;
+        EXPECT_THAT(error.what(), testing::HasSubstr("two processes say that they are rank 1"));
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_LT(steady_clock::now() - start, std::chrono::seconds(10)) << "half of the time they had";
+}
+
+TEST(Communicator, ASecondProcessOfARankIsToldWhenTheRanksHaveMet) {
+  const std::string rendezvous = free_rendezvous();
+  std::thread host([&] {
+    CommOptions options = options_for(0, 2, rendezvous);
+    options.connect_timeout_ms = 3'000;
+    EXPECT_THROW(Communicator communicator(options), Error) << "the first rank 1 never opens its link";
+  });
+  const Socket listener = listen_at("0");
+  // magic, purpose, rank; world size, port; generation, process
+  const std::uint64_t hello[] = {0x324d4d4f43485441, 1 | 1ULL << 32, 2 | static_cast<std::uint64_t>(local_port(listener)) << 32,
+                                 0, 7};
+  const Deadline deadline = Deadline::after_ms(20'000);
+  std::string why;
+  Peer first{Socket(), "rank 0"};
+  while (!first.socket.open() && !deadline.over()) {
+    first.socket = try_connect(parse_host_port(rendezvous), deadline, why);
+  }
+  send_all(first, hello, sizeof hello, deadline);
+  wait_ready(nullptr, &first, deadline);  // it is welcome
+  try {
+    Communicator communicator(options_for(1, 2, rendezvous));
+    ADD_FAILURE() << "two processes of rank 1 were taken";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kConflict);
+    EXPECT_THAT(error.what(), testing::HasSubstr("this rank 1 came after all ranks had met"));
+  }
+  host.join();
+}
+
+TEST(Communicator, ARankThatWasStartedAnewTakesItsPlace) {
+  const std::string rendezvous = free_rendezvous();
+  const auto meet = [&](int rank) { Communicator(options_for(rank, 3, rendezvous)).barrier(); };
+  std::thread host(meet, 0);
+  for (int life = 0; life < 2; ++life) {
+    CommOptions options = options_for(1, 3, rendezvous);
+    options.connect_timeout_ms = 300;
+    EXPECT_THROW(Communicator communicator(options), Error) << "rank 2 was not there";
+  }
+  std::thread first(meet, 1);
+  meet(2);
+  first.join();
+  host.join();
+}
+
+// Rank 1 reaches rank 0 through a middleman, who loses its first connection and does not tell rank 0.
+TEST(Communicator, ARankComesAgainAfterALostConnection) {
+  const std::string rendezvous = free_rendezvous();
+  const Socket door = listen_at("0");
+  const auto meet = [](int rank, const std::string& where) { Communicator(options_for(rank, 3, where)).barrier(); };
+  std::thread host(meet, 0, rendezvous);
+  std::thread first(meet, 1, "127.0.0.1:" + std::to_string(local_port(door)));
+  const Deadline deadline = Deadline::after_ms(20'000);
+  const auto forward = [](const Peer& from, const Peer& to) {
+    char bytes[4096];
+    const std::size_t size = receive_some(from, bytes, sizeof bytes);
+    send_all(to, bytes, size, Deadline::after_ms(5'000));
+    return size > 0;
+  };
+  std::vector<Peer> towards_host;  // the first stays open
+  for (const bool lost : {true, false}) {
+    Peer visitor{Socket(), "rank 1"};
+    while (!visitor.socket.open() && !deadline.over()) visitor.socket = accept_waiting(door);
+    std::string why;
+    towards_host.push_back({Socket(), "rank 0"});
+    Peer& there = towards_host.back();
+    while (!there.socket.open() && !deadline.over()) there.socket = try_connect(parse_host_port(rendezvous), deadline, why);
+    while (!deadline.over() && !forward(visitor, there)) wait_ready(nullptr, &visitor, deadline);  // the hello, a packet
+    if (lost) continue;
+    std::thread second(meet, 2, rendezvous);
+    try {
+      while (wait_ready(nullptr, &there, deadline)) forward(there, visitor);
+    } catch (const Error&) {
+      // Rank 0 has said all it had to say.
+    }
+    second.join();
+  }
+  first.join();
+  host.join();
 }
 
 TEST(Communicator, SaysThatRankZeroIsNotThere) {

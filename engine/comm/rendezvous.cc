@@ -9,11 +9,13 @@
 #include <optional>
 #include <vector>
 
+#include "common/random.h"
+
 namespace athanor::comm {
 
 namespace {
 
-constexpr std::uint64_t kMagic = 0x314d4d4f43485441;  // "ATHCOMM1", little-endian
+constexpr std::uint64_t kMagic = 0x324d4d4f43485441;  // "ATHCOMM2", little-endian
 constexpr int kPendingMax = 1024;                     // strangers that may knock at once
 constexpr std::int64_t kHelloTimeoutMs = 10'000;      // a connection that says nothing is dropped
 constexpr std::int64_t kRetryMs = 20;
@@ -30,8 +32,9 @@ struct Greeting {
   std::uint32_t world_size = 0;
   std::uint32_t port = 0;  // where the sender accepts its predecessor
   std::uint64_t generation = 0;
+  std::uint64_t process = 0;  // random: tells a rank that comes again from another that says it has the same number
 };
-static_assert(sizeof(Greeting) == 32);
+static_assert(sizeof(Greeting) == 40);
 
 struct Answer {
   std::uint64_t magic = kMagic;
@@ -62,7 +65,11 @@ void pause_before_retry(Deadline deadline) {
   ::nanosleep(&pause, nullptr);
 }
 
-// Why a greeting does not belong here, or nothing. `same_generation` tells a stranger from an earlier life apart.
+std::string taken_twice(std::uint32_t rank) {
+  return fmt::format("two processes say that they are rank {}", rank);
+}
+
+// Why a greeting does not belong here, or nothing.
 std::optional<std::string> objection(const CommOptions& options, const Greeting& greeting) {
   if (greeting.generation != options.generation) {
     return fmt::format("rank {} belongs to generation {} of the job, rank {} to generation {}", greeting.rank,
@@ -73,7 +80,7 @@ std::optional<std::string> objection(const CommOptions& options, const Greeting&
                        options.rank, options.world_size);
   }
   if (greeting.rank >= greeting.world_size || greeting.rank == static_cast<std::uint32_t>(options.rank)) {
-    return fmt::format("two processes say that they are rank {}", greeting.rank);
+    return taken_twice(greeting.rank);
   }
   return std::nullopt;
 }
@@ -86,6 +93,16 @@ void refuse(const Peer& peer, const std::string& reason) {
     send_all(peer, &answer, sizeof answer, Deadline::after_ms(1'000));
   } catch (const Error&) {
     // It is being turned away; that it left by itself changes nothing.
+  }
+}
+
+// Whether the other end of a connection that should be silent is there still.
+bool still_there(const Peer& peer) {
+  char said;
+  try {
+    return receive_some(peer, &said, 1) == 0;
+  } catch (const Error&) {
+    return false;
   }
 }
 
@@ -184,30 +201,44 @@ std::vector<TableEntry> host(const CommOptions& options, const HostPort& rendezv
   const auto world = static_cast<std::size_t>(options.world_size);
   std::vector<Peer> peers(world);
   std::vector<bool> present(world, false);
+  std::vector<std::uint64_t> processes(world);
   std::vector<TableEntry> table(world);
+  std::string turned_away;  // the last of an earlier life, and why
   present[0] = true;
   table[0].port = static_cast<std::uint32_t>(std::stoi(rendezvous.port));
   for (std::size_t missing = world - 1; missing > 0;) {
     std::optional<Door::Visitor> visitor = door.next(deadline);
     if (!visitor) {
       throw Error(ErrorKind::kUnavailable,
-                  "rank 0 waited {} s at {} and these ranks did not come: {}. Look at their output, or give them more "
+                  "rank 0 waited {} s at {} and these ranks did not come: {}.{} Look at their output, or give them more "
                   "time to start",
-                  options.connect_timeout_ms / 1000, rendezvous.text(), missing_ranks(present));
+                  options.connect_timeout_ms / 1000, rendezvous.text(), missing_ranks(present), turned_away);
     }
     const Greeting& greeting = visitor->greeting;
     std::optional<std::string> why = objection(options, greeting);
     if (!why && greeting.purpose != Purpose::kHello) why = "a link was opened before the table was handed out";
+    // A rank may come again: it lost its first connection, or was started anew after its process ended.
+    if (!why && present[greeting.rank] && processes[greeting.rank] != greeting.process &&
+        still_there(peers[greeting.rank])) {
+      why = taken_twice(greeting.rank);
+    }
     if (why) {
       refuse(visitor->peer, *why);
       // A rank of an earlier life may still be knocking: it goes, we stay. Anything else will not mend itself.
-      if (greeting.generation < options.generation) continue;
+      if (greeting.generation < options.generation) {
+        turned_away = " Turned away: " + *why + ".";
+        continue;
+      }
+      for (const Peer& peer : peers) {
+        if (peer.socket.open()) refuse(peer, *why);
+      }
       throw Error(ErrorKind::kConflict, "the ranks do not fit together: {}", *why);
     }
     const std::size_t rank = greeting.rank;
     visitor->peer.name = rank_name(static_cast<int>(rank), visitor->address);
-    if (!present[rank]) --missing;  // else it lost its first connection and came again
+    if (!present[rank]) --missing;
     present[rank] = true;
+    processes[rank] = greeting.process;
     std::strncpy(table[rank].address, visitor->address.c_str(), sizeof table[rank].address - 1);
     table[rank].port = greeting.port;
     peers[rank] = std::move(visitor->peer);
@@ -222,12 +253,14 @@ std::vector<TableEntry> host(const CommOptions& options, const HostPort& rendezv
 
 // Other ranks: knock until rank 0 answers, then wait for the table.
 std::vector<TableEntry> visit(const CommOptions& options, const HostPort& rendezvous, int port, Deadline deadline) {
+  const std::uint64_t process = SystemRandom().next();
   std::string why = "no answer";
   while (!deadline.over()) {
     Peer host{try_connect(rendezvous, deadline, why), rank_name(0, rendezvous.text())};
     if (host.socket.open()) {
       try {
-        const Greeting hello = greeting_of(options, Purpose::kHello, port);
+        Greeting hello = greeting_of(options, Purpose::kHello, port);
+        hello.process = process;
         send_all(host, &hello, sizeof hello, deadline);
         const Answer answer = receive_answer(host, options, deadline);
         if (answer.verdict != Verdict::kWelcome) {
@@ -276,9 +309,12 @@ Peer link_from(const CommOptions& options, int rank, Door& door, Deadline deadli
       refuse(visitor->peer, *why);
       continue;
     }
-    if (visitor->greeting.purpose != Purpose::kLink || visitor->greeting.rank != static_cast<std::uint32_t>(rank)) {
-      continue;  // a second hello of a rank that lost its first connection; it will find out
+    if (visitor->greeting.purpose == Purpose::kHello) {
+      refuse(visitor->peer, fmt::format("this rank {} came after all ranks had met: is another process of it running?",
+                                        visitor->greeting.rank));
+      continue;
     }
+    if (visitor->greeting.purpose != Purpose::kLink || visitor->greeting.rank != static_cast<std::uint32_t>(rank)) continue;
     visitor->peer.name = rank_name(rank, visitor->address);
     return std::move(visitor->peer);
   }
