@@ -10,6 +10,7 @@
 
 #include "common/clock.h"
 #include "common/error.h"
+#include "engine/cli/agreement.h"
 #include "engine/cli/commands.h"
 #include "engine/cli/console.h"
 #include "engine/cli/contract.h"
@@ -189,6 +190,7 @@ int carry_out(Run run, Files& files, StopSignals& signals) {
   check(run.settings);
   const SystemClock clock;
   const std::unique_ptr<parallel::Collectives> collectives = connect(run.peers);
+  check_agreement(run.settings, run.resume, *collectives);
   const bool speaks = collectives->rank() == 0;
   if (speaks) {
     check_writable(files, run.model);
