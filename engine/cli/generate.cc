@@ -1,25 +1,17 @@
 // Text that goes on from a prompt, written as it comes.
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
-#include <algorithm>
 #include <iterator>
 
 #include "common/error.h"
 #include "engine/cli/commands.h"
+#include "engine/cli/console.h"
 #include "engine/cli/loaded_model.h"
 #include "engine/model/decoder_cached.h"
 #include "engine/model/tokenizer/utf8.h"
 
 namespace athanor::llm {
-
-namespace {
-
-void write(const std::string& text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  std::fflush(stdout);
-}
-
-}  // namespace
 
 int generate(const GenerateCommand& command) {
   model::check(command.options);
@@ -41,12 +33,12 @@ int generate(const GenerateCommand& command) {
   model::GenerateOptions options = command.options;
   options.end_of_text = model.description.end_of_text ? model.description.end_of_text : end_of_text;
   model::Utf8Stream stream;
-  write(prompt);
+  print(prompt);
   const model::GenerateEnd end = model::generate(decoder, tokens, config.vocab_size, options, [&](model::TokenId token) {
-    write(stream.add(model.tokenizer.bytes(token)));
+    print(stream.add(model.tokenizer.bytes(token)));
     return true;
   });
-  write(stream.finish() + "\n");
+  print(stream.finish() + "\n");
   if (end == model::GenerateEnd::kContextFull) {
     std::fprintf(stderr, "athanor-llm: the model's context of %lld tokens is full\n", static_cast<long long>(length));
   }
