@@ -23,11 +23,15 @@ int generate(const GenerateCommand& command) {
   const auto end_of_text = model.tokenizer.end_of_text();
   if (tokens.empty()) tokens.push_back(end_of_text.value_or(0));  // a text begins where another has ended
 
-  tensor::Context context(static_cast<int>(command.threads));
   const model::Config& config = model.description.config;
-  const std::int64_t length =
-      std::min(config.max_position_embeddings, static_cast<std::int64_t>(tokens.size()) + command.options.tokens);
-  model::CachedDecoder decoder(context, model.parameters, {.length_max = std::max<std::int64_t>(length, 2)}, model.plan);
+  const std::int64_t given = std::ssize(tokens), left = config.max_position_embeddings - given;
+  if (left < 1) {
+    throw Error(ErrorKind::kInvalid, "The prompt has {} tokens, and the model's context of {} leaves none to write: shorten it",
+                given, config.max_position_embeddings);
+  }
+  const std::int64_t length = given + std::clamp<std::int64_t>(command.options.tokens, 1, left);
+  tensor::Context context(static_cast<int>(command.threads));
+  model::CachedDecoder decoder(context, model.parameters, {.length_max = length}, model.plan);
   model.load("Fewer --tokens or a shorter prompt need less");
 
   model::GenerateOptions options = command.options;

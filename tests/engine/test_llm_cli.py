@@ -175,6 +175,18 @@ def test_a_result_that_cannot_be_written_is_a_failure(place, line):
     assert re.fullmatch(r"athanor-llm: .*writing the result to standard output.*No space left on device\n", done.stderr, re.I), done.stderr
 
 
+def test_a_text_is_as_long_as_is_asked_or_as_the_context(place):
+    """The model's context is 32 tokens."""
+    generate = ["generate", "--model", place / "model", "--temperature", 0, "--prompt", "And God said"]
+    nothing, whole = llm.run(*generate, "--tokens", 0), llm.run(*generate, "--tokens", 2**63 - 1)
+    assert nothing.stdout == "And God said\n" and nothing.stderr == ""
+    assert len(whole.stdout) > len(nothing.stdout) and whole.stderr == "athanor-llm: the model's context of 32 tokens is full\n"
+    few = llm.run(*generate, "--tokens", 3)
+    assert whole.stdout.startswith(few.stdout.rstrip("\n")) and few.stderr == ""
+    done = llm.run("generate", "--model", place / "model", "--prompt", "And God said, " * 20, code=2)
+    assert done.stdout == "" and re.search(r"The prompt has \d+ tokens, and the model's context of 32 leaves none to write", done.stderr)
+
+
 def test_parts_of_a_model_that_do_not_belong_together(place, tmp_path):
     shutil.copytree(place / "model", tmp_path / "model", ignore=shutil.ignore_patterns("checkpoints"))
     config = json.loads((tmp_path / "model/config.json").read_text())
