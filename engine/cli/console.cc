@@ -1,9 +1,17 @@
 #include "engine/cli/console.h"
 
+#include <cerrno>
 #include <cmath>
 #include <cstdint>
 
+#include "common/error.h"
+
 namespace athanor::llm {
+
+void print(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return;
+  throw system_error(errno, "writing the result to standard output");
+}
 
 std::string format_seconds(double seconds) {
   if (!(seconds >= 0) || seconds > 1e9) return "?";

@@ -1,4 +1,5 @@
-// Lines for people and for logs, on standard output, each written at once: who reads along sees it now.
+// Standard output: lines of progress for people and for logs, and results. Each is written at once: who reads along sees
+// it now.
 #pragma once
 
 #include <fmt/format.h>
@@ -6,10 +7,15 @@
 #include <cstdint>
 #include <cstdio>
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace athanor::llm {
 
+// What the command was run for. Throws when it cannot be written: nobody must take half a result for a whole one.
+void print(std::string_view text);
+
+// A line of progress. One that is lost is no reason to give up what is being made.
 template <typename... Args>
 void say(fmt::format_string<Args...> format, Args&&... args) {
   const std::string line = fmt::format(format, std::forward<Args>(args)...) + "\n";

@@ -106,13 +106,23 @@ Corpus make_corpus(Files& files, const CorpusOptions& options) {
   std::shared_ptr<const TokenFile> train_tokens = find_token_file(files, options.train);
   std::shared_ptr<const TokenFile> held_out_tokens =
       options.held_out.empty() ? nullptr : find_token_file(files, options.held_out);
-  if ((train_tokens || held_out_tokens) && options.tokenizer.empty()) {
+  if ((train_tokens || held_out_tokens) && options.tokenizer.empty() && options.kept_tokenizer.empty()) {
     throw Error(ErrorKind::kInvalid,
                 "{} is a token file, and the tokenizer that made it is needed: --tokenizer DIR, or a channel \"tokenizer\"",
                 fmt::join(train_tokens ? options.train : options.held_out, ", "));
   }
   std::optional<Tokenizer> loaded;
   if (!options.tokenizer.empty()) loaded = model::load_tokenizer(files, options.tokenizer);
+  if (!options.kept_tokenizer.empty()) {
+    Tokenizer kept = model::tokenizer_from_json(options.kept_tokenizer, "the checkpoint's tokenizer");
+    if (loaded && tokenizer_digest(*loaded) != tokenizer_digest(kept)) {
+      throw Error(ErrorKind::kInvalid,
+                  "The tokenizer in {} is another than the checkpoints', and their parameters know only the latter: leave it "
+                  "out, or give the run an empty checkpoint folder",
+                  options.tokenizer);
+    }
+    loaded = std::move(kept);
+  }
   Corpus corpus{loaded ? std::move(*loaded) : train_tokenizer(files, train, options.vocabulary), train_tokens, held_out_tokens};
   const Tokenizer& tokenizer = corpus.tokenizer;
   const std::string digest = tokenizer_digest(tokenizer);

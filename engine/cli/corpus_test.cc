@@ -121,5 +121,22 @@ TEST_F(CorpusTest, ATokenFileStandsForTextsWithTheTokenizerThatMadeIt) {
   EXPECT_THAT(refusal({.train = {tokens}, .tokenizer = other_folder}), HasSubstr("another tokenizer"));
 }
 
+TEST_F(CorpusTest, ARunThatGoesOnKeepsTheTokenizerItBeganWith) {
+  const std::string first = folder_.put("a.txt", some_text(30'000)), second = folder_.put("b.txt", "xyxyxyxy xyxyxy zyzyzy " + some_text(20'000, 9));
+  const model::Tokenizer tokenizer = train_tokenizer(files_, {first}, 300);
+  const std::string kept = model::tokenizer_to_json(tokenizer);
+  ASSERT_NE(model::tokenizer_to_json(prepare({.train = {second}, .vocabulary = 300}).tokenizer), kept);
+  const Corpus corpus = prepare({.train = {second}, .held_out_part = 0, .kept_tokenizer = kept, .vocabulary = 300});
+  EXPECT_EQ(model::tokenizer_to_json(corpus.tokenizer), kept);
+  std::vector<std::int32_t> expected = tokenizer.encode(files_.read_all(second));
+  expected.push_back(*tokenizer.end_of_text());
+  EXPECT_EQ(all_of(*corpus.train), expected);
+
+  const std::string other = folder_ / "other";
+  std::filesystem::create_directory(other);
+  model::save_tokenizer(files_, other, train_tokenizer(files_, {second}, 300), 128);
+  EXPECT_THAT(refusal({.train = {second}, .tokenizer = other, .kept_tokenizer = kept}), HasSubstr(other + " is another than the checkpoints'"));
+}
+
 }  // namespace
 }  // namespace athanor::llm

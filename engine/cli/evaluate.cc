@@ -87,11 +87,11 @@ int evaluate(const EvaluateCommand& command) {
   const double mean = evaluation.loss() / static_cast<double>(evaluation.count());
   const double bits_per_byte = evaluation.loss() / std::log(2) / static_cast<double>(std::max<std::uint64_t>(1, total_bytes(files, texts)));
   if (command.json) {
-    say(R"({{"loss": {:.9g}, "perplexity": {:.9g}, "bits_per_byte": {:.9g}, "tokens": {}}})", mean, std::exp(mean), bits_per_byte,
-        evaluation.count());
+    print(fmt::format(R"({{"loss": {:.9g}, "perplexity": {:.9g}, "bits_per_byte": {:.9g}, "tokens": {}}})" "\n", mean,
+                      std::exp(mean), bits_per_byte, evaluation.count()));
   } else {
-    say("loss {:.6f}  perplexity {:.2f}  {:.4f} bits a byte  ({} tokens of {} file{})", mean, std::exp(mean), bits_per_byte,
-        format_count(evaluation.count()), texts.size(), texts.size() == 1 ? "" : "s");
+    print(fmt::format("loss {:.6f}  perplexity {:.2f}  {:.4f} bits a byte  ({} tokens of {} file{})\n", mean, std::exp(mean),
+                      bits_per_byte, format_count(evaluation.count()), texts.size(), texts.size() == 1 ? "" : "s"));
   }
   return 0;
 }

@@ -55,7 +55,7 @@ std::vector<Setting> table_of(TrainSettings& s) {
       {"micro_batch", batches, "Sequences that an instance computes at once; fewer need less memory", &t.micro_batch},
       {"length", batches, "Tokens in a sequence, and the model's context", &t.length},
       {"learning_rate", optimizer, "Peak of the learning rate", &t.learning_rate},
-      {"learning_rate_min", optimizer, "Where the cosine decay ends, at the last step", &t.learning_rate_min},
+      {"learning_rate_min", optimizer, "Where the cosine decay ends, at the last step; -1: a tenth of learning_rate", &t.learning_rate_min},
       {"warmup_steps", optimizer, "Steps in which the learning rate rises to its peak", &t.warmup_steps},
       {"weight_decay", optimizer, "AdamW's decay of matrices", &t.weight_decay},
       {"beta1", optimizer, "AdamW's decay of the first moment", &t.beta1},

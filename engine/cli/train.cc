@@ -10,6 +10,7 @@
 
 #include "common/clock.h"
 #include "common/error.h"
+#include "engine/cli/agreement.h"
 #include "engine/cli/commands.h"
 #include "engine/cli/console.h"
 #include "engine/cli/contract.h"
@@ -122,6 +123,11 @@ void say_sizes(const model::Config& c, const Corpus& corpus, const data::TokenSe
   say("memory of each rank, all of it taken before the first step:\n{}", trainer.memory().table());
 }
 
+// Which sequences come next, but for the text.
+train::TrainInput position_of(const train::TrainOptions& options) {
+  return {.batch = options.batch, .length = options.length, .seed = options.seed, .text = {}};
+}
+
 // A text in the model's own words, on standard output.
 void say_sample(tensor::Context& context, train::Trainer& trainer, const model::Config& config,
                 const model::Tokenizer& tokenizer, const TrainSettings& settings) {
@@ -184,6 +190,7 @@ int carry_out(Run run, Files& files, StopSignals& signals) {
   check(run.settings);
   const SystemClock clock;
   const std::unique_ptr<parallel::Collectives> collectives = connect(run.peers);
+  check_agreement(run.settings, run.resume, *collectives);
   const bool speaks = collectives->rank() == 0;
   if (speaks) {
     check_writable(files, run.model);
@@ -191,6 +198,10 @@ int carry_out(Run run, Files& files, StopSignals& signals) {
   }
   run.corpus.vocabulary = run.settings.vocabulary;
   run.corpus.held_out_part = run.settings.held_out;
+  if (speaks && run.resume && !run.checkpoints.empty()) {
+    run.corpus.kept_tokenizer =
+        train::find_tokenizer(files, run.checkpoints, position_of(run.settings.train)).value_or("");
+  }
   const Corpus corpus = prepare_corpus(files, run.corpus, *collectives);
 
   const model::Config config = model_config(run.settings, corpus.tokenizer.vocabulary());
@@ -202,7 +213,10 @@ int carry_out(Run run, Files& files, StopSignals& signals) {
   if (!evaluates) options.evaluate_every = 0;
   if (evaluates && options.evaluate_every == 0) options.evaluate_every = options.steps;
   tensor::Context context(static_cast<int>(run.settings.threads));
-  train::Trainer trainer(config, options, context, *collectives, sequences, files, clock);
+  train::TrainText text{.tokenizer = run.corpus.kept_tokenizer, .tokens = corpus.train->count(), .fingerprint = ""};
+  if (text.tokenizer.empty()) text.tokenizer = model::tokenizer_to_json(corpus.tokenizer);
+  if (speaks) text.fingerprint = corpus.train->fingerprint();
+  train::Trainer trainer(config, options, context, *collectives, sequences, files, clock, std::move(text));
   if (speaks) say_sizes(config, corpus, sequences, run.settings, trainer, *collectives, context.threads());
   if (speaks && !evaluates) say("There is no evaluation: the held-out text has not one sequence of {} tokens", options.length);
 

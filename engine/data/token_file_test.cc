@@ -51,6 +51,19 @@ TEST_F(TokenFileTest, GivesBackWhatWasWrittenInBothWidths) {
 
 TEST_F(TokenFileTest, AnEmptyTextIsATokenFileToo) { EXPECT_EQ(TokenFile(write(10, {})).count(), 0); }
 
+TEST_F(TokenFileTest, AFingerprintTellsTextsApart) {
+  std::vector<std::int32_t> ids(100'000, 7);
+  const std::string first = TokenFile(write(10, ids)).fingerprint();
+  EXPECT_EQ(TokenFile(write(10, ids, std::string(32, 'd'))).fingerprint(), first);
+  EXPECT_EQ(first.size(), 64U);
+  for (const std::size_t changed : {std::size_t{0}, std::size_t{50'000}, ids.size() - 1}) {
+    std::vector<std::int32_t> other = ids;
+    other[changed] = 8;
+    EXPECT_NE(TokenFile(write(10, other)).fingerprint(), first) << changed;
+  }
+  EXPECT_FALSE(TokenFile(write(10, {})).fingerprint().empty());
+}
+
 TEST_F(TokenFileTest, AppearsWholeOrNotAtAll) {
   {
     TokenFileWriter writer(files_, folder_ + "/unfinished", 10, {});

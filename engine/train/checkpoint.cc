@@ -14,12 +14,14 @@ namespace athanor::train {
 
 namespace {
 
-constexpr std::int64_t kVersion = 1;
+constexpr std::int64_t kVersion = 2;
 constexpr std::string_view kPrefix = "step-";
 constexpr std::string_view kManifest = "checkpoint.json";
 constexpr std::string_view kShard = "shard-00000.safetensors";
+constexpr std::string_view kTokenizer = "tokenizer.json";
 constexpr std::size_t kPiece = 4 << 20;  // bytes written or read at once
 constexpr std::uint64_t kManifestBytesMax = 64 << 20;
+constexpr std::uint64_t kTokenizerBytesMax = 256 << 20;
 constexpr std::uint64_t kShardHeaderBytesMax = 64 << 20;
 
 // A tensor as the shard holds it.
@@ -82,8 +84,8 @@ json::object model_object(const model::Config& c) {
           {"tie_word_embeddings", c.tie_word_embeddings}};
 }
 
-std::string manifest_text(const model::Config& config, const std::vector<Entry>& entries, const TrainState& state,
-                          const Written& shard) {
+std::string manifest_text(const model::Config& config, const std::vector<Entry>& entries, const TrainInput& input,
+                          const TrainState& state, const Written& shard) {
   json::array tensors;
   for (const Entry& entry : entries) {
     json::array zeros;
@@ -96,15 +98,22 @@ std::string manifest_text(const model::Config& config, const std::vector<Entry>&
                        {"extent", shape_of(*entry.info)},
                        {"file", kShard}});
   }
+  json::object listed{{kShard, {{"size", shard.size}, {"data_sha256", shard.data_sha256}}}};
+  if (const std::string& text = input.text.tokenizer; !text.empty()) {
+    listed[kTokenizer] = {{"size", text.size()}, {"data_sha256", to_hex(sha256(text))}};
+  }
   const json::object manifest{
       {"version", kVersion},
       {"step", state.step},
-      {"seed", std::to_string(state.seed)},  // a JSON number holds 53 bits
+      {"batch", input.batch},
+      {"length", input.length},
+      {"seed", std::to_string(input.seed)},  // a JSON number holds 53 bits
+      {"text", {{"tokens", input.text.tokens}, {"fingerprint", input.text.fingerprint}}},
       {"tokens_seen", state.tokens_seen},
       {"first_evaluation_loss", state.first_evaluation_loss},
       {"data_position", {{"next_step", state.step + 1}}},
       {"model", model_object(config)},
-      {"files", {{kShard, {{"size", shard.size}, {"data_sha256", shard.data_sha256}}}}},
+      {"files", listed},
       {"tensors", tensors},
   };
   return json::serialize(manifest) + "\n";
@@ -143,6 +152,47 @@ json::object parse_manifest(const std::string& path, const std::string& text) {
                 path, version, kVersion);
   }
   return manifest;
+}
+
+// What the checkpoint was made from, but for its tokenizer.
+TrainInput input_of(const std::string& path, const json::object& manifest) {
+  try {
+    const json::object* text = json::find_object(manifest, "text");
+    if (!text) throw Error(ErrorKind::kInvalid, "it does not tell its text");
+    return {.batch = json::get_int(manifest, "batch"),
+            .length = json::get_int(manifest, "length"),
+            .seed = std::stoull(json::get_string(manifest, "seed")),
+            .text = {.tokens = json::get_int(*text, "tokens"), .fingerprint = json::get_string(*text, "fingerprint")}};
+  } catch (const std::exception& error) {
+    throw not_ours(path, error);
+  }
+}
+
+// The position in the data is a number of steps: with another batch, length or seed it would be that of other sequences.
+void check_position(const std::string& path, const TrainInput& found, const TrainInput& input) {
+  const auto same = [&](std::string_view name, auto theirs, auto ours) {
+    if (theirs == ours) return;
+    throw Error(ErrorKind::kInvalid,
+                "Going on from checkpoint {}: it was made with {} {}, and this run has {}; give the same, or give the run "
+                "an empty checkpoint folder",
+                path, name, theirs, ours);
+  };
+  same("batch", found.batch, input.batch);
+  same("length", found.length, input.length);
+  same("seed", found.seed, input.seed);
+}
+
+// The checkpoint's tokenizer.json; empty when it has none.
+std::string read_tokenizer(Files& files, const std::string& path, const json::object& manifest) {
+  const json::object* listed = json::find_object(manifest, "files");
+  const json::object* described = listed ? json::find_object(*listed, kTokenizer) : nullptr;
+  if (!described) return {};
+  const std::string file = path + "/" + std::string(kTokenizer);
+  const std::string text = read_small(files, file, kTokenizerBytesMax);
+  if (json::find_string(*described, "data_sha256") != to_hex(sha256(text))) {
+    throw damaged(file, "its contents have changed since it was written");
+  }
+  return text;
 }
 
 // Checks that what the index says of a tensor is what this model wants, whole in our one shard.
@@ -245,7 +295,7 @@ std::vector<std::string> list_checkpoints(Files& files, const std::string& folde
 }
 
 std::string save_checkpoint(Files& files, const std::string& folder, const model::Config& config,
-                            const model::ParameterLayout& layout, const TrainState& state,
+                            const model::ParameterLayout& layout, const TrainInput& input, const TrainState& state,
                             const TrainTensors& tensors, std::int64_t kept) {
   ATHANOR_ASSERT(kept >= 1 && state.step >= 0);
   make_durable_folders(files, folder);
@@ -257,8 +307,8 @@ std::string save_checkpoint(Files& files, const std::string& folder, const model
   files.make_folders(temporary);
   const std::vector<Entry> entries = entries_of(layout, tensors);
   const Written shard = write_shard(files, temporary + "/" + std::string(kShard), entries);
-  files.replace(temporary + "/" + std::string(kManifest),
-                manifest_text(config, entries, state, shard));
+  if (!input.text.tokenizer.empty()) files.replace(temporary + "/" + std::string(kTokenizer), input.text.tokenizer);
+  files.replace(temporary + "/" + std::string(kManifest), manifest_text(config, entries, input, state, shard));
   files.sync_folder(temporary);
   // Only a damaged checkpoint can stand in the way: a whole one would have been gone on from.
   if (files.stat(folder + "/" + name)) remove_checkpoint(files, folder, name);
@@ -274,8 +324,25 @@ std::string save_checkpoint(Files& files, const std::string& folder, const model
   return name;
 }
 
+std::optional<std::string> find_tokenizer(Files& files, const std::string& folder, const TrainInput& input) {
+  for (const std::string& name : list_checkpoints(files, folder)) {
+    const std::string path = folder + "/" + name;
+    try {
+      const json::object manifest =
+          parse_manifest(path, read_small(files, path + "/" + std::string(kManifest), kManifestBytesMax));
+      check_position(path, input_of(path, manifest), input);
+      std::string text = read_tokenizer(files, path, manifest);
+      if (text.empty()) return std::nullopt;
+      return text;
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kCorrupt) throw;  // load_newest_checkpoint tells of the damaged ones
+    }
+  }
+  return std::nullopt;
+}
+
 TrainState load_checkpoint(Files& files, const std::string& folder, const std::string& name,
-                           const model::Config& config, const model::ParameterLayout& layout,
+                           const model::Config& config, const model::ParameterLayout& layout, const TrainInput& input,
                            const TrainTensors& tensors) {
   const std::string path = folder + "/" + name;
   const std::string text = read_small(files, path + "/" + std::string(kManifest), kManifestBytesMax);
@@ -286,7 +353,6 @@ TrainState load_checkpoint(Files& files, const std::string& folder, const std::s
   try {
     state.step = json::get_int(manifest, "step");
     state.tokens_seen = json::get_int(manifest, "tokens_seen");
-    state.seed = std::stoull(json::get_string(manifest, "seed"));
     state.first_evaluation_loss = json::find_double(manifest, "first_evaluation_loss").value_or(0);
     const json::object* list = json::find_object(manifest, "files");
     shard = list ? json::find_object(*list, kShard) : nullptr;
@@ -295,6 +361,14 @@ TrainState load_checkpoint(Files& files, const std::string& folder, const std::s
     for (const json::value& tensor : *all) named[json::get_string(tensor.as_object(), "name")] = &tensor.as_object();
   } catch (const std::exception& error) {
     throw not_ours(path, error);
+  }
+  const TrainInput found = input_of(path, manifest);
+  check_position(path, found, input);
+  if (read_tokenizer(files, path, manifest) != input.text.tokenizer) {
+    throw Error(ErrorKind::kInvalid,
+                "Going on from checkpoint {}: its tokenizer is another than this run's, and its parameters know only the "
+                "former; give the tokenizer that lies there, or give the run an empty checkpoint folder",
+                path);
   }
   const json::object* made_for = json::find_object(manifest, "model");
   if (!made_for || *made_for != json::parse(json::serialize(model_object(config)), "model").as_object()) {
@@ -315,14 +389,19 @@ TrainState load_checkpoint(Files& files, const std::string& folder, const std::s
     if (error.kind() != ErrorKind::kInvalid) throw;
     throw damaged(path, error.what());
   }
+  if (found.text.tokens != input.text.tokens || found.text.fingerprint != input.text.fingerprint) {
+    log::warning("train", "The text has changed since checkpoint {} ({} tokens now, {} then): step {} comes from the new one",
+                 path, input.text.tokens, found.text.tokens, state.step + 1);
+  }
   return state;
 }
 
 std::optional<TrainState> load_newest_checkpoint(Files& files, const std::string& folder, const model::Config& config,
-                                                 const model::ParameterLayout& layout, const TrainTensors& tensors) {
+                                                 const model::ParameterLayout& layout, const TrainInput& input,
+                                                 const TrainTensors& tensors) {
   for (const std::string& name : list_checkpoints(files, folder)) {
     try {
-      return load_checkpoint(files, folder, name, config, layout, tensors);
+      return load_checkpoint(files, folder, name, config, layout, input, tensors);
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::kCorrupt) throw;
       log::warning("train", "Skipping a damaged checkpoint. {}", error.what());

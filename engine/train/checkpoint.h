@@ -1,8 +1,10 @@
 // The state of a training run on disk, each a folder that appears whole or not at all:
 //
 //   FOLDER/step-00000100/
-//     checkpoint.json       step, seed, data position, the model it was made with; for every tensor its global shape,
-//                           offset and extent and the file it is in; each file's size and SHA-256
+//     checkpoint.json       step, data position, what it was made from (batch, length, seed, text) and the model; for
+//                           every tensor its global shape, offset and extent and the file it is in; each file's size
+//                           and SHA-256
+//     tokenizer.json        the tokenizer whose ids the model knows; not there when the run was given none
 //     shard-00000.safetensors   parameters, and AdamW's two moments, as "NAME", "optimizer.m.NAME", "optimizer.v.NAME"
 //
 // A folder is written as FOLDER/.step-00000100.tmp, synced and renamed, so a crash or a power failure at any moment leaves
@@ -24,9 +26,23 @@ namespace athanor::train {
 // What a run goes on from, apart from the tensors.
 struct TrainState {
   std::int64_t step = 0;             // steps done; sequences of step + 1 come next
-  std::uint64_t seed = 0;            // of the initial parameters
   std::int64_t tokens_seen = 0;      // in training, over all ranks
   double first_evaluation_loss = 0;  // 0 when there was none
+};
+
+// The text that a run learns from.
+struct TrainText {
+  std::string tokenizer;  // the contents of its tokenizer.json; empty when there is none
+  std::int64_t tokens = 0;
+  std::string fingerprint;  // tells it from another of as many tokens; printable
+};
+
+// What, beside the model, decides which sequences a step has.
+struct TrainInput {
+  std::int64_t batch = 0;
+  std::int64_t length = 0;
+  std::uint64_t seed = 0;
+  TrainText text;
 };
 
 // Buffers of one parameter layout.
@@ -49,17 +65,24 @@ std::vector<std::string> list_checkpoints(Files& files, const std::string& folde
 // Writes FOLDER/step-N, and then removes those of later steps (the run would have gone on from them, were they whole)
 // and all but the newest `kept` of the others. Returns the name.
 std::string save_checkpoint(Files& files, const std::string& folder, const model::Config& config,
-                            const model::ParameterLayout& layout, const TrainState& state,
+                            const model::ParameterLayout& layout, const TrainInput& input, const TrainState& state,
                             const TrainTensors& tensors, std::int64_t kept);
 
+// The tokenizer.json that a run on `input` has to go on with, from the newest checkpoint that tells: a tokenizer learned
+// anew, from a text that may have changed, would give the ids other meanings than the parameters know. Nothing when there
+// is none. `input.text` does not matter. Throws kInvalid as load_checkpoint does, but before any text was read.
+std::optional<std::string> find_tokenizer(Files& files, const std::string& folder, const TrainInput& input);
+
 // Fills `tensors` from FOLDER/NAME. Throws kCorrupt when a file is missing, short or changed (`tensors` then hold
-// anything), and kInvalid when it is of another model or of another version of this format.
+// anything), and kInvalid when it is of another model, batch, length, seed or tokenizer, or of another version of this
+// format. Another text is gone on with, from the same step, and the log says so: data may be added between runs.
 TrainState load_checkpoint(Files& files, const std::string& folder, const std::string& name,
-                           const model::Config& config, const model::ParameterLayout& layout,
+                           const model::Config& config, const model::ParameterLayout& layout, const TrainInput& input,
                            const TrainTensors& tensors);
 
 // The newest whole checkpoint: damaged ones are skipped with a warning in the log. Nothing when there is none.
 std::optional<TrainState> load_newest_checkpoint(Files& files, const std::string& folder, const model::Config& config,
-                                                 const model::ParameterLayout& layout, const TrainTensors& tensors);
+                                                 const model::ParameterLayout& layout, const TrainInput& input,
+                                                 const TrainTensors& tensors);
 
 }  // namespace athanor::train

@@ -18,7 +18,7 @@ void write(const std::string& path, std::string_view bytes) {
 
 struct Run {
   Run() : layout(config), values(static_cast<std::size_t>(3 * layout.size())) {
-    save_checkpoint(files, folder.path(), config, layout, {.step = 1}, tensors(), 1);
+    save_checkpoint(files, folder.path(), config, layout, input, {.step = 1}, tensors(), 1);
     shard = files.read_all(folder / "step-00000001/shard-00000.safetensors");
   }
   train::TrainTensors tensors() {
@@ -31,6 +31,7 @@ struct Run {
   const model::Config config{.vocab_size = 3, .hidden_size = 2, .intermediate_size = 2, .num_hidden_layers = 1,
                              .num_attention_heads = 1, .num_key_value_heads = 1, .head_dim = 2,
                              .max_position_embeddings = 4};
+  const train::TrainInput input{.batch = 1, .length = 4, .seed = 1, .text = {.tokenizer = "{}", .tokens = 5, .fingerprint = "f"}};
   const model::ParameterLayout layout;
   std::vector<float> values;
   SystemFiles files;
@@ -48,7 +49,7 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
   write(run.folder / "step-00000001/shard-00000.safetensors",
         end < input.size() ? input.substr(end + 1) : std::string_view(run.shard));
   try {
-    load_checkpoint(run.files, run.folder.path(), "step-00000001", run.config, run.layout, run.tensors());
+    load_checkpoint(run.files, run.folder.path(), "step-00000001", run.config, run.layout, run.input, run.tensors());
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kCorrupt && error.kind() != ErrorKind::kInvalid) std::abort();
   }

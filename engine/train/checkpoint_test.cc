@@ -153,10 +153,14 @@ class CrashingFiles final : public Files {
   std::vector<Name> unsynced_;  // in the order of the changes
 };
 
+TrainInput input() {
+  return {.batch = 3, .length = 8, .seed = UINT64_MAX, .text = {.tokenizer = "{}", .tokens = 100, .fingerprint = "f00d"}};
+}
+
 std::string save(Files& files, const std::string& folder, std::int64_t step, std::int64_t kept = 2) {
   State state(static_cast<float>(step));
-  return save_checkpoint(files, folder, tiny_config(), state.layout,
-                         {.step = step, .seed = UINT64_MAX, .tokens_seen = 7 * step, .first_evaluation_loss = 1.5},
+  return save_checkpoint(files, folder, tiny_config(), state.layout, input(),
+                         {.step = step, .tokens_seen = 7 * step, .first_evaluation_loss = 1.5},
                          state.tensors(), kept);
 }
 
@@ -167,10 +171,10 @@ TEST(Checkpoint, HoldsTheWholeStateAndReplacesOlderOnes) {
   for (const std::int64_t step : {1, 2, 30}) EXPECT_EQ(save(files, folder.path(), step), checkpoint_name(step));
   EXPECT_THAT(list_checkpoints(files, folder.path()), ElementsAre("step-00000030", "step-00000002"));
   State state(-1);
-  const auto loaded = load_newest_checkpoint(files, folder.path(), tiny_config(), state.layout, state.tensors());
+  const auto loaded = load_newest_checkpoint(files, folder.path(), tiny_config(), state.layout, input(), state.tensors());
   ASSERT_TRUE(loaded);
   EXPECT_EQ(loaded->step, 30);
-  EXPECT_EQ(loaded->seed, UINT64_MAX);
+  EXPECT_EQ(find_tokenizer(files, folder.path(), input()), "{}");
   EXPECT_EQ(loaded->tokens_seen, 210);
   EXPECT_EQ(loaded->first_evaluation_loss, 1.5);
   EXPECT_TRUE(state.holds(30));
@@ -181,7 +185,7 @@ void expect_all_whole(const std::string& folder) {
   SystemFiles files;
   for (const std::string& name : list_checkpoints(files, folder)) {
     State state(-1);
-    EXPECT_NO_THROW(load_checkpoint(files, folder, name, tiny_config(), state.layout, state.tensors())) << name;
+    EXPECT_NO_THROW(load_checkpoint(files, folder, name, tiny_config(), state.layout, input(), state.tensors())) << name;
   }
 }
 
@@ -206,7 +210,7 @@ TEST_P(Crash, AtAnyChangeLeavesTheOldOrTheNewWhole) {
     if (GetParam()) crashing.lose_power();
     SCOPED_TRACE("after a crash at change " + std::to_string(at));
     State state(-1);
-    const auto loaded = load_newest_checkpoint(files, folder.path(), tiny_config(), state.layout, state.tensors());
+    const auto loaded = load_newest_checkpoint(files, folder.path(), tiny_config(), state.layout, input(), state.tensors());
     ASSERT_TRUE(loaded);
     EXPECT_TRUE(loaded->step == 2 || loaded->step == 3);
     EXPECT_TRUE(state.holds(static_cast<float>(loaded->step)));
@@ -217,7 +221,7 @@ TEST_P(Crash, AtAnyChangeLeavesTheOldOrTheNewWhole) {
     save(files, folder.path(), 4, 1);
     EXPECT_THAT(files.list(folder.path()), ElementsAre("step-00000004"));
   }
-  EXPECT_GT(old_ones, 8);  // folders, two files written, synced and renamed, and their folder synced
+  EXPECT_GT(old_ones, 8);  // folders, three files written, synced and renamed, and their folder synced
   EXPECT_GT(new_ones, 2);
 }
 
@@ -236,6 +240,8 @@ TEST(Checkpoint, FallsBackWhenTheNewestIsDamagedInAnyWay) {
   const std::vector<std::pair<const char*, std::function<void(const std::string&)>>> damages = {
       {"empty folder", [](const std::string& path) { std::filesystem::remove_all(path); std::filesystem::create_directory(path); }},
       {"no manifest", [](const std::string& path) { std::filesystem::remove(path + "/checkpoint.json"); }},
+      {"no tokenizer", [](const std::string& path) { std::filesystem::remove(path + "/tokenizer.json"); }},
+      {"another tokenizer", [&](const std::string& path) { files.replace(path + "/tokenizer.json", "[]"); }},
       {"no shard", [](const std::string& path) { std::filesystem::remove(path + "/shard-00000.safetensors"); }},
       {"short shard", [](const std::string& path) {
          const std::string shard = path + "/shard-00000.safetensors";
@@ -270,13 +276,13 @@ TEST(Checkpoint, FallsBackWhenTheNewestIsDamagedInAnyWay) {
     save(files, folder.path(), 2);
     damage(folder.path() + "/" + checkpoint_name(2));
     State state(-1);
-    const auto loaded = load_newest_checkpoint(files, folder.path(), tiny_config(), state.layout, state.tensors());
+    const auto loaded = load_newest_checkpoint(files, folder.path(), tiny_config(), state.layout, input(), state.tensors());
     ASSERT_TRUE(loaded) << name;
     EXPECT_EQ(loaded->step, 1) << name;
     EXPECT_TRUE(state.holds(1)) << name;
     // Going on from 1 writes 2 anew over the damaged one.
     save(files, folder.path(), 2);
-    EXPECT_EQ(load_newest_checkpoint(files, folder.path(), tiny_config(), state.layout, state.tensors())->step, 2) << name;
+    EXPECT_EQ(load_newest_checkpoint(files, folder.path(), tiny_config(), state.layout, input(), state.tensors())->step, 2) << name;
   }
 }
 
@@ -293,7 +299,7 @@ TEST(Checkpoint, ANewOneOutlivesDamagedOnesOfLaterSteps) {
     EXPECT_EQ(left.front(), "step-00000010");
     EXPECT_EQ(left.size(), static_cast<std::size_t>(kept));
     State state(-1);
-    const auto loaded = load_newest_checkpoint(files, folder.path(), tiny_config(), state.layout, state.tensors());
+    const auto loaded = load_newest_checkpoint(files, folder.path(), tiny_config(), state.layout, input(), state.tensors());
     ASSERT_TRUE(loaded);
     EXPECT_EQ(loaded->step, 10);
     EXPECT_TRUE(state.holds(10));
@@ -308,7 +314,7 @@ TEST(Checkpoint, OfAnotherModelIsRefusedNotSkipped) {
   other.rope_theta = 500000;
   State state(-1);
   try {
-    load_newest_checkpoint(files, folder.path(), other, state.layout, state.tensors());
+    load_newest_checkpoint(files, folder.path(), other, state.layout, input(), state.tensors());
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kInvalid);
@@ -317,19 +323,64 @@ TEST(Checkpoint, OfAnotherModelIsRefusedNotSkipped) {
   }
 }
 
+TEST(Checkpoint, OfAnotherPositionInTheDataOrAnotherTokenizerIsRefusedNotSkipped) {
+  const TemporaryFolder folder;
+  SystemFiles files;
+  save(files, folder.path(), 1);
+  for (const auto& [change, tells] : std::vector<std::pair<std::function<void(TrainInput&)>, std::string>>{
+           {[](TrainInput& i) { i.batch = 4; }, "with batch 3, and this run has 4"},
+           {[](TrainInput& i) { i.length = 9; }, "with length 8, and this run has 9"},
+           {[](TrainInput& i) { i.seed = 1; }, "with seed 18446744073709551615, and this run has 1"},
+           {[](TrainInput& i) { i.text.tokenizer = "[]"; }, "its tokenizer is another"}}) {
+    TrainInput other = input();
+    change(other);
+    State state(-1);
+    try {
+      load_newest_checkpoint(files, folder.path(), tiny_config(), state.layout, other, state.tensors());
+      ADD_FAILURE() << tells;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kInvalid);
+      EXPECT_THAT(error.what(), testing::AllOf(HasSubstr("step-00000001"), HasSubstr(tells), HasSubstr("empty checkpoint folder")));
+    }
+    if (other.text.tokenizer == input().text.tokenizer) {
+      EXPECT_THROW(find_tokenizer(files, folder.path(), other), Error) << "before any text is read: " << tells;
+    }
+  }
+}
+
+TEST(Checkpoint, AnotherTextIsGoneOnWithInTheTokenizerThatTheRunBeganWith) {
+  const TemporaryFolder folder;
+  SystemFiles files;
+  EXPECT_EQ(find_tokenizer(files, folder.path(), input()), std::nullopt);
+  save(files, folder.path(), 1);
+  save(files, folder.path(), 2);
+  TrainInput more = input();
+  more.text.tokens = 200;
+  more.text.fingerprint = "beef";
+  State state(-1);
+  testing::internal::CaptureStdout();
+  const auto loaded = load_newest_checkpoint(files, folder.path(), tiny_config(), state.layout, more, state.tensors());
+  EXPECT_THAT(testing::internal::GetCapturedStdout(), HasSubstr("(200 tokens now, 100 then): step 3 comes from the new one"));
+  ASSERT_TRUE(loaded);
+  EXPECT_EQ(loaded->step, 2);
+  // A damaged one is passed over here as there.
+  std::filesystem::remove(folder / "step-00000002/tokenizer.json");
+  EXPECT_EQ(find_tokenizer(files, folder.path(), more), "{}");
+}
+
 TEST(Checkpoint, OfAnotherVersionIsRefusedNotSkipped) {
   const TemporaryFolder folder;
   SystemFiles files;
   save(files, folder.path(), 1);
   save(files, folder.path(), 2);
-  files.replace(folder / "step-00000002/checkpoint.json", R"({"version": 2, "all": "else may differ"})");
+  files.replace(folder / "step-00000002/checkpoint.json", R"({"version": 3, "all": "else may differ"})");
   State state(-1);
   try {
-    load_newest_checkpoint(files, folder.path(), tiny_config(), state.layout, state.tensors());
+    load_newest_checkpoint(files, folder.path(), tiny_config(), state.layout, input(), state.tensors());
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kInvalid);
-    EXPECT_THAT(error.what(), HasSubstr("step-00000002: it has version 2, and this program knows version 1"));
+    EXPECT_THAT(error.what(), HasSubstr("step-00000002: it has version 3, and this program knows version 2"));
   }
 }
 

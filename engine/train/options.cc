@@ -32,8 +32,8 @@ void check(const TrainOptions& o) {
   count("checkpoint_every", o.checkpoint_every, 0);
   count("checkpoints_kept", o.checkpoints_kept, 1);
   require(o.learning_rate > 0 && std::isfinite(o.learning_rate), "learning_rate", o.learning_rate, "positive");
-  require(o.learning_rate_min >= 0 && o.learning_rate_min <= o.learning_rate, "learning_rate_min",
-          o.learning_rate_min, "between 0 and learning_rate");
+  require(o.learning_rate_min == -1 || (o.learning_rate_min >= 0 && o.learning_rate_min <= o.learning_rate),
+          "learning_rate_min", o.learning_rate_min, "between 0 and learning_rate, or -1 (a tenth of learning_rate)");
   require(o.beta1 >= 0 && o.beta1 < 1, "beta1", o.beta1, "at least 0 and less than 1");
   require(o.beta2 >= 0 && o.beta2 < 1, "beta2", o.beta2, "at least 0 and less than 1");
   require(o.adam_eps > 0 && o.adam_eps < 1, "adam_eps", o.adam_eps, "between 0 and 1");
@@ -47,11 +47,11 @@ double learning_rate_at(const TrainOptions& o, std::int64_t step) {
   if (step <= o.warmup_steps) {
     return o.learning_rate * static_cast<double>(step) / static_cast<double>(o.warmup_steps);
   }
-  if (step >= o.steps) return o.learning_rate_min;
+  const double least = o.learning_rate_min == -1 ? o.learning_rate / 10 : o.learning_rate_min;
+  if (step >= o.steps) return least;
   const double progress =
       static_cast<double>(step - o.warmup_steps) / static_cast<double>(o.steps - o.warmup_steps);
-  return o.learning_rate_min +
-         (o.learning_rate - o.learning_rate_min) * 0.5 * (1 + std::cos(std::numbers::pi * progress));
+  return least + (o.learning_rate - least) * 0.5 * (1 + std::cos(std::numbers::pi * progress));
 }
 
 }  // namespace athanor::train

@@ -14,7 +14,7 @@ struct TrainOptions {
   std::int64_t length = 256;     // tokens in a sequence
 
   double learning_rate = 1e-3;      // the peak
-  double learning_rate_min = 1e-4;  // where the cosine ends
+  double learning_rate_min = -1;    // where the cosine ends; -1: a tenth of the peak
   std::int64_t warmup_steps = 10;
   double beta1 = 0.9;
   double beta2 = 0.95;
@@ -37,8 +37,8 @@ struct TrainOptions {
 // Throws kInvalid, naming the option.
 void check(const TrainOptions& options);
 
-// The rate at a step, from 1: linear warm-up, then a cosine from learning_rate at the end of the warm-up to
-// learning_rate_min at the last step.
+// The rate at a step, from 1: linear warm-up, then a cosine from the peak at the end of the warm-up to the least at the
+// last step.
 double learning_rate_at(const TrainOptions& options, std::int64_t step);
 
 }  // namespace athanor::train

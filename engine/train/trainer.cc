@@ -5,6 +5,7 @@
 #include <cstring>
 #include <span>
 #include <type_traits>
+#include <utility>
 
 #include "common/error.h"
 #include "engine/parallel/data_parallel.h"
@@ -24,9 +25,11 @@ model::DecoderSizes sizes_of(const TrainOptions& options) {
 }  // namespace
 
 Trainer::Trainer(const model::Config& config, const TrainOptions& options, tensor::Context& context,
-                 parallel::Collectives& collectives, data::Sequences& sequences, Files& files, const Clock& clock)
+                 parallel::Collectives& collectives, data::Sequences& sequences, Files& files, const Clock& clock,
+                 TrainText text)
     : config_(config),
       options_((check(options), options)),
+      input_{.batch = options.batch, .length = options.length, .seed = options.seed, .text = std::move(text)},
       context_(context),
       collectives_(collectives),
       sequences_(sequences),
@@ -52,11 +55,10 @@ Trainer::Trainer(const model::Config& config, const TrainOptions& options, tenso
       segments_.push_back({info.offset, end, info.decays});
     }
   }
-  state_.seed = options.seed;
 }
 
 void Trainer::initialize() {
-  state_ = {.seed = options_.seed};
+  state_ = {};
   parameters_.initialize(options_.seed);
   std::memset(m_->data(), 0, m_->bytes());
   std::memset(v_->data(), 0, v_->bytes());
@@ -71,7 +73,7 @@ bool Trainer::resume() {
   static_assert(std::is_trivially_copyable_v<TrainState>);
   if (collectives_.rank() == 0 && !options_.checkpoint_folder.empty()) {
     const auto loaded =
-        load_newest_checkpoint(files_, options_.checkpoint_folder, config_, parameters_.layout(), tensors());
+        load_newest_checkpoint(files_, options_.checkpoint_folder, config_, parameters_.layout(), input_, tensors());
     if (loaded) news = {1, *loaded};
   }
   collectives_.broadcast(std::as_writable_bytes(std::span(&news, 1)), 0);
@@ -174,8 +176,8 @@ void Trainer::save(const Events& events) {
   if (options_.checkpoint_folder.empty() || saved_step_ == state_.step) return;
   saved_step_ = state_.step;
   if (collectives_.rank() != 0) return;
-  const std::string name = save_checkpoint(files_, options_.checkpoint_folder, config_, parameters_.layout(), state_,
-                                           tensors(), options_.checkpoints_kept);
+  const std::string name = save_checkpoint(files_, options_.checkpoint_folder, config_, parameters_.layout(), input_,
+                                           state_, tensors(), options_.checkpoints_kept);
   if (events.on_checkpoint) events.on_checkpoint(name, state_.step);
 }
 

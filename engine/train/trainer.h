@@ -52,9 +52,11 @@ enum class Outcome {
 
 class Trainer {
  public:
-  // Throws kInvalid for options or shapes, kExhausted when the memory does not suffice.
+  // `text` is what `sequences` come from, for the checkpoints to tell: only rank 0's matters. Throws kInvalid for options
+  // or shapes, kExhausted when the memory does not suffice.
   Trainer(const model::Config& config, const TrainOptions& options, tensor::Context& context,
-          parallel::Collectives& collectives, data::Sequences& sequences, Files& files, const Clock& clock);
+          parallel::Collectives& collectives, data::Sequences& sequences, Files& files, const Clock& clock,
+          TrainText text = {});
 
   const tensor::MemoryPlan& memory() const { return plan_; }
   model::Parameters& parameters() { return parameters_; }
@@ -92,6 +94,7 @@ class Trainer {
 
   const model::Config config_;
   const TrainOptions options_;
+  const TrainInput input_;
   tensor::Context& context_;
   parallel::Collectives& collectives_;
   data::Sequences& sequences_;

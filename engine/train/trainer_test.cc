@@ -250,5 +250,15 @@ TEST(LearningRate, WarmsUpThenFollowsTheCosine) {
   EXPECT_LT(learning_rate_at(options, 1), 1e-2);
 }
 
+TEST(LearningRate, EndsAtATenthOfAnyPeakUnlessTold) {
+  for (const double peak : {1e-5, 1e-3, 2.0}) {
+    const TrainOptions options{.steps = 50, .learning_rate = peak, .weight_decay = 0};
+    check(options);
+    EXPECT_DOUBLE_EQ(learning_rate_at(options, 50), peak / 10);
+  }
+  const TrainOptions told{.steps = 50, .learning_rate = 1e-3, .learning_rate_min = 0};
+  EXPECT_EQ(learning_rate_at(told, 50), 0);
+}
+
 }  // namespace
 }  // namespace athanor::train

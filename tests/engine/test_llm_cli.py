@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import subprocess
 
 import pytest
 
@@ -163,6 +164,27 @@ def test_a_damaged_model(place, tmp_path, name, damage):
     damaged.write_bytes(DAMAGES[damage](damaged.read_bytes()))
     told = refused("generate", "--model", tmp_path / "model", code=1 if name == "model.safetensors" else 2)
     assert str(damaged) in told
+
+
+@pytest.mark.parametrize("line", ["eval --model {place}/model --text {place}/text.txt --json", "eval --model {place}/model --text {place}/text.txt",
+                                  "generate --model {place}/model --prompt And --tokens 2"])
+def test_a_result_that_cannot_be_written_is_a_failure(place, line):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([llm.PROGRAM, *line.format(place=place).split()], stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert done.returncode == 1, done
+    assert re.fullmatch(r"athanor-llm: .*writing the result to standard output.*No space left on device\n", done.stderr, re.I), done.stderr
+
+
+def test_a_text_is_as_long_as_is_asked_or_as_the_context(place):
+    """The model's context is 32 tokens."""
+    generate = ["generate", "--model", place / "model", "--temperature", 0, "--prompt", "And God said"]
+    nothing, whole = llm.run(*generate, "--tokens", 0), llm.run(*generate, "--tokens", 2**63 - 1)
+    assert nothing.stdout == "And God said\n" and nothing.stderr == ""
+    assert len(whole.stdout) > len(nothing.stdout) and whole.stderr == "athanor-llm: the model's context of 32 tokens is full\n"
+    few = llm.run(*generate, "--tokens", 3)
+    assert whole.stdout.startswith(few.stdout.rstrip("\n")) and few.stderr == ""
+    done = llm.run("generate", "--model", place / "model", "--prompt", "And God said, " * 20, code=2)
+    assert done.stdout == "" and re.search(r"The prompt has \d+ tokens, and the model's context of 32 leaves none to write", done.stderr)
 
 
 def test_parts_of_a_model_that_do_not_belong_together(place, tmp_path):

@@ -61,6 +61,17 @@ def test_any_number_of_ranks_gives_the_same(corpus, alone, tmp_path, ranks, micr
         assert not (tmp_path / f"rank-{rank}").exists()
 
 
+@pytest.mark.parametrize("otherwise", [dict(learning_rate=0.02), dict(seed=5), dict(batch=12)])
+def test_ranks_that_are_told_otherwise_are_refused(corpus, tmp_path, otherwise):
+    given = dict(text=corpus / "train", out=tmp_path / "model", **llm.SMALL)
+    with llm.Ranks(2, commands=[["train", *llm.words(**given)], ["train", *llm.words(**given | otherwise)]]) as job:
+        assert job.wait() == [2, 2], job.output
+    (name, value), = otherwise.items()
+    assert f'Rank 1 was told "{name} {value}", and rank 0 "{name} {llm.SMALL.get(name, 1)}": give all' in job.output[1]
+    assert "Of 2 ranks 1 had other options than rank 0" in job.output[0]
+    assert not (tmp_path / "model/model.safetensors").exists()
+
+
 def test_the_comparison_can_fail(corpus, alone, tmp_path):
     """Another order of the text is another run, by far more than the tolerances."""
     expected_model, expected = alone

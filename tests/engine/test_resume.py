@@ -164,3 +164,36 @@ def test_by_the_contract_it_goes_on_by_itself(corpus, never_stopped, tmp_path):
         shutil.copytree(folder / "checkpoints", kept, dirs_exist_ok=True)
     assert "going on after step" in parts[1]
     assert_exactly(parts, tmp_path / "ml-1/model", never_stopped(1))
+
+
+def test_a_text_that_grew_is_gone_on_with_in_the_same_tokens(corpus, tmp_path):
+    """A tokenizer learned anew would give the ids that the parameters know other meanings."""
+    with go_on(corpus, tmp_path / "out", 1) as job:
+        job.read_until(r"step 60/")
+        job.signal(signal.SIGTERM)
+        assert job.wait() == [TERMINATED], job.output
+    tokenizer = (tmp_path / "out/tokenizer.json").read_bytes()
+    folder = tmp_path / "grown"
+    folder.mkdir()
+    shutil.copy(corpus / "train/bible.txt", folder)
+    (folder / "more.txt").write_text("Zyxwvu zyxwvu, quoth the zyxwvu of Zyxwvutania. " * 1000)
+    alone = llm.train(text=folder, validation=corpus / "validation", out=tmp_path / "alone", **RUN | dict(steps=1))
+    assert (tmp_path / "alone/tokenizer.json").read_bytes() != tokenizer, "the text must be one that changes the tokenizer"
+    with llm.Ranks(1, "--resume", text=folder, validation=corpus / "validation", out=tmp_path / "out", **RUN) as job:
+        assert job.wait() == [0], job.output
+    assert "The text has changed since checkpoint" in job.output[0]
+    assert (tmp_path / "out/tokenizer.json").read_bytes() == tokenizer
+    before, after = llm.before_and_after(job.output[0])
+    assert after < before - 0.5 and len(llm.losses(alone)) > 0
+
+
+@pytest.mark.parametrize("changed", [dict(batch=5), dict(length=16), dict(seed=2)])
+def test_another_order_of_the_data_is_refused(corpus, tmp_path, changed):
+    """The position is a step: with another batch, length or seed it would be that of other sequences."""
+    settings = llm.SMALL | dict(steps=2)
+    llm.train(text=corpus / "train", out=tmp_path, **settings)
+    model = (tmp_path / "model.safetensors").read_bytes()
+    done = llm.run("train", "--resume", *llm.words(text=corpus / "train", out=tmp_path, **settings | dict(steps=4) | changed), code=2)
+    (name, value), = changed.items()
+    assert f"it was made with {name} {settings.get(name, 1)}, and this run has {value}; give the same" in done.stderr
+    assert (tmp_path / "model.safetensors").read_bytes() == model

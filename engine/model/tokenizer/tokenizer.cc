@@ -101,9 +101,8 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text) const {
 }
 
 std::string_view Tokenizer::bytes(TokenId token) const {
-  if (token < 0 || token >= bpe_.id_end()) return {};
-  const AddedToken* added = added_by_id(token);
-  return added != nullptr && added->special ? std::string_view() : bpe_.bytes(token);
+  if (const AddedToken* added = added_by_id(token)) return added->special ? std::string_view() : added->content;
+  return token < 0 || token >= bpe_.id_end() ? std::string_view() : bpe_.bytes(token);
 }
 
 std::string Tokenizer::decode(std::span<const TokenId> tokens, bool with_specials) const {

@@ -221,6 +221,20 @@ TEST(Tokenizer, SpecialTokensAreTheirOwn) {
   EXPECT_THROW(tokenizer.decode(std::vector<TokenId>{-1}), Error);
 }
 
+TEST(Tokenizer, TheBytesOfItsTokensAreWhatItDecodes) {
+  const Tokenizer plain = trained();
+  const auto end = static_cast<TokenId>(plain.vocabulary());
+  std::vector<AddedToken> added = plain.added();
+  added.push_back({.content = "<tool_call>", .id = end, .special = false});
+  added.push_back({.content = "<|pad|>", .id = end + 1, .special = true});
+  const Tokenizer tokenizer(plain.bpe(), plain.pretokenizer(), std::move(added));
+  EXPECT_EQ(tokenizer.bytes(end), "<tool_call>");
+  EXPECT_EQ(tokenizer.bytes(end + 1), "");
+  for (TokenId id = 0; id < tokenizer.vocabulary(); ++id) EXPECT_EQ(tokenizer.bytes(id), tokenizer.decode({{id}}));
+  EXPECT_EQ(tokenizer.bytes(-1), "");
+  EXPECT_EQ(tokenizer.bytes(end + 2), "");
+}
+
 TEST(Encoder, ItsCacheChangesNothing) {
   const Tokenizer tokenizer = trained();
   const std::string text = some_text(50'000, 11);
