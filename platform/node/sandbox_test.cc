@@ -79,7 +79,8 @@ std::vector<pid_t> processes_of(const std::string& words) {
     const std::string name = entry.path().filename();
     if (name.find_first_not_of("0123456789") != std::string::npos) continue;
     std::ifstream file(entry.path() / "cmdline");
-    std::string line((std::istreambuf_iterator<char>(file)), {});
+    std::string line;
+    std::getline(file, line);  // of a process that has just ended: nothing
     std::replace(line.begin(), line.end(), '\0', ' ');
     if (line == words + " ") found.push_back(std::stoi(name));
   }
