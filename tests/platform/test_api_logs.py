@@ -202,7 +202,7 @@ def test_filtering_named_streams_and_times(logs, printed):
 
 # ---------------------------------------------------------------- as clients follow a running job
 
-SLOW = "for i in $(seq 1 30); do echo tick $i; echo tock $i; sleep 0.05; done"  # two lines in one millisecond
+SLOW = "for i in $(seq 1 30); do echo tick $i; echo tock $i; sleep 0.2; done"  # two lines in one millisecond
 SLOW_LINES = [f"{word} {i}" for i in range(1, 31) for word in ("tick", "tock")]
 
 

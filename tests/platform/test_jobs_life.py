@@ -202,8 +202,6 @@ def test_more_instances_than_there_are(server):
 def test_ten_jobs_run_two_at_a_time_in_order(new_any_server):
     server = new_any_server("--instances", "2")
     names = [server.submit("sleep 2", name=f"job-{i}") for i in range(10)]
-    last = server.describe(names[9])
-    assert (last["TrainingJobStatus"], last["SecondaryStatus"]) == ("InProgress", "Pending")
     jobs = [server.wait_for_job(name, timeout=120) for name in names]
     assert [job["TrainingJobStatus"] for job in jobs] == ["Completed"] * 10
     assert statuses(jobs[9]) == ["Starting", "Pending", "Starting", "Downloading", "Training", "Uploading", "Completed"]
