@@ -22,6 +22,7 @@
 #include "engine/model/huggingface.h"
 #include "engine/model/tokenizer/tokenizer_json.h"
 #include "engine/model/tokenizer/utf8.h"
+#include "engine/tensor/available_memory.h"
 #include "engine/train/checkpoint.h"
 #include "engine/train/trainer.h"
 

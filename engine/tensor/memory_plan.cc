@@ -1,10 +1,8 @@
 #include "engine/tensor/memory_plan.h"
 
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <fstream>
 
 #include "common/error.h"
 
@@ -15,13 +13,6 @@ namespace {
 constexpr std::uint64_t kAlignment = 64;  // bytes: a cache line, and the widest vector
 
 std::uint64_t round_up(std::uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
-
-// The number in a file that holds nothing else; nothing when there is none ("max", or no such file).
-std::uint64_t number_in(const char* path, std::uint64_t otherwise) {
-  std::ifstream file(path);
-  std::uint64_t number = 0;
-  return file >> number ? number : otherwise;
-}
 
 }  // namespace
 
@@ -112,23 +103,6 @@ std::string MemoryPlan::table() const {
   text += fmt::format("{:<32}{:>8}{:>14}\n", "shared between phases", "", "-" + format_bytes(sum - bytes_));
   text += fmt::format("{:<32}{:>8}{:>14}\n", "in all", entries_.size(), format_bytes(bytes_));
   return text;
-}
-
-std::uint64_t available_memory_bytes() {
-  std::uint64_t available = static_cast<std::uint64_t>(::sysconf(_SC_AVPHYS_PAGES)) *
-                            static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-  std::ifstream info("/proc/meminfo");
-  std::string word;
-  while (info >> word) {
-    std::uint64_t kib = 0;
-    if (word == "MemAvailable:" && info >> kib) {
-      available = kib * 1024;
-      break;
-    }
-  }
-  const std::uint64_t limit = number_in("/sys/fs/cgroup/memory.max", UINT64_MAX);
-  const std::uint64_t used = number_in("/sys/fs/cgroup/memory.current", 0);
-  return std::min(available, limit > used ? limit - used : 0);
 }
 
 std::string format_bytes(std::uint64_t bytes) {

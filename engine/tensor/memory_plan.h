@@ -66,8 +66,6 @@ class MemoryPlan {
   std::uint64_t mapped_bytes_ = 0;
 };
 
-// Bytes that this process may still take: what the machine has free, or its memory control group's limit if less.
-std::uint64_t available_memory_bytes();
 // "1.50 GiB", "12.0 MiB".
 std::string format_bytes(std::uint64_t bytes);
 

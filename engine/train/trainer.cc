@@ -10,6 +10,7 @@
 #include "common/error.h"
 #include "engine/parallel/data_parallel.h"
 #include "engine/tensor/adamw.h"
+#include "engine/tensor/available_memory.h"
 
 namespace athanor::train {
 
