@@ -100,6 +100,11 @@ WRONG_LINES = [
     ("train --text {place}/text.txt --out {new} --heads 4 --kv-heads 3", "multiple of num_key_value_heads (3)"),
     ("train --text {place}/text.txt --out {new} --hidden-size 36 --heads 4", "head_dim is 9; it must be even"),
     ("train --text {place}/text.txt --out {new} --log-every 0", "log_every is 0; it must be 1 or more"),
+    ("train --text {place}/text.txt --out {new} --layers 100000", "num_hidden_layers is 100000; it must lie between 1 and 4096"),
+    ("train --text {place}/text.txt --out {new} --hidden-size 16777216 --intermediate-size 16777216 --layers 4096 --heads 1 --head-dim 2",
+     "would have 3.5e+18 parameters"),
+    ("train --text {place}/text.txt --out {new} --hidden-size 16777216 --intermediate-size 64 --heads 16777216 --head-dim 16777216", "parameters"),
+    ("train --text {place}/text.txt --out {new} --batch 1099511627776", "it must be at most 4294967296"),
     ("eval --model {place}/model", "--text is required"),
     ("eval --model {place}/model --text {place}/text.txt --batch 0", "not in range 1"),
     ("eval --model {place}/model --text {place}/text.txt --length 33", "--length is 33; the model's context is 32"),
@@ -226,6 +231,12 @@ def test_a_checkpoint_of_another_model(place, tmp_path):
     told = refused("train", "--resume", *llm.words(text=place / "text.txt", out=tmp_path / "model", checkpoints=tmp_path / "checkpoints",
                                                    **llm.SMALL | dict(layers=1)))
     assert "of another model" in told and "give the run an empty checkpoint folder, or the model's own options" in told
+
+
+def test_a_step_that_no_machine_has_memory_for(place, tmp_path):
+    told = refused("train", *llm.words(text=place / "text.txt", out=tmp_path / "model", **llm.SMALL | dict(
+        batch=2**32, micro_batch=2**32)), code=1)
+    assert "Planning the memory for" in told and "no machine has that much" in told
 
 
 def test_a_diverging_run_says_what_to_change(place, tmp_path):
