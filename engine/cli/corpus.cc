@@ -73,6 +73,11 @@ void check_made_by(const TokenFile& file, const Tokenizer& tokenizer, const std:
   }
 }
 
+std::size_t character_start(std::string_view text, std::size_t at) {
+  while (at > 0 && (static_cast<unsigned char>(text[at]) & 0xc0) == 0x80) --at;
+  return at;
+}
+
 // Writes the texts' tokens, from the byte `split` on into `rest` (if there is one).
 void encode_split(Files& files, const std::vector<std::string>& paths, const Tokenizer& tokenizer, std::uint64_t split,
                   TokenFileWriter& into, TokenFileWriter* rest) {
@@ -89,7 +94,9 @@ void encode_split(Files& files, const std::vector<std::string>& paths, const Tok
   for (const std::string& path : paths) {
     for_each_piece(files, path, [&](std::string_view piece) {
       if (rest && at < split && at + piece.size() > split) {
-        const std::size_t cut = model::safe_cut(piece, static_cast<std::size_t>(split - at));
+        const auto wanted = static_cast<std::size_t>(split - at);
+        std::size_t cut = model::safe_cut(piece, wanted);
+        if (cut == 0) cut = character_start(piece, wanted);  // of two texts, no token need be that of the whole
         split = at + cut;  // from here on, exactly
         write(piece.substr(0, cut));
         piece.remove_prefix(cut);
