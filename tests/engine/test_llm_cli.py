@@ -1,9 +1,14 @@
 """athanor-llm's command line: help that names everything, and bad input told in one line that says what to do."""
 
+import contextlib
 import json
+import os
+import pathlib
 import re
 import shutil
+import signal
 import subprocess
+import time
 
 import pytest
 
@@ -155,6 +160,37 @@ def test_a_wrong_input(place, tmp_path, line, tells):
     told = refused(*line.format(place=place, new=tmp_path / "new").split())
     assert tells.format(place=place) in told
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]  # nothing half made is left
+
+
+def open_files(pid):
+    found = []
+    for descriptor in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.append(os.readlink(descriptor))
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("command", ["train", "encode"])
+def test_nothing_is_left_of_a_run_that_a_signal_ends_while_it_reads(place, tmp_path, command, number):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    text = tmp_path / "long.txt"
+    text.write_bytes((place / "text.txt").read_bytes() * 2000)  # seconds of encoding
+    out = tmp_path / "out"
+    line = {"train": ["train", "--text", text, "--tokenizer", place / "model", "--out", out],
+            "encode": ["tokenize", "encode", "--text", text, "--tokenizer", place / "model", "--out", out]}[command]
+    process = subprocess.Popen([llm.PROGRAM, *map(str, line)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                               env=llm.environment(TMPDIR=scratch))
+    begun = tmp_path / "out.tmp" if command == "encode" else None
+    while process.poll() is None and not (begun.exists() if begun else any("athanor-llm" in one for one in open_files(process.pid))):
+        time.sleep(0.01)
+    process.send_signal(number)
+    printed = process.communicate(timeout=120)[0].decode()
+    assert process.returncode == (-number if number == signal.SIGKILL else 128 + number), printed
+    assert list(scratch.iterdir()) == []
+    if number != signal.SIGKILL:
+        assert [path for path in [out, *out.parent.glob("out.*"), *out.rglob("*")] if path.is_file()] == []
 
 
 DAMAGES = {"empty": lambda content: b"", "cut": lambda content: content[:len(content) // 2], "other JSON": lambda content: b'{"a": 1}',
