@@ -49,7 +49,7 @@ As the program of a training job (`athanor submit --image athanor/llm`): without
 /opt/ml/input/config/hyperparameters.json, whose keys are the options above spelled like hidden_size; the channels train,
 and optionally validation and tokenizer; and leaves the model in /opt/ml/model, checkpoints in /opt/ml/checkpoints.
 
-Ctrl-C or SIGTERM: the step is finished, a checkpoint and the model as it stands are written.)text";
+Ctrl-C or SIGTERM: after the micro-batch, a checkpoint and the model as it stands are written.)text";
 
 std::string dashed(std::string name) {
   std::replace(name.begin(), name.end(), '_', '-');

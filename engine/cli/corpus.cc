@@ -1,5 +1,7 @@
 #include "engine/cli/corpus.h"
 
+#include <fcntl.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -24,24 +26,29 @@ using data::TokenFileWriter;
 using model::Tokenizer;
 
 constexpr std::uint64_t kTokenizerTextBytesMax = 256 << 20;  // more text hardly changes the merges
+constexpr std::string_view kNameless = "/proc/self/fd/";  // + descriptor: a file that has no other path
 constexpr std::size_t kBroadcastBytes = 4 << 20;
 constexpr std::int64_t kBroadcastBytesMax = std::int64_t{1} << 46;
 
-// A folder for token files. They are mapped and then removed with it: nothing is left behind, however we end.
+// A file for tokens that has no name, so that nothing is left behind, however we end. It is gone when the last that has it
+// open or mapped is.
 class Scratch {
  public:
   Scratch() {
     std::string name = (std::filesystem::temp_directory_path() / "athanor-llm-XXXXXX").string();
-    if (!::mkdtemp(name.data())) throw system_error(errno, "making a folder for the tokens at " + name);
-    path = name;
+    descriptor_ = ::mkostemp(name.data(), O_CLOEXEC);
+    if (descriptor_ < 0) throw system_error(errno, "making a file for the tokens at " + name);
+    ::unlink(name.c_str());
   }
-  ~Scratch() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path, ignored);
-  }
+  ~Scratch() { ::close(descriptor_); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
-  std::string path;
+
+  // Opens it anew, as long as this lives.
+  std::string path() const { return fmt::format("{}{}", kNameless, descriptor_); }
+
+ private:
+  int descriptor_ = -1;
 };
 
 std::string first_bytes(Files& files, const std::string& path) {
@@ -73,6 +80,11 @@ void check_made_by(const TokenFile& file, const Tokenizer& tokenizer, const std:
   }
 }
 
+std::size_t character_start(std::string_view text, std::size_t at) {
+  while (at > 0 && (static_cast<unsigned char>(text[at]) & 0xc0) == 0x80) --at;
+  return at;
+}
+
 // Writes the texts' tokens, from the byte `split` on into `rest` (if there is one).
 void encode_split(Files& files, const std::vector<std::string>& paths, const Tokenizer& tokenizer, std::uint64_t split,
                   TokenFileWriter& into, TokenFileWriter* rest) {
@@ -89,7 +101,9 @@ void encode_split(Files& files, const std::vector<std::string>& paths, const Tok
   for (const std::string& path : paths) {
     for_each_piece(files, path, [&](std::string_view piece) {
       if (rest && at < split && at + piece.size() > split) {
-        const std::size_t cut = model::safe_cut(piece, static_cast<std::size_t>(split - at));
+        const auto wanted = static_cast<std::size_t>(split - at);
+        std::size_t cut = model::safe_cut(piece, wanted);
+        if (cut == 0) cut = character_start(piece, wanted);  // of two texts, no token need be that of the whole
         split = at + cut;  // from here on, exactly
         write(piece.substr(0, cut));
         piece.remove_prefix(cut);
@@ -101,7 +115,6 @@ void encode_split(Files& files, const std::vector<std::string>& paths, const Tok
 }
 
 Corpus make_corpus(Files& files, const CorpusOptions& options) {
-  const Scratch scratch;
   const std::vector<std::string> train = text_files(files, options.train);
   std::shared_ptr<const TokenFile> train_tokens = find_token_file(files, options.train);
   std::shared_ptr<const TokenFile> held_out_tokens =
@@ -130,24 +143,28 @@ Corpus make_corpus(Files& files, const CorpusOptions& options) {
   if (held_out_tokens) check_made_by(*held_out_tokens, tokenizer, options.held_out);
 
   if (!options.held_out.empty() && !held_out_tokens) {
-    TokenFileWriter writer(files, scratch.path + "/held-out.tokens", tokenizer.vocabulary(), digest);
+    const Scratch scratch;
+    TokenFileWriter writer(files, files.open(scratch.path(), Files::Open::kTruncate), tokenizer.vocabulary(), digest);
     encode_texts(files, text_files(files, options.held_out), tokenizer, writer);
     writer.finish();
-    corpus.held_out = std::make_shared<const TokenFile>(scratch.path + "/held-out.tokens");
+    corpus.held_out = std::make_shared<const TokenFile>(scratch.path());
   }
   if (!train_tokens) {
+    const Scratch scratch, rest_scratch;
     const bool split = options.held_out.empty() && options.held_out_part > 0;
     const auto bytes = static_cast<double>(total_bytes(files, train));
-    TokenFileWriter writer(files, scratch.path + "/train.tokens", tokenizer.vocabulary(), digest);
+    TokenFileWriter writer(files, files.open(scratch.path(), Files::Open::kTruncate), tokenizer.vocabulary(), digest);
     std::optional<TokenFileWriter> rest;
-    if (split) rest.emplace(files, scratch.path + "/held-out.tokens", tokenizer.vocabulary(), digest);
+    if (split) {
+      rest.emplace(files, files.open(rest_scratch.path(), Files::Open::kTruncate), tokenizer.vocabulary(), digest);
+    }
     encode_split(files, train, tokenizer, static_cast<std::uint64_t>(bytes * (1 - options.held_out_part)), writer,
                  rest ? &*rest : nullptr);
     writer.finish();
-    corpus.train = std::make_shared<const TokenFile>(scratch.path + "/train.tokens");
+    corpus.train = std::make_shared<const TokenFile>(scratch.path());
     if (rest) {
       rest->finish();
-      corpus.held_out = std::make_shared<const TokenFile>(scratch.path + "/held-out.tokens");
+      corpus.held_out = std::make_shared<const TokenFile>(rest_scratch.path());
     }
   }
   return corpus;
@@ -173,11 +190,28 @@ void share_bytes(parallel::Collectives& collectives, std::string_view bytes, con
 
 std::shared_ptr<const TokenFile> share_file(Files& files, const TokenFile* mine, parallel::Collectives& collectives) {
   const Scratch scratch;
-  const std::string path = scratch.path + "/shared.tokens";
-  const auto file = files.open(path, Files::Open::kTruncate);
+  const auto file = files.open(scratch.path(), Files::Open::kTruncate);
   share_bytes(collectives, mine ? mine->bytes() : std::string_view(), [&](std::string_view bytes) { file->append(bytes); });
   if (collectives.rank() == 0 || file->size() == 0) return nullptr;
-  return std::make_shared<const TokenFile>(path);
+  return std::make_shared<const TokenFile>(scratch.path());
+}
+
+Corpus shared_corpus(Files& files, const CorpusOptions& options, parallel::Collectives& collectives) {
+  if (collectives.size() == 1) return make_corpus(files, options);
+  if (collectives.rank() == 0) {
+    Corpus corpus = make_corpus(files, options);
+    share_bytes(collectives, model::tokenizer_to_json(corpus.tokenizer), {});
+    share_file(files, corpus.train.get(), collectives);
+    share_file(files, corpus.held_out.get(), collectives);
+    return corpus;
+  }
+  std::string json;
+  share_bytes(collectives, {}, [&](std::string_view bytes) { json += bytes; });
+  Tokenizer tokenizer = model::tokenizer_from_json(json, "the tokenizer from rank 0");
+  auto train = share_file(files, nullptr, collectives);
+  auto held_out = share_file(files, nullptr, collectives);
+  if (!train) throw Error(ErrorKind::kCorrupt, "Rank 0 gave no training text");
+  return {std::move(tokenizer), std::move(train), std::move(held_out)};
 }
 
 }  // namespace
@@ -203,21 +237,13 @@ void encode_texts(Files& files, const std::vector<std::string>& paths, const Tok
 }
 
 Corpus prepare_corpus(Files& files, const CorpusOptions& options, parallel::Collectives& collectives) {
-  if (collectives.size() == 1) return make_corpus(files, options);
-  if (collectives.rank() == 0) {
-    Corpus corpus = make_corpus(files, options);
-    share_bytes(collectives, model::tokenizer_to_json(corpus.tokenizer), {});
-    share_file(files, corpus.train.get(), collectives);
-    share_file(files, corpus.held_out.get(), collectives);
-    return corpus;
+  try {
+    return shared_corpus(files, options, collectives);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kExhausted || std::string_view(error.what()).find(kNameless) == std::string_view::npos) throw;
+    throw Error(ErrorKind::kExhausted, "{}. The tokens lie in {}: make room there, or set TMPDIR to another folder", error.what(),
+                std::filesystem::temp_directory_path().string());
   }
-  std::string json;
-  share_bytes(collectives, {}, [&](std::string_view bytes) { json += bytes; });
-  Tokenizer tokenizer = model::tokenizer_from_json(json, "the tokenizer from rank 0");
-  auto train = share_file(files, nullptr, collectives);
-  auto held_out = share_file(files, nullptr, collectives);
-  if (!train) throw Error(ErrorKind::kCorrupt, "Rank 0 gave no training text");
-  return {std::move(tokenizer), std::move(train), std::move(held_out)};
 }
 
 }  // namespace athanor::llm

@@ -2,6 +2,7 @@
 
 #include "common/error.h"
 #include "engine/model/tokenizer/tokenizer_json.h"
+#include "engine/tensor/available_memory.h"
 
 namespace athanor::llm {
 

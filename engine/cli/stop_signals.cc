@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <utility>
 
 #include "engine/cli/console.h"
 
@@ -22,7 +23,7 @@ sigset_t stop_set() {
 
 }  // namespace
 
-StopSignals::StopSignals() : signal_(SIGTERM) {
+StopSignals::StopSignals(std::string unfinished) : unfinished_(std::move(unfinished)), signal_(SIGTERM) {
   const sigset_t set = stop_set();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   waiter_ = std::thread([this] { wait(); });
@@ -40,7 +41,8 @@ void StopSignals::wait() {
     const int received = sigtimedwait(&set, nullptr, &pause);
     if (received < 0) continue;  // nothing came in this while
     if (!armed_ || stop_) {
-      say("{} by a signal", stop_ ? "Ended" : "Stopped before training began,");
+      if (!unfinished_.empty()) ::unlink(unfinished_.c_str());
+      say("{} by a signal", stop_ || !unfinished_.empty() ? "Ended" : "Stopped before training began,");
       _exit(128 + received);
     }
     signal_ = received;

@@ -14,6 +14,7 @@ namespace athanor::llm {
 namespace {
 
 constexpr std::size_t kPieceBytes = 4 << 20;
+constexpr std::size_t kCharacterBytesMax = 4;
 constexpr int kDepthMax = 32;
 
 // Links to files are followed everywhere; links to folders only where the user names one, so that none leads in circles.
@@ -57,6 +58,7 @@ void for_each_piece(Files& files, const std::string& path, const std::function<v
   const auto file = files.open(path, Files::Open::kRead);
   std::string pending;
   std::uint64_t read = 0;
+  std::size_t wanted = kPieceBytes;
   for (bool ended = false; !ended;) {
     const std::size_t had = pending.size();
     pending.resize(had + kPieceBytes);
@@ -64,16 +66,21 @@ void for_each_piece(Files& files, const std::string& path, const std::function<v
     pending.resize(had + got);
     read += got;
     ended = got == 0;
-    if (pending.empty() || (!ended && pending.size() < kPieceBytes)) continue;
-    const std::size_t cut = ended ? pending.size() : model::safe_cut(pending, pending.size() - 1);
-    const std::string_view whole = std::string_view(pending).substr(0, cut);
-    const std::size_t valid = std::min(model::utf8_valid_prefix(whole), whole.find('\0'));
-    if (valid < whole.size()) {
+    if (pending.empty() || (!ended && pending.size() < wanted)) continue;
+    const std::size_t valid = std::min(model::utf8_valid_prefix(pending), pending.find('\0'));
+    if (valid < pending.size() && (ended || pending.size() - valid >= kCharacterBytesMax)) {
       throw Error(ErrorKind::kInvalid,
                   "{} is not UTF-8 text: byte {} is 0x{:02x}. Convert it (`iconv -t UTF-8`), unpack it, or leave it out", path,
-                  read - pending.size() + valid, static_cast<unsigned char>(whole[valid]));
+                  read - pending.size() + valid, static_cast<unsigned char>(pending[valid]));
     }
-    piece(whole);
+    const std::string_view text = std::string_view(pending).substr(0, valid);
+    const std::size_t cut = ended ? text.size() : model::safe_cut(text, text.size() - 1);
+    if (cut == 0) {
+      wanted = 2 * pending.size();  // twice, so that looking for a place costs no more than reading
+      continue;
+    }
+    wanted = kPieceBytes;
+    piece(text.substr(0, cut));
     pending.erase(0, cut);
   }
 }

@@ -17,8 +17,8 @@ std::vector<std::string> text_files(Files& files, const std::vector<std::string>
 
 std::uint64_t total_bytes(Files& files, const std::vector<std::string>& paths);
 
-// Reads a file in pieces of some MiB, cut where the tokens of the pieces are those of the whole. Throws kInvalid, naming
-// file and place, for what is not UTF-8 text.
+// Reads a file in pieces of some MiB, cut where the tokens of the pieces are those of the whole; larger ones where a text
+// has no such place (see safe_cut). Throws kInvalid, naming file and place, for what is not UTF-8 text.
 void for_each_piece(Files& files, const std::string& path, const std::function<void(std::string_view piece)>& piece);
 
 }  // namespace athanor::llm

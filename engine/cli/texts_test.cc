@@ -6,6 +6,7 @@
 #include "common/error.h"
 #include "common/temporary_folder.h"
 #include "engine/cli/test_support.h"
+#include "engine/model/tokenizer/bpe_trainer.h"
 
 namespace athanor::llm {
 namespace {
@@ -67,6 +68,32 @@ TEST(Pieces, TogetherAreTheText) {
   }
 }
 
+TEST(Pieces, AreCutWhereNoTokenChanges) {
+  const TemporaryFolder folder;
+  SystemFiles files;
+  std::string chinese, digits(9'000'000, '7'), marked;
+  while (chinese.size() < 9'000'000) chinese += "起初，神创造天地；地是空虚混沌，渊面黑暗。";
+  for (std::size_t i = 0; marked.size() < 9'000'000; ++i) marked += i % 7 == 0 ? "<|endoftext|>" : "神创造天地，";
+  model::BpeTrainer trainer(model::PreTokenizer::gpt2());
+  trainer.feed(chinese.substr(0, 6000) + digits.substr(0, 100));
+  const model::Tokenizer tokenizer = trainer.train({.vocabulary = 300});
+  for (const std::string* text : {&chinese, &marked, &digits}) {
+    std::vector<model::TokenId> ids;
+    int pieces = 0;
+    for_each_piece(files, folder.put("text", *text), [&](std::string_view piece) {
+      ++pieces;
+      if (text == &digits) return;  // as one piece they would be hours of merging
+      for (const model::TokenId id : tokenizer.encode(piece)) ids.push_back(id);
+    });
+    if (text == &digits) {
+      EXPECT_EQ(pieces, 1);
+    } else {
+      EXPECT_GT(pieces, 1);
+      EXPECT_TRUE(ids == tokenizer.encode(*text));
+    }
+  }
+}
+
 TEST(Pieces, AFileThatIsNotTextIsRefusedWithThePlace) {
   const TemporaryFolder folder;
   SystemFiles files;
@@ -75,6 +102,7 @@ TEST(Pieces, AFileThatIsNotTextIsRefusedWithThePlace) {
            {std::string("ab\0c", 4), "byte 2 is 0x00"},
            {"abc\xff", "byte 3 is 0xff"},
            {"caf\xe9 au lait", "byte 3 is 0xe9"},
+           {std::string(30'000'000, '7').replace(9'000'000, 1, "\xff"), "byte 9000000 is 0xff"},
            {long_text + "\xff and more", "byte " + std::to_string(long_text.size()) + " is 0xff"}}) {
     const std::string path = folder.put("bad.txt", contents);
     try {

@@ -5,6 +5,7 @@
 #include "engine/cli/commands.h"
 #include "engine/cli/console.h"
 #include "engine/cli/corpus.h"
+#include "engine/cli/stop_signals.h"
 #include "engine/cli/texts.h"
 #include "engine/model/tokenizer/tokenizer_json.h"
 
@@ -36,6 +37,7 @@ int encode(const EncodeCommand& command) {
   SystemFiles files;
   const std::vector<std::string> texts = text_files(files, command.text);
   const model::Tokenizer tokenizer = model::load_tokenizer(files, command.tokenizer);
+  const StopSignals signals(data::TokenFileWriter::temporary_path(command.out));
   data::TokenFileWriter writer(files, command.out, tokenizer.vocabulary(), tokenizer_digest(tokenizer));
   encode_texts(files, texts, tokenizer, writer);
   writer.finish();

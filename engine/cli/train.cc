@@ -22,6 +22,7 @@
 #include "engine/model/huggingface.h"
 #include "engine/model/tokenizer/tokenizer_json.h"
 #include "engine/model/tokenizer/utf8.h"
+#include "engine/tensor/available_memory.h"
 #include "engine/train/checkpoint.h"
 #include "engine/train/trainer.h"
 
@@ -118,7 +119,8 @@ void say_sizes(const model::Config& c, const Corpus& corpus, const data::TokenSe
       c.num_key_value_heads, c.head_dim, c.intermediate_size);
   say("training    {} steps of {} sequences of {} tokens ({:.2f} times the text), on {} rank{} with {} thread{} each",
       format_count(s.train.steps), s.train.batch, s.train.length,
-      static_cast<double>(s.train.steps * s.train.batch) / static_cast<double>(sequences.windows()), collectives.size(),
+      static_cast<double>(s.train.steps) * static_cast<double>(s.train.batch) / static_cast<double>(sequences.windows()),
+      collectives.size(),
       collectives.size() == 1 ? "" : "s", threads, threads == 1 ? "" : "s");
   say("memory of each rank, all of it taken before the first step:\n{}", trainer.memory().table());
 }

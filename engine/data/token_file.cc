@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 #include "common/error.h"
 #include "common/hash.h"
@@ -85,19 +86,25 @@ TokenFileHeader parse_token_file_header(std::string_view start, std::uint64_t fi
 
 TokenFileWriter::TokenFileWriter(Files& files, const std::string& path, std::int64_t vocabulary,
                                  std::string_view tokenizer_sha256)
-    : files_(files), path_(path), temporary_(path + ".tmp") {
+    : TokenFileWriter(files, files.open(temporary_path(path), Files::Open::kTruncate), vocabulary, tokenizer_sha256, path) {}
+
+TokenFileWriter::TokenFileWriter(Files& files, std::unique_ptr<File> file, std::int64_t vocabulary, std::string_view tokenizer_sha256)
+    : TokenFileWriter(files, std::move(file), vocabulary, tokenizer_sha256, "") {}
+
+TokenFileWriter::TokenFileWriter(Files& files, std::unique_ptr<File> file, std::int64_t vocabulary, std::string_view tokenizer_sha256,
+                                 const std::string& path)
+    : files_(files), path_(path), file_(std::move(file)) {
   ATHANOR_ASSERT(vocabulary >= 1 && vocabulary <= kVocabularyMax);
   ATHANOR_ASSERT(tokenizer_sha256.empty() || tokenizer_sha256.size() == kDigestBytes);
   header_ = {.id_bytes = vocabulary <= 1 << 16 ? 2U : 4U, .vocabulary = vocabulary, .tokenizer_sha256 = std::string(tokenizer_sha256)};
-  file_ = files_.open(temporary_, Files::Open::kTruncate);
   file_->append(header_bytes(header_));
 }
 
 TokenFileWriter::~TokenFileWriter() {
-  if (finished_) return;
+  if (finished_ || path_.empty()) return;
   try {
     file_.reset();
-    files_.remove(temporary_);
+    files_.remove(temporary_path(path_));
   } catch (const Error&) {
     // What made the writer end early is already on its way to the user.
   }
@@ -122,9 +129,14 @@ void TokenFileWriter::finish() {
   ATHANOR_ASSERT(!finished_);
   file_->append(buffer_);
   file_->write_at(0, header_bytes(header_));
+  if (path_.empty()) {
+    file_.reset();
+    finished_ = true;
+    return;
+  }
   file_->sync();
   file_.reset();
-  files_.rename(temporary_, path_);
+  files_.rename(temporary_path(path_), path_);
   finished_ = true;
   const std::size_t slash = path_.rfind('/');
   files_.sync_folder(slash == std::string::npos ? "." : slash == 0 ? "/" : path_.substr(0, slash));

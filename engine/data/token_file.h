@@ -43,6 +43,8 @@ class TokenFileWriter {
  public:
   // `vocabulary` from 1 to 2^31 - 1. `tokenizer_sha256` has 32 bytes or none.
   TokenFileWriter(Files& files, const std::string& path, std::int64_t vocabulary, std::string_view tokenizer_sha256);
+  // Writes into an empty file that is open already, and is the caller's to remove; nothing is made durable.
+  TokenFileWriter(Files& files, std::unique_ptr<File> file, std::int64_t vocabulary, std::string_view tokenizer_sha256);
   ~TokenFileWriter();  // an unfinished file is removed
   TokenFileWriter(const TokenFileWriter&) = delete;
   TokenFileWriter& operator=(const TokenFileWriter&) = delete;
@@ -51,11 +53,15 @@ class TokenFileWriter {
   void append(std::span<const std::int32_t> ids);
   std::int64_t count() const { return header_.count; }
   void finish();
+  // Where a file for `path` is until finish(). Who ends without the destructor, removes it.
+  static std::string temporary_path(const std::string& path) { return path + ".tmp"; }
 
  private:
+  TokenFileWriter(Files& files, std::unique_ptr<File> file, std::int64_t vocabulary, std::string_view tokenizer_sha256,
+                  const std::string& path);
+
   Files& files_;
-  const std::string path_;
-  const std::string temporary_;
+  const std::string path_;  // empty: the file has no name of ours
   std::unique_ptr<File> file_;
   TokenFileHeader header_;
   std::string buffer_;

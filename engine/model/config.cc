@@ -7,8 +7,23 @@
 
 namespace athanor::model {
 
+namespace {
+
+constexpr std::int64_t kMax = 1 << 24;           // of a size; keeps every product of two within 64 bits
+constexpr std::int64_t kLayersMax = 1 << 12;     // twenty times what anybody has trained
+constexpr double kParametersMax = 1ULL << 44;    // their bytes, and those of gradients and moments, are numbers of 64 bits
+
+// As parameter_count(), for shapes whose count may be no number of 64 bits.
+double rough_parameter_count(const Config& c) {
+  const auto C = static_cast<double>(c.hidden_size), D = static_cast<double>(c.head_dim);
+  const auto heads = static_cast<double>(c.num_attention_heads + c.num_key_value_heads);
+  return C * static_cast<double>(c.vocab_size) +
+         static_cast<double>(c.num_hidden_layers) * C * (2 * D * heads + 3 * static_cast<double>(c.intermediate_size));
+}
+
+}  // namespace
+
 void check(const Config& config) {
-  constexpr std::int64_t kMax = 1 << 24;  // keeps every product of two sizes within 64 bits
   const std::pair<std::string_view, std::int64_t> sizes[] = {
       {"vocab_size", config.vocab_size},
       {"hidden_size", config.hidden_size},
@@ -20,9 +35,17 @@ void check(const Config& config) {
       {"max_position_embeddings", config.max_position_embeddings},
   };
   for (const auto& [name, value] : sizes) {
-    if (value < 1 || value > kMax) {
-      throw Error(ErrorKind::kInvalid, "The model's {} is {}; it must lie between 1 and {}", name, value, kMax);
+    const std::int64_t most = name == "num_hidden_layers" ? kLayersMax : kMax;
+    if (value < 1 || value > most) {
+      throw Error(ErrorKind::kInvalid, "The model's {} is {}; it must lie between 1 and {}", name, value, most);
     }
+  }
+  if (const double count = rough_parameter_count(config); count > kParametersMax) {
+    throw Error(ErrorKind::kInvalid,
+                "The model would have {:.1e} parameters, and the most are {:.1e}: make hidden_size ({}), intermediate_size "
+                "({}), the heads ({} of {}) or num_hidden_layers ({}) smaller",
+                count, kParametersMax, config.hidden_size, config.intermediate_size, config.num_attention_heads,
+                config.head_dim, config.num_hidden_layers);
   }
   if (config.num_attention_heads % config.num_key_value_heads != 0) {
     throw Error(ErrorKind::kInvalid, "The model's num_attention_heads ({}) must be a multiple of num_key_value_heads ({})",

@@ -1,10 +1,9 @@
 #include "engine/tensor/memory_plan.h"
 
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <fstream>
+#include <utility>
 
 #include "common/error.h"
 
@@ -16,11 +15,15 @@ constexpr std::uint64_t kAlignment = 64;  // bytes: a cache line, and the widest
 
 std::uint64_t round_up(std::uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-// The number in a file that holds nothing else; nothing when there is none ("max", or no such file).
-std::uint64_t number_in(const char* path, std::uint64_t otherwise) {
-  std::ifstream file(path);
-  std::uint64_t number = 0;
-  return file >> number ? number : otherwise;
+// Throws for more bytes than can be counted; their sum over a plan's tensors can be, too.
+void check_size(const std::string& name, std::size_t element_bytes, std::initializer_list<std::int64_t> shape) {
+  constexpr std::int64_t kBytesMax = 1LL << 46;
+  auto bytes = static_cast<std::int64_t>(element_bytes);
+  bool fits = true;
+  for (const std::int64_t size : shape) fits = fits && !__builtin_mul_overflow(bytes, size, &bytes) && bytes <= kBytesMax;
+  if (fits) return;
+  throw Error(ErrorKind::kExhausted, "Planning the memory for {} ({} numbers of {} bytes): no machine has that much. Give "
+              "a smaller batch, length or model", name, fmt::join(shape, " x "), element_bytes);
 }
 
 }  // namespace
@@ -31,6 +34,7 @@ MemoryPlan::~MemoryPlan() {
 
 const Tensor& MemoryPlan::add(const std::string& group, const std::string& name, DType type,
                               std::initializer_list<std::int64_t> shape, Lifetime lifetime) {
+  check_size(name, size_of(type), shape);
   const Tensor tensor(type, shape);
   return add({group, name, tensor, lifetime}, tensor.bytes());
 }
@@ -38,6 +42,7 @@ const Tensor& MemoryPlan::add(const std::string& group, const std::string& name,
 const Tensor& MemoryPlan::add_rows(const std::string& group, const std::string& name, std::int64_t rows,
                                    std::int64_t columns, Lifetime lifetime) {
   constexpr std::int64_t kLine = kAlignment / sizeof(float);
+  check_size(name, sizeof(float), {rows, columns + 2 * kLine});
   const std::int64_t lines = (columns + kLine - 1) / kLine;
   const Tensor tensor = Tensor::matrix(rows, columns, (lines % 2 == 0 ? lines + 1 : lines) * kLine);
   return add({group, name, tensor, lifetime}, static_cast<std::uint64_t>(rows * tensor.stride(0)) * sizeof(float));
@@ -47,6 +52,18 @@ const Tensor& MemoryPlan::add(Entry entry, std::uint64_t bytes) {
   ATHANOR_ASSERT(!arena_ && entry.lifetime.first <= entry.lifetime.last);
   entry.bytes = round_up(bytes);
   return entries_.emplace_back(std::move(entry)).tensor;
+}
+
+std::uint64_t MemoryPlan::least_bytes() const {
+  std::vector<std::pair<std::int64_t, std::int64_t>> changes;  // (phase, bytes more or less from there on)
+  for (const Entry& entry : entries_) {
+    changes.emplace_back(entry.lifetime.first, static_cast<std::int64_t>(entry.bytes));
+    changes.emplace_back(std::int64_t{entry.lifetime.last} + 1, -static_cast<std::int64_t>(entry.bytes));
+  }
+  std::sort(changes.begin(), changes.end());  // what ends in a phase goes before what begins there
+  std::int64_t now = 0, most = 0;
+  for (const auto& [phase, bytes] : changes) most = std::max(most, now += bytes);
+  return static_cast<std::uint64_t>(most);
 }
 
 // Largest first, each at the lowest offset where nothing that is needed in the same phases lies already.
@@ -73,7 +90,8 @@ void MemoryPlan::place() {
 
 void MemoryPlan::allocate(std::uint64_t limit_bytes, const std::string& advice) {
   ATHANOR_ASSERT(!arena_);
-  place();
+  bytes_ = least_bytes();
+  if (bytes_ <= limit_bytes) place();  // which takes long for very many tensors
   if (bytes_ > limit_bytes) {
     throw Error(ErrorKind::kExhausted, "This needs {} of memory and {} are available. {}.\n{}", format_bytes(bytes_),
                 format_bytes(limit_bytes), advice, table());
@@ -112,23 +130,6 @@ std::string MemoryPlan::table() const {
   text += fmt::format("{:<32}{:>8}{:>14}\n", "shared between phases", "", "-" + format_bytes(sum - bytes_));
   text += fmt::format("{:<32}{:>8}{:>14}\n", "in all", entries_.size(), format_bytes(bytes_));
   return text;
-}
-
-std::uint64_t available_memory_bytes() {
-  std::uint64_t available = static_cast<std::uint64_t>(::sysconf(_SC_AVPHYS_PAGES)) *
-                            static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-  std::ifstream info("/proc/meminfo");
-  std::string word;
-  while (info >> word) {
-    std::uint64_t kib = 0;
-    if (word == "MemAvailable:" && info >> kib) {
-      available = kib * 1024;
-      break;
-    }
-  }
-  const std::uint64_t limit = number_in("/sys/fs/cgroup/memory.max", UINT64_MAX);
-  const std::uint64_t used = number_in("/sys/fs/cgroup/memory.current", 0);
-  return std::min(available, limit > used ? limit - used : 0);
 }
 
 std::string format_bytes(std::uint64_t bytes) {

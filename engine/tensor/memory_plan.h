@@ -30,7 +30,8 @@ class MemoryPlan {
   MemoryPlan(const MemoryPlan&) = delete;
   MemoryPlan& operator=(const MemoryPlan&) = delete;
 
-  // `group` is the line of the table that this tensor is counted in ("parameters"); `name` is its own.
+  // `group` is the line of the table that this tensor is counted in ("parameters"); `name` is its own. Throws kExhausted
+  // for a tensor that no machine has memory for.
   const Tensor& add(const std::string& group, const std::string& name, DType type,
                     std::initializer_list<std::int64_t> shape, Lifetime lifetime = Lifetime::always());
 
@@ -58,6 +59,8 @@ class MemoryPlan {
     std::uint64_t offset = 0;  // in the arena
   };
   const Tensor& add(Entry entry, std::uint64_t bytes);
+  // What the fullest phase needs: no placing takes less.
+  std::uint64_t least_bytes() const;
   void place();
 
   std::deque<Entry> entries_;  // a deque: references stay good while it grows
@@ -66,8 +69,6 @@ class MemoryPlan {
   std::uint64_t mapped_bytes_ = 0;
 };
 
-// Bytes that this process may still take: what the machine has free, or its memory control group's limit if less.
-std::uint64_t available_memory_bytes();
 // "1.50 GiB", "12.0 MiB".
 std::string format_bytes(std::uint64_t bytes);
 

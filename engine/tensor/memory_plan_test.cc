@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "common/error.h"
 #include "common/random.h"
 
@@ -76,6 +78,33 @@ TEST(MemoryPlan, TooMuchIsAnErrorThatNamesWhatToChange) {
     EXPECT_THAT(error.what(), HasSubstr("Lower micro_batch"));
     EXPECT_THAT(error.what(), HasSubstr("activations"));
   }
+}
+
+TEST(MemoryPlan, WhatNoMachineHasIsRefusedAsItIsAdded) {
+  constexpr std::int64_t kHuge = 1LL << 40;
+  MemoryPlan plan;
+  for (const auto& add : std::vector<std::function<void()>>{
+           [&] { plan.add("g", "wide", DType::kFloat32, {kHuge, kHuge}); },
+           [&] { plan.add("g", "wide", DType::kInt32, {1 << 24, 1 << 24, 1 << 24}); },
+           [&] { plan.add("g", "wide", DType::kFloat32, {kHuge, 64}); },
+           [&] { plan.add_rows("g", "wide", kHuge, 1 << 24); },
+           [&] { plan.add_rows("g", "wide", 1LL << 58, 16); }}) {
+    try {
+      add();
+      ADD_FAILURE();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kExhausted);
+      EXPECT_THAT(error.what(), HasSubstr("wide"));
+    }
+  }
+  plan.add("g", "fits", DType::kFloat32, {100});
+  plan.allocate(1 << 20, "");
+}
+
+TEST(MemoryPlan, VeryManyTensorsThatDoNotFitAreRefusedBeforeTheyArePlaced) {
+  MemoryPlan plan;
+  for (int i = 0; i < 200'000; ++i) plan.add("g", "t", DType::kFloat32, {16}, {i / 2, 200'000});
+  EXPECT_THROW(plan.allocate(1 << 20, ""), Error);  // placing them would take minutes
 }
 
 TEST(MemoryPlan, TableCountsGroupsLargestFirst) {

@@ -22,6 +22,7 @@
 #include "engine/parallel/thread_group.h"
 #include "engine/tensor/adamw.h"
 #include "engine/tensor/attention.h"
+#include "engine/tensor/available_memory.h"
 #include "engine/tensor/cross_entropy.h"
 #include "engine/tensor/embedding.h"
 #include "engine/tensor/matmul.h"

@@ -10,6 +10,9 @@ namespace athanor::train {
 
 namespace {
 
+constexpr std::int64_t kMax = 1LL << 40;
+constexpr std::int64_t kBatchMax = 1LL << 32, kLengthMax = 1 << 24;  // so that the tokens of a step can be counted
+
 void require(bool holds, std::string_view option, double value, std::string_view rule) {
   if (!holds) throw Error(ErrorKind::kInvalid, "Training option {} is {}; it must be {}", option, value, rule);
 }
@@ -17,15 +20,14 @@ void require(bool holds, std::string_view option, double value, std::string_view
 }  // namespace
 
 void check(const TrainOptions& o) {
-  constexpr std::int64_t kMax = 1LL << 40;
-  const auto count = [](std::string_view name, std::int64_t value, std::int64_t least) {
-    require(value >= least && value <= kMax, name, static_cast<double>(value),
-            least == 0 ? "0 or a positive number" : "a positive number");
+  const auto count = [](std::string_view name, std::int64_t value, std::int64_t least, std::int64_t most = kMax) {
+    require(value >= least, name, static_cast<double>(value), least == 0 ? "0 or a positive number" : "a positive number");
+    require(value <= most, name, static_cast<double>(value), fmt::format("at most {}", most));
   };
   count("steps", o.steps, 1);
-  count("batch", o.batch, 1);
-  count("micro_batch", o.micro_batch, 1);
-  count("length", o.length, 1);
+  count("batch", o.batch, 1, kBatchMax);
+  count("micro_batch", o.micro_batch, 1, kBatchMax);
+  count("length", o.length, 1, kLengthMax);
   count("warmup_steps", o.warmup_steps, 0);
   count("evaluate_every", o.evaluate_every, 0);
   count("evaluate_sequences", o.evaluate_sequences, 0);

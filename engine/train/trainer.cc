@@ -10,6 +10,7 @@
 #include "common/error.h"
 #include "engine/parallel/data_parallel.h"
 #include "engine/tensor/adamw.h"
+#include "engine/tensor/available_memory.h"
 
 namespace athanor::train {
 
@@ -99,7 +100,7 @@ void Trainer::place(std::int64_t into) {
 }
 
 // One step: this rank's share of the sequences in micro-batches, then everybody's gradients, then the update.
-Trainer::StepResult Trainer::step(bool want_stop) {
+Trainer::StepResult Trainer::step(const std::atomic<bool>& stop) {
   const std::int64_t number = state_.step + 1, micro_batch = tokens_->dim(0);
   const std::int64_t tokens_in_step = options_.batch * options_.length;
   const Tensor gradients = parameters_.gradients();
@@ -107,7 +108,12 @@ Trainer::StepResult Trainer::step(bool want_stop) {
 
   double loss = 0;
   const auto [begin, end] = parallel::share_of(options_.batch, collectives_.rank(), collectives_.size());
+  bool given_up = false;
   for (std::int64_t first = begin; first < end; first += micro_batch) {
+    if (stop) {
+      given_up = true;
+      break;
+    }
     const std::int64_t count = std::min(micro_batch, end - first);
     for (std::int64_t i = 0; i < count; ++i) {
       sequences_.training(number, first + i, row_->ints());
@@ -116,9 +122,11 @@ Trainer::StepResult Trainer::step(bool want_stop) {
     loss += decoder_.forward_backward(tokens_->rows(0, count), targets_->rows(0, count),
                                       1.0F / static_cast<float>(tokens_in_step));
   }
-  parallel::all_reduce_buckets(collectives_, gradients);
-  float shared[2] = {static_cast<float>(loss / static_cast<double>(tokens_in_step)), want_stop ? 1.0F : 0.0F};
+  // Before the gradients: whether there are any is for all to know.
+  float shared[3] = {static_cast<float>(loss / static_cast<double>(tokens_in_step)), stop ? 1.0F : 0.0F, given_up ? 1.0F : 0.0F};
   if (collectives_.size() > 1) collectives_.all_reduce_sum(shared);
+  if (shared[2] > 0) return {.stop = true, .given_up = true};
+  parallel::all_reduce_buckets(collectives_, gradients);
 
   StepResult result{.loss = collectives_.size() > 1 ? static_cast<double>(shared[0])
                                                     : loss / static_cast<double>(tokens_in_step),
@@ -196,7 +204,12 @@ Outcome Trainer::run(const std::atomic<bool>& stop, const Events& events) {
   if (state_.step == 0 && options_.evaluate_every > 0) evaluate_now();
   while (state_.step < options_.steps) {
     const double start = seconds();
-    const StepResult result = step(stop.load());
+    const StepResult result = step(stop);
+    if (result.given_up) {
+      save(events);
+      collectives_.barrier();
+      return Outcome::kStopped;
+    }
     const double took_s = std::max(seconds() - start, 1e-9);
     step_s = step_s == 0 ? took_s : 0.9 * step_s + 0.1 * took_s;
     if (events.on_step) {

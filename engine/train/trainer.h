@@ -47,7 +47,9 @@ struct Events {
 
 enum class Outcome {
   kFinished,
-  kStopped,  // `stop` was set on some rank: all stopped after the same step, with a checkpoint if there is a folder
+  // `stop` was set on some rank: all stopped after the same step, with a checkpoint if there is a folder. A step that is
+  // not computed yet is given up between two micro-batches: it may take longer than the platform waits.
+  kStopped,
 };
 
 class Trainer {
@@ -79,13 +81,14 @@ class Trainer {
     double gradient_norm = 0;
     double learning_rate = 0;
     bool stop = false;  // some rank wanted to
+    bool given_up = false;  // and before it was done with its share: nothing was updated, the rest says nothing
   };
   // Consecutive parameters with the same decay.
   struct Segment {
     std::int64_t begin, end;
     bool decays;
   };
-  StepResult step(bool want_stop);
+  StepResult step(const std::atomic<bool>& stop);
   void update(double learning_rate, double gradient_scale);
   // Copies a text of length + 1 tokens from row_ into the batch.
   void place(std::int64_t into);

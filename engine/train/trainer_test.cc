@@ -47,7 +47,11 @@ TrainOptions small_options() {
 // A language with something to learn: each token is mostly the last one times 3 plus 1.
 class Language final : public data::Sequences {
  public:
+  // Called before each sequence of training.
+  std::function<void(std::int64_t step, std::int64_t index)> on_training = [](std::int64_t, std::int64_t) {};
+
   void training(std::int64_t step, std::int64_t index, std::span<std::int32_t> tokens) override {
+    on_training(step, index);
     fill(static_cast<std::uint64_t>(step * 1000 + index), tokens);
   }
   std::int64_t evaluation_count(std::int64_t) override { return 100; }
@@ -74,8 +78,9 @@ struct Report {
   std::vector<float> parameters;
 };
 
-// One run from what its checkpoint folder holds; stops as if by a signal during step `stop_at` of rank `stop_rank`.
-Report run(const TrainOptions& options, int ranks = 1, std::int64_t stop_at = 0, int stop_rank = 0) {
+// One run from what its checkpoint folder holds; stops as if by a signal at sequence `stop_index` of step `stop_at`. The
+// last of a step's 7 sequences is in a micro-batch that has no other after it.
+Report run(const TrainOptions& options, int ranks = 1, std::int64_t stop_at = 0, std::int64_t stop_index = 6) {
   Report result;
   parallel::ThreadGroup(ranks).run([&](parallel::Collectives& collectives) {
     tensor::Context context(1);
@@ -84,11 +89,11 @@ Report run(const TrainOptions& options, int ranks = 1, std::int64_t stop_at = 0,
     SystemClock clock;
     Trainer trainer(small_config(), options, context, collectives, language, files, clock);
     if (!trainer.resume()) trainer.initialize();
-    std::atomic<bool> stop = stop_at == 1 && collectives.rank() == stop_rank;
+    std::atomic<bool> stop = false;
+    language.on_training = [&](std::int64_t step, std::int64_t index) { stop = stop || (step == stop_at && index == stop_index); };
     Events events;
     const bool reports = collectives.rank() == 0;
     events.on_step = [&](const Progress& progress) {
-      if (progress.step + 1 == stop_at && collectives.rank() == stop_rank) stop = true;
       if (reports) result.losses.push_back(progress.loss);
     };
     if (reports) {
@@ -142,13 +147,15 @@ TEST(Trainer, NumbersDoNotDependOnRanksOrMicroBatches) {
 
 TEST(Trainer, StoppedAnywhereAndResumedIsBitwiseTheSameRun) {
   const Report whole = run(small_options());
-  for (const std::int64_t stop_at : {1, 5, 11}) {
+  for (const auto& [stop_at, stop_index, done] : std::vector<std::tuple<std::int64_t, std::int64_t, std::int64_t>>{
+           {1, 6, 1}, {5, 6, 5}, {11, 6, 11}, {1, 0, 0}, {5, 3, 4}, {12, 5, 11}}) {
     const TemporaryFolder folder;
     TrainOptions options = small_options();
     options.checkpoint_folder = folder.path() + "/checkpoints";
-    const Report first = run(options, 1, stop_at);
+    const Report first = run(options, 1, stop_at, stop_index);
     EXPECT_EQ(first.outcome, Outcome::kStopped);
-    EXPECT_THAT(first.checkpoints, ElementsAre(checkpoint_name(stop_at)));
+    EXPECT_EQ(first.losses.size(), static_cast<std::size_t>(done)) << "a step is given up between its micro-batches";
+    EXPECT_THAT(first.checkpoints, ElementsAre(checkpoint_name(done)));
     const Report second = run(options);
     EXPECT_EQ(second.outcome, Outcome::kFinished);
     std::vector<double> losses = first.losses;
@@ -160,21 +167,24 @@ TEST(Trainer, StoppedAnywhereAndResumedIsBitwiseTheSameRun) {
 
 TEST(Trainer, AStopOnOneRankStopsAllAfterTheSameStepAndAnyNumberOfRanksGoesOn) {
   const Report whole = run(small_options());
-  const TemporaryFolder folder;
-  TrainOptions options = small_options();
-  options.checkpoint_folder = folder.path();
-  const Report first = run(options, 3, 6, 2);
-  EXPECT_EQ(first.outcome, Outcome::kStopped);
-  EXPECT_EQ(first.losses.size(), 6U);
-  const Report second = run(options, 2);
-  std::vector<double> losses = first.losses;
-  losses.insert(losses.end(), second.losses.begin(), second.losses.end());
-  ASSERT_EQ(losses.size(), whole.losses.size());
-  for (std::size_t i = 0; i < losses.size(); ++i) EXPECT_NEAR(losses[i], whole.losses[i], 2e-5);
-  // A run that is done already has nothing to do.
-  const Report third = run(options);
-  EXPECT_EQ(third.outcome, Outcome::kFinished);
-  EXPECT_TRUE(third.losses.empty());
+  // Of three ranks the last has sequences 4 to 6; at 4 it gives the step up, and the others with it.
+  for (const auto& [stop_index, done] : std::vector<std::pair<std::int64_t, std::size_t>>{{6, 6}, {4, 5}}) {
+    const TemporaryFolder folder;
+    TrainOptions options = small_options();
+    options.checkpoint_folder = folder.path();
+    const Report first = run(options, 3, 6, stop_index);
+    EXPECT_EQ(first.outcome, Outcome::kStopped);
+    EXPECT_EQ(first.losses.size(), done);
+    const Report second = run(options, 2);
+    std::vector<double> losses = first.losses;
+    losses.insert(losses.end(), second.losses.begin(), second.losses.end());
+    ASSERT_EQ(losses.size(), whole.losses.size());
+    for (std::size_t i = 0; i < losses.size(); ++i) EXPECT_NEAR(losses[i], whole.losses[i], 2e-5);
+    // A run that is done already has nothing to do.
+    const Report third = run(options);
+    EXPECT_EQ(third.outcome, Outcome::kFinished);
+    EXPECT_TRUE(third.losses.empty());
+  }
 }
 
 TEST(Trainer, KeepsTheLastCheckpointsOnly) {

@@ -1,9 +1,14 @@
 """athanor-llm's command line: help that names everything, and bad input told in one line that says what to do."""
 
+import contextlib
 import json
+import os
+import pathlib
 import re
 import shutil
+import signal
 import subprocess
+import time
 
 import pytest
 
@@ -100,6 +105,11 @@ WRONG_LINES = [
     ("train --text {place}/text.txt --out {new} --heads 4 --kv-heads 3", "multiple of num_key_value_heads (3)"),
     ("train --text {place}/text.txt --out {new} --hidden-size 36 --heads 4", "head_dim is 9; it must be even"),
     ("train --text {place}/text.txt --out {new} --log-every 0", "log_every is 0; it must be 1 or more"),
+    ("train --text {place}/text.txt --out {new} --layers 100000", "num_hidden_layers is 100000; it must lie between 1 and 4096"),
+    ("train --text {place}/text.txt --out {new} --hidden-size 16777216 --intermediate-size 16777216 --layers 4096 --heads 1 --head-dim 2",
+     "would have 3.5e+18 parameters"),
+    ("train --text {place}/text.txt --out {new} --hidden-size 16777216 --intermediate-size 64 --heads 16777216 --head-dim 16777216", "parameters"),
+    ("train --text {place}/text.txt --out {new} --batch 1099511627776", "it must be at most 4294967296"),
     ("eval --model {place}/model", "--text is required"),
     ("eval --model {place}/model --text {place}/text.txt --batch 0", "not in range 1"),
     ("eval --model {place}/model --text {place}/text.txt --length 33", "--length is 33; the model's context is 32"),
@@ -150,6 +160,37 @@ def test_a_wrong_input(place, tmp_path, line, tells):
     told = refused(*line.format(place=place, new=tmp_path / "new").split())
     assert tells.format(place=place) in told
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]  # nothing half made is left
+
+
+def open_files(pid):
+    found = []
+    for descriptor in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.append(os.readlink(descriptor))
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("command", ["train", "encode"])
+def test_nothing_is_left_of_a_run_that_a_signal_ends_while_it_reads(place, tmp_path, command, number):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    text = tmp_path / "long.txt"
+    text.write_bytes((place / "text.txt").read_bytes() * 2000)  # seconds of encoding
+    out = tmp_path / "out"
+    line = {"train": ["train", "--text", text, "--tokenizer", place / "model", "--out", out],
+            "encode": ["tokenize", "encode", "--text", text, "--tokenizer", place / "model", "--out", out]}[command]
+    process = subprocess.Popen([llm.PROGRAM, *map(str, line)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                               env=llm.environment(TMPDIR=scratch))
+    begun = tmp_path / "out.tmp" if command == "encode" else None
+    while process.poll() is None and not (begun.exists() if begun else any("athanor-llm" in one for one in open_files(process.pid))):
+        time.sleep(0.01)
+    process.send_signal(number)
+    printed = process.communicate(timeout=120)[0].decode()
+    assert process.returncode == (-number if number == signal.SIGKILL else 128 + number), printed
+    assert list(scratch.iterdir()) == []
+    if number != signal.SIGKILL:
+        assert [path for path in [out, *out.parent.glob("out.*"), *out.rglob("*")] if path.is_file()] == []
 
 
 DAMAGES = {"empty": lambda content: b"", "cut": lambda content: content[:len(content) // 2], "other JSON": lambda content: b'{"a": 1}',
@@ -226,6 +267,12 @@ def test_a_checkpoint_of_another_model(place, tmp_path):
     told = refused("train", "--resume", *llm.words(text=place / "text.txt", out=tmp_path / "model", checkpoints=tmp_path / "checkpoints",
                                                    **llm.SMALL | dict(layers=1)))
     assert "of another model" in told and "give the run an empty checkpoint folder, or the model's own options" in told
+
+
+def test_a_step_that_no_machine_has_memory_for(place, tmp_path):
+    told = refused("train", *llm.words(text=place / "text.txt", out=tmp_path / "model", **llm.SMALL | dict(
+        batch=2**32, micro_batch=2**32)), code=1)
+    assert "Planning the memory for" in told and "no machine has that much" in told
 
 
 def test_a_diverging_run_says_what_to_change(place, tmp_path):

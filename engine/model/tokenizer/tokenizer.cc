@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <initializer_list>
 
 #include "common/error.h"
 
@@ -14,7 +15,63 @@ constexpr std::size_t kCacheEntries = 1 << 15;
 constexpr std::size_t kCachedBytesMax = 32;
 constexpr std::size_t kCachedTokensMax = 12;
 
+constexpr std::size_t kAddedBytesMax = 64;  // of an added token with spaces in it
+
+bool ascii(char c) { return static_cast<unsigned char>(c) < 0x80; }
 bool ascii_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+
+// The character that ends before `at`; empty at the beginning.
+std::string_view character_before(std::string_view text, std::size_t at) {
+  std::size_t begin = at > 0 ? at - 1 : 0;
+  while (begin > 0 && at - begin < 4 && (static_cast<unsigned char>(text[begin]) & 0xc0) == 0x80) --begin;
+  return text.substr(begin, at - begin);
+}
+
+bool one_of(std::string_view character, std::initializer_list<std::string_view> all) {
+  return std::find(all.begin(), all.end(), character) != all.end();
+}
+
+// White space that is not ASCII. All of U+2000 to U+207F counts as such: it costs a place, never a token.
+bool wide_space(std::string_view c) {
+  return c.starts_with("\xe2\x80") || c.starts_with("\xe2\x81") ||
+         one_of(c, {"\xc2\x85", "\xc2\xa0", "\xe1\x9a\x80", "\xe1\xa0\x8e", "\xe3\x80\x80"});
+}
+
+bool word(std::string_view c) {
+  if (c.empty()) return false;
+  return ascii(c[0]) ? ascii_letter(c[0]) : !wide_space(c);
+}
+
+// Han, kana or Hangul: letters in every version of Unicode.
+bool cjk_letter(std::string_view c) {
+  return (c >= "\xe3\x81\x81" && c <= "\xe3\x82\x96") || (c >= "\xe3\x82\xa1" && c <= "\xe3\x83\xba") ||
+         (c >= "\xe4\xb8\x80" && c <= "\xe9\xbe\xa5") || (c >= "\xea\xb0\x80" && c <= "\xed\x9e\xa3");
+}
+
+// Whether a token such as <like this> may have begun and not ended.
+bool inside_brackets(std::string_view text, std::size_t at) {
+  const std::size_t begin = at - std::min(at, kAddedBytesMax);
+  const std::size_t bracket = text.substr(begin, at - begin).find_last_of("<>");
+  return bracket != std::string_view::npos && text[begin + bracket] == '<';
+}
+
+// Before a space that follows a word: every pre-tokenizer in use ends a piece there.
+bool before_space(std::string_view text, std::size_t at) {
+  return text[at] == ' ' && word(character_before(text, at)) && !inside_brackets(text, at);
+}
+
+// After a line's only end, unless white space or a slash goes on with it.
+bool after_line(std::string_view text, std::size_t at) {
+  if (text[at - 1] != '\n' || at + 3 > text.size()) return false;
+  if (ascii(text[at]) ? text[at] <= ' ' || text[at] == '/' || text[at] == 0x7f : wide_space(text.substr(at, 3)) || wide_space(text.substr(at, 2))) return false;
+  const std::string_view c = character_before(text, at - 1);
+  return !c.empty() && (ascii(c[0]) ? c[0] > ' ' && c[0] != 0x7f : !wide_space(c)) && !inside_brackets(text, at);
+}
+
+// In a script without spaces: before the sign that ends a part of a sentence.
+bool before_sign(std::string_view text, std::size_t at) {
+  return one_of(text.substr(at, 3), {"、", "。", "！", "，", "：", "；", "？"}) && cjk_letter(character_before(text, at));
+}
 
 }  // namespace
 
@@ -50,13 +107,13 @@ void for_each_part(std::string_view text, const std::vector<std::string>& conten
 
 std::size_t safe_cut(std::string_view text, std::size_t limit) {
   if (limit >= text.size()) return text.size();
-  // Before a space that follows a letter: every pre-tokenizer in use ends a piece there.
-  for (std::size_t at = limit; at > 1; --at) {
-    if (text[at] == ' ' && ascii_letter(text[at - 1])) return at;
+  // In this order: a tokenizer that puts a space before every text that has none agrees with the first only.
+  for (const auto is_place : {before_space, after_line, before_sign}) {
+    for (std::size_t at = limit; at > 0; --at) {
+      if (is_place(text, at)) return at;
+    }
   }
-  std::size_t at = limit;
-  for (int back = 0; back < 3 && at > 1 && (static_cast<unsigned char>(text[at]) & 0xc0) == 0x80; ++back) --at;
-  return at;
+  return 0;
 }
 
 Tokenizer::Tokenizer(Bpe bpe, PreTokenizer pretokenizer, std::vector<AddedToken> added)

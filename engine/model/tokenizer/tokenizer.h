@@ -83,8 +83,8 @@ class Encoder {
 void for_each_part(std::string_view text, const std::vector<std::string>& contents,
                    const std::function<void(std::string_view part, int content)>& part);
 
-// Where a long text may be cut so that the tokens of both sides are those of the whole: the largest such place at or
-// before `limit`, or `limit` (moved to the start of a character) when there is none.
+// Where a long text of UTF-8 may be cut so that the tokens of both sides are those of the whole, for the pre-tokenizers in
+// use and added tokens that have no spaces or are written <like this>: a place at or before `limit`, or 0 when none is sure.
 std::size_t safe_cut(std::string_view text, std::size_t limit);
 
 }  // namespace athanor::model

@@ -252,6 +252,55 @@ TEST(Encoder, ItsCacheChangesNothing) {
   EXPECT_EQ(piecewise, first) << "a safe cut must not change the tokens";
 }
 
+// Property: wherever safe_cut() finds a place, the pieces of both sides are those of the whole.
+TEST(SafeCut, ChangesNoPieceOfAnyPreTokenizerInUse) {
+  const std::vector<PreTokenizer> pretokenizers{
+      PreTokenizer::gpt2(),
+      // Llama 3; Qwen 2 with single digits
+      PreTokenizer({R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"}, false),
+      // o200k
+      PreTokenizer({R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)"}, false),
+      // DeepSeek 3
+      PreTokenizer({R"(\p{N}{1,3})", R"([一-龥぀-ゟ゠-ヿ]+)", R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"}, false)};
+  const std::vector<std::string> characters{"a", "B", "é", "7", "٣", "。", "，", "字", "の", "한", "ก", "\xe0\xb8\xb4", "'", "’", "s", ".", "/", "|", "<",
+                                            ">", "｜", "▁", " ", " ", " ", "\n", "\n", "\r", "\t", "\xc2\xa0", "\xe3\x80\x80", "\xe2\x80\xa8", "😀", "\xe2\x80\x8d"};
+  SeededRandom random(5);
+  int places = 0;
+  for (int round = 0; round < 1000; ++round) {
+    std::string text;
+    for (std::uint64_t i = random.below(14); i-- > 0;) text += characters[random.below(characters.size())];
+    for (std::size_t limit = 0; limit < text.size(); ++limit) {
+      const std::size_t cut = safe_cut(text, limit);
+      ASSERT_LE(cut, limit);
+      if (cut == 0) continue;
+      ++places;
+      for (const PreTokenizer& pretokenizer : pretokenizers) {
+        std::vector<std::string> whole, parts;
+        pretokenizer.split(text, [&](std::string_view piece) { whole.emplace_back(piece); });
+        for (const std::string& part : {text.substr(0, cut), text.substr(cut)}) {
+          pretokenizer.split(part, [&](std::string_view piece) { parts.emplace_back(piece); });
+        }
+        ASSERT_EQ(parts, whole) << "'" << text << "' cut at " << cut;
+      }
+    }
+  }
+  EXPECT_GT(places, 1000);
+}
+
+TEST(SafeCut, FindsPlacesInEveryScriptAndNoneInsideAToken) {
+  for (const std::string sentence : {"In the beginning ", "В начале сотворил ", "起初神创造天地。", "在地上，", "はじめに神は、", "فِي الْبَدْءِ ", "x=1;\n"}) {
+    std::string text;
+    while (text.size() < 400) text += sentence;
+    const std::size_t cut = safe_cut(text, 300);
+    EXPECT_GT(cut, 300 - 2 * sentence.size()) << sentence;
+    EXPECT_LE(cut, 300U) << sentence;
+  }
+  EXPECT_EQ(safe_cut("aaaa<|endoftext|>aaaa", 10), 0U);
+  EXPECT_EQ(safe_cut("aa <|end of text|>aaaa", 14), 2U);
+  EXPECT_EQ(safe_cut(std::string(1000, 'A'), 700), 0U);
+  EXPECT_EQ(safe_cut("whole", 5), 5U);
+}
+
 TEST(TokenizerJson, ReadsWhatItWrote) {
   const Tokenizer tokenizer = trained();
   const std::string written = tokenizer_to_json(tokenizer);
