@@ -169,7 +169,9 @@ void check_meaning(const json::object& request) {
   const auto* resources = json::find_object(request, "ResourceConfig");
   if (resources == nullptr) missing("resourceConfig");
   if (!json::find_string(*resources, "InstanceType")) missing("resourceConfig.instanceType");
-  if (!json::find_int(*resources, "InstanceCount")) missing("resourceConfig.instanceCount");
+  const auto instances = json::find_int(*resources, "InstanceCount");
+  if (!instances) missing("resourceConfig.instanceCount");
+  if (*instances < 1) invalid(fmt::format("ResourceConfig.InstanceCount is {}; at least 1 is needed.", *instances));
   const auto* stopping = json::find_object(request, "StoppingCondition");
   if (stopping == nullptr) missing("stoppingCondition");
   if (const auto runtime_s = json::find_int(*stopping, "MaxRuntimeInSeconds"); runtime_s.value_or(0) > kRuntimeMax_s) {

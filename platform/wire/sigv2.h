@@ -1,4 +1,4 @@
-// AWS Signature Version 2 of S3, the server's end, in queries alone: the presigned URLs that boto3 and AWS CLI make unless told
+// AWS Signature Version 2 of S3, the server's end, in queries alone: the presigned URLs that boto3 makes in some regions unless told
 // otherwise. In the Authorization header it is not accepted. It promises nothing of a body but what Content-MD5 says.
 //
 // Specification: "Authenticating Requests (AWS signature version 2)" in the S3 user guide, its query string alternative.
