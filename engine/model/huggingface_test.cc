@@ -100,9 +100,15 @@ TEST_F(HuggingFaceTest, WritesShardsOfAnyFamilyAndReplacesWhatWasThere) {
       saved.parameters.initialize(bytes);
       save_huggingface(files_, folder_, {config, 39}, saved.parameters, {.shard_bytes_max = bytes});
       const auto count = std::ranges::count_if(files_.list(folder_), [](const std::string& name) { return name.ends_with(".safetensors"); });
-      if (bytes == 1'000'000) EXPECT_EQ(count, 1);
-      if (bytes == 3'000) EXPECT_GT(count, 2);
-      if (bytes == 1) EXPECT_EQ(static_cast<std::size_t>(count), saved.parameters.layout().all().size());
+      if (bytes == 1'000'000) {
+        EXPECT_EQ(count, 1);
+      }
+      if (bytes == 3'000) {
+        EXPECT_GT(count, 2);
+      }
+      if (bytes == 1) {
+        EXPECT_EQ(static_cast<std::size_t>(count), saved.parameters.layout().all().size());
+      }
       const auto source = open_model(files_, folder_ + "/");
       EXPECT_EQ(source->format(), ModelFormat::kHuggingFace);
       ASSERT_EQ(source->model().config, config);

@@ -24,7 +24,8 @@ class ModelSourceTest : public testing::Test {
     }
     return "";
   }
-  SystemFiles files_;
+  SystemFiles system_;
+  Files& files_ = system_;
   const TemporaryFolder temporary_;
   const std::string folder_ = temporary_.path();
 };
@@ -75,7 +76,9 @@ TEST_F(ModelSourceTest, ReadsLlama2csTensorsWhereTheyLie) {
     // Heads of two elements are one pair: both layouts are the same.
     EXPECT_EQ(parameters.value("model.layers.1.self_attn.q_proj.weight").floats()[1], static_cast<float>(queries + C * C + 1));
     EXPECT_EQ(parameters.value("model.layers.1.self_attn.k_proj.weight").floats()[0], static_cast<float>(keys + G * D * C));
-    if (!tied) EXPECT_EQ(parameters.value("lm_head.weight").floats()[V * C - 1], static_cast<float>(count - 1));
+    if (!tied) {
+      EXPECT_EQ(parameters.value("lm_head.weight").floats()[V * C - 1], static_cast<float>(count - 1));
+    }
     files_.replace(folder_ + "/model.bin", bytes + "more");
     EXPECT_THAT(refusal("model.bin"), HasSubstr("its header makes it"));
   }

@@ -37,7 +37,9 @@ TEST(RopeFrequencies, Llama3KeepsFastPairsDividesSlowOnesAndBlendsBetween) {
       EXPECT_GT(scaled[i], plain[i] / 8);
       ++between;
     }
-    if (i > 0) EXPECT_LT(scaled[i], scaled[i - 1]);
+    if (i > 0) {
+      EXPECT_LT(scaled[i], scaled[i - 1]);
+    }
   }
   EXPECT_GT(kept, 20);
   EXPECT_GT(divided, 20);
@@ -49,8 +51,12 @@ TEST(RopeFrequencies, YarnKeepsFastPairsDividesSlowOnesAndBlendsBetween) {
   const std::vector<double> plain = rope_frequencies(1e6, 128), scaled = rope_frequencies(1e6, 128, scaling);
   for (std::size_t i = 0; i < plain.size(); ++i) {
     const double turns = 32768 * plain[i] / (2 * std::numbers::pi);
-    if (turns > 40) EXPECT_DOUBLE_EQ(scaled[i], plain[i]);  // clear of the rounding to whole pairs
-    if (turns < 0.8) EXPECT_DOUBLE_EQ(scaled[i], plain[i] / 4);
+    if (turns > 40) {  // clear of the rounding to whole pairs
+      EXPECT_DOUBLE_EQ(scaled[i], plain[i]);
+    }
+    if (turns < 0.8) {
+      EXPECT_DOUBLE_EQ(scaled[i], plain[i] / 4);
+    }
     EXPECT_LE(scaled[i], plain[i]);
     EXPECT_GE(scaled[i], plain[i] / 4);
   }
