@@ -159,7 +159,8 @@ void save_model(Files& files, const std::string& folder, const model::Config& co
                 train::Trainer& trainer) {
   files.make_folders(folder);
   model::save_tokenizer(files, folder, tokenizer, config.max_position_embeddings);
-  model::save_huggingface(files, folder, {.config = config, .end_of_text = tokenizer.end_of_text()}, trainer.parameters());
+  model::save_huggingface(
+      files, folder, {.config = config, .end_of_text = tokenizer.end_of_text(), .begin_of_text = tokenizer.end_of_text()}, trainer.parameters());
 }
 
 // What is said while it trains, and sent to the agent. Rank 0 speaks for all.

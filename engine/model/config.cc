@@ -1,5 +1,6 @@
 #include "engine/model/config.h"
 
+#include <cmath>
 #include <string_view>
 #include <utility>
 
@@ -19,6 +20,29 @@ double rough_parameter_count(const Config& c) {
   const auto heads = static_cast<double>(c.num_attention_heads + c.num_key_value_heads);
   return C * static_cast<double>(c.vocab_size) +
          static_cast<double>(c.num_hidden_layers) * C * (2 * D * heads + 3 * static_cast<double>(c.intermediate_size));
+}
+
+void check(const tensor::RopeScaling& scaling, const Config& config) {
+  using Kind = tensor::RopeScaling::Kind;
+  const auto require = [](bool holds, std::string_view name, double value, std::string_view must) {
+    if (!holds) throw Error(ErrorKind::kInvalid, "The model's RoPE scaling has the {} {}; it must {}", name, value, must);
+  };
+  constexpr double kMost = 1e6;
+  if (scaling.kind == Kind::kNone) return;
+  require(scaling.factor >= 1 && scaling.factor <= kMost, "factor", scaling.factor, "lie between 1 and 1e6");
+  if (scaling.kind == Kind::kLinear) return;
+  require(scaling.original_length >= 1 && scaling.original_length <= 1e9 && scaling.original_length == std::floor(scaling.original_length),
+          "original_max_position_embeddings", scaling.original_length, "be a whole number, at least 1");
+  if (scaling.kind == Kind::kLlama3) {
+    require(scaling.low_frequency > 0 && scaling.low_frequency <= kMost, "low_freq_factor", scaling.low_frequency, "be positive");
+    require(scaling.high_frequency > scaling.low_frequency && scaling.high_frequency <= kMost, "high_freq_factor",
+            scaling.high_frequency, "be above low_freq_factor");
+    return;
+  }
+  require(config.rope_theta > 1, "theta", config.rope_theta, "be above 1");
+  require(scaling.beta_slow > 0 && scaling.beta_slow <= kMost, "beta_slow", scaling.beta_slow, "be positive");
+  require(scaling.beta_fast > scaling.beta_slow && scaling.beta_fast <= kMost, "beta_fast", scaling.beta_fast, "be above beta_slow");
+  require(scaling.attention > 0 && scaling.attention <= kMost, "attention_factor", scaling.attention, "be positive");
 }
 
 }  // namespace
@@ -59,6 +83,21 @@ void check(const Config& config) {
                 "The model's rms_norm_eps ({}), rope_theta ({}) and initializer_range ({}) must be positive",
                 config.rms_norm_eps, config.rope_theta, config.initializer_range);
   }
+  if (config.sliding_window < 0 || config.sliding_window > kMax) {
+    throw Error(ErrorKind::kInvalid, "The model's sliding_window is {}; it must lie between 0 (none) and {}",
+                config.sliding_window, kMax);
+  }
+  if (config.sliding_window > 0 && config.family == Family::kLlama) {
+    throw Error(ErrorKind::kInvalid, "The model's sliding_window is {}, but Llamas have none; Mistral and Qwen may",
+                config.sliding_window);
+  }
+  if (!config.sliding_layers.empty() &&
+      (config.sliding_window == 0 || config.family == Family::kMistral ||
+       config.sliding_layers.size() != static_cast<std::size_t>(config.num_hidden_layers))) {
+    throw Error(ErrorKind::kInvalid, "The model says for {} layers whether they have its window of {}; it has {} layers",
+                config.sliding_layers.size(), config.sliding_window, config.num_hidden_layers);
+  }
+  check(config.rope_scaling, config);
 }
 
 namespace {
@@ -69,19 +108,29 @@ std::int64_t layer_weights(const Config& c) {
   return c.hidden_size * c.head_dim * (heads + c.num_attention_heads) + 3 * c.hidden_size * c.intermediate_size;
 }
 
+// By a token on average: causality hides half (the token itself counted as half), a window more.
+double keys_seen(std::int64_t length, std::int64_t window) {
+  const auto T = static_cast<double>(length);
+  if (window == 0 || window >= length) return T / 2;
+  const auto W = static_cast<double>(window);
+  return W * (1 - W / (2 * T));
+}
+
 }  // namespace
 
 std::int64_t parameter_count(const Config& c) {
   const std::int64_t tables = c.tie_word_embeddings ? 1 : 2;
-  return tables * c.vocab_size * c.hidden_size + c.num_hidden_layers * (layer_weights(c) + 2 * c.hidden_size) +
-         c.hidden_size;
+  const std::int64_t biases = c.qkv_bias() ? (c.num_attention_heads + 2 * c.num_key_value_heads) * c.head_dim : 0;
+  const std::int64_t gains = 2 * c.hidden_size + (c.qk_norm() ? 2 * c.head_dim : 0);
+  return tables * c.vocab_size * c.hidden_size + c.num_hidden_layers * (layer_weights(c) + biases + gains) + c.hidden_size;
 }
 
 double training_flops_per_token(const Config& c, std::int64_t length) {
   const auto weights = static_cast<double>(c.num_hidden_layers * layer_weights(c) + c.vocab_size * c.hidden_size);
   const auto width = static_cast<double>(c.num_attention_heads * c.head_dim);
-  // Two products (scores, values) of `length` · width, halved by causality; forward once, backward twice.
-  const double attention = 6 * static_cast<double>(length) * width * static_cast<double>(c.num_hidden_layers);
+  // Two products (scores, values), 2 operations an element of a key or value seen; forward once, backward twice.
+  double attention = 0;
+  for (std::int64_t l = 0; l < c.num_hidden_layers; ++l) attention += 12 * keys_seen(length, c.window(l)) * width;
   return 6 * weights + attention;
 }
 

@@ -1,9 +1,20 @@
 // The shape of a Llama-style decoder, in the words of a Hugging Face config.json.
+//
+// The families that we build differ in few things:
+//   Llama, SmolLM2   the plain decoder; Llama 3.x scales its RoPE
+//   Mistral          a sliding window
+//   Qwen2            biases on queries, keys and values; perhaps a window in its upper layers
+//   Qwen3            a norm on each head of queries and keys; perhaps a window
 #pragma once
 
 #include <cstdint>
+#include <vector>
+
+#include "engine/tensor/rope.h"
 
 namespace athanor::model {
+
+enum class Family : std::uint8_t { kLlama, kMistral, kQwen2, kQwen3 };
 
 struct Config {
   std::int64_t vocab_size = 0;               // V
@@ -18,6 +29,17 @@ struct Config {
   double rope_theta = 10000;
   bool tie_word_embeddings = true;
   double initializer_range = 0.02;
+  Family family = Family::kLlama;
+  tensor::RopeScaling rope_scaling;
+  std::int64_t sliding_window = 0;   // tokens that one sees, itself included; 0: all before it
+  std::vector<bool> sliding_layers;  // (L), which layers have the window; empty: all
+
+  bool qkv_bias() const { return family == Family::kQwen2; }
+  bool qk_norm() const { return family == Family::kQwen3; }
+  // The window of a layer; 0: none.
+  std::int64_t window(std::int64_t layer) const {
+    return sliding_layers.empty() || sliding_layers[static_cast<std::size_t>(layer)] ? sliding_window : 0;
+  }
 
   bool operator==(const Config&) const = default;
 };
@@ -29,7 +51,7 @@ void check(const Config& config);
 std::int64_t parameter_count(const Config& config);
 
 // Floating-point operations to train on one token of a sequence of `length`: 6 a weight of every matrix product (the
-// embedding is none), and attention's products with the causal half counted as half.
+// embedding is none), and attention's products with the causal half counted as half, and what a window hides as none.
 double training_flops_per_token(const Config& config, std::int64_t length);
 
 }  // namespace athanor::model

@@ -4,8 +4,10 @@
 #include <cstring>
 
 #include "engine/tensor/attention.h"
+#include "engine/tensor/bias.h"
 #include "engine/tensor/cross_entropy.h"
 #include "engine/tensor/embedding.h"
+#include "engine/tensor/head_norm.h"
 #include "engine/tensor/matmul.h"
 #include "engine/tensor/rmsnorm.h"
 #include "engine/tensor/rope.h"
@@ -30,7 +32,10 @@ constexpr std::int64_t kLogitsRowsMin = 64;
 struct Decoder::Block {
   tensor::AttentionShape shape;
   float eps;
-  Tensor x, normed1, qkv, q, k, v, attended, lse, middle, r1, r2, normed2, gate_up, hidden;
+  Tensor x, normed1, qkv;
+  Tensor qk;       // (N, (H+G)·D) of qkv
+  Tensor q, k, v;  // as attention takes them
+  Tensor attended, lse, middle, r1, r2, normed2, gate_up, hidden;
 };
 
 // Phases of the plan: 0 embeds; 1 + l is layer l; L + 1 is the head; 2L + 1 − l is layer l's backward; 2L + 2 ends.
@@ -74,6 +79,7 @@ Decoder::Decoder(tensor::Context& context, Parameters& parameters, const Decoder
   const tensor::AttentionShape shape{B, T, H, G, D};
   cos_ = &plan.add("rope table", "cos", f32, {T, D / 2});
   sin_ = &plan.add("rope table", "sin", f32, {T, D / 2});
+  if (c.qk_norm()) turned_ = &plan.add_rows("activations: attention", "turned q and k", N, (H + G) * D, {1, 2 * L + 1});
   delta_ = &plan.add_rows("activations: residual stream", "delta", N, C, {1, L + 1});
   attention_scratch_ = &plan.add("attention scratch", "attention scratch", f32,
                                  {threads, tensor::attention_scratch_floats(shape, sizes.backward)}, {1, 2 * L + 1});
@@ -88,6 +94,7 @@ Decoder::Decoder(tensor::Context& context, Parameters& parameters, const Decoder
     const Lifetime layers{L + 2, 2 * L + 1};
     d_qkv_ = &plan.add_rows("activation gradients", "d_qkv", N, (H + 2 * G) * D, layers);
     d_attended_ = &plan.add_rows("activation gradients", "d_attended", N, H * D, layers);
+    if (c.qk_norm()) d_head_gain_ = &plan.add("activation gradients", "d_head_gain", f32, {threads, D}, layers);
     d_hidden_ = &plan.add_rows("activation gradients", "d_hidden", N, F, layers);
   }
 }
@@ -96,7 +103,7 @@ void Decoder::check_batch(const Tensor& tokens) {
   ATHANOR_ASSERT(tokens.rank() == 2 && tokens.dim(0) >= 1 && tokens.dim(0) <= sizes_.batch_max);
   ATHANOR_ASSERT(tokens.dim(1) >= 1 && tokens.dim(1) <= sizes_.length_max);
   if (!table_filled_) {
-    tensor::rope_table(parameters_.config().rope_theta, *cos_, *sin_);
+    tensor::rope_table(parameters_.config().rope_theta, *cos_, *sin_, parameters_.config().rope_scaling);
     table_filled_ = true;
   }
 }
@@ -106,15 +113,17 @@ Decoder::Block Decoder::block(std::int64_t layer, std::int64_t B, std::int64_t T
   const std::int64_t N = B * T, H = c.num_attention_heads, G = c.num_key_value_heads, D = c.head_dim;
   const Kept& kept = kept_[static_cast<std::size_t>(layer)];
   Block b;
-  b.shape = {B, T, H, G, D};
+  b.shape = {B, T, H, G, D, layer < c.num_hidden_layers ? c.window(layer) : 0};
   b.eps = static_cast<float>(c.rms_norm_eps);
   b.x = kept.x->rows(0, N);
   b.r1 = kept.r1->rows(0, N);
   b.normed1 = kept.normed1->rows(0, N);
   if (layer == c.num_hidden_layers) return b;
   b.qkv = kept.qkv->rows(0, N);
-  b.q = b.qkv.columns(0, H * D);
-  b.k = b.qkv.columns(H * D, (H + G) * D);
+  b.qk = b.qkv.columns(0, (H + G) * D);
+  const Tensor turned = turned_ != nullptr ? turned_->rows(0, N) : b.qk;
+  b.q = turned.columns(0, H * D);
+  b.k = turned.columns(H * D, (H + G) * D);
   b.v = b.qkv.columns((H + G) * D, (H + 2 * G) * D);
   b.attended = kept.attended->rows(0, N);
   b.lse = Tensor::of(kept.lse->f32(), {B, H, T});
@@ -126,15 +135,27 @@ Decoder::Block Decoder::block(std::int64_t layer, std::int64_t B, std::int64_t T
   return b;
 }
 
+// q and k as attention takes them: turned in place, or normed and turned into a buffer that all layers share, so that the
+// backward pass, which needs both, makes them anew.
+void Decoder::turn_heads(const Block& b, const LayerViews& w) {
+  const std::int64_t H = b.shape.heads, G = b.shape.kv_heads, D = b.shape.head_dim;
+  if (w.q_norm) {
+    head_norm_forward(context_, b.qk.columns(0, H * D), w.q_norm, b.eps, b.q);
+    head_norm_forward(context_, b.qk.columns(H * D, (H + G) * D), w.k_norm, b.eps, b.k);
+  }
+  const Tensor turned = turned_ != nullptr ? turned_->rows(0, b.qk.dim(0)) : b.qk;
+  rope(context_, turned, D, b.shape.length, 0, *cos_, *sin_, tensor::Turn::kForward);
+}
+
 // From the normed stream that enters to the delta that the feed-forward half adds. The addition itself is fused with
 // the norm that follows, which belongs to the next layer.
-void Decoder::forward_block(const Block& b, const LayerViews& w) {
-  const std::int64_t turned = (b.shape.heads + b.shape.kv_heads) * b.shape.head_dim;
+void Decoder::forward_block(const Block& b, const LayerViews& w, const Tensor& document_starts) {
   const Tensor delta = delta_->rows(0, b.x.dim(0));  // (N, C)
 
   matmul(context_, b.normed1, w.qkv.transposed(), b.qkv);
-  rope(context_, b.qkv.columns(0, turned), b.shape.head_dim, b.shape.length, 0, *cos_, *sin_, tensor::Turn::kForward);
-  attention_forward(context_, b.shape, b.q, b.k, b.v, b.attended, b.lse, *attention_scratch_);
+  if (w.bias) bias_forward(context_, w.bias, b.qkv);
+  turn_heads(b, w);
+  attention_forward(context_, b.shape, b.q, b.k, b.v, b.attended, b.lse, *attention_scratch_, document_starts);
   matmul(context_, b.attended, w.o.transposed(), delta);
   add_rmsnorm_forward(context_, b.x, delta, w.norm2, b.eps, b.middle, b.normed2, b.r2);
 
@@ -145,7 +166,7 @@ void Decoder::forward_block(const Block& b, const LayerViews& w) {
 
 // dx_ enters as the gradient of the stream that leaves the layer and leaves as that of the stream that enters it: the
 // residual path carries it through, each half adds its own.
-void Decoder::backward_block(const Block& b, const LayerViews& w, const LayerViews& dw) {
+void Decoder::backward_block(const Block& b, const LayerViews& w, const LayerViews& dw, const Tensor& document_starts) {
   const std::int64_t N = b.x.dim(0), D = b.shape.head_dim, H = b.shape.heads, G = b.shape.kv_heads;
   const Tensor dx = dx_->rows(0, N);                  // (N, C)
   const Tensor d_normed = d_normed_->rows(0, N);      // (N, C)
@@ -163,16 +184,22 @@ void Decoder::backward_block(const Block& b, const LayerViews& w, const LayerVie
 
   matmul(context_, dx, w.o, d_attended);
   matmul(context_, dx.transposed(), b.attended, dw.o, Into::kAdd);
-  attention_backward(context_, b.shape, b.q, b.k, b.v, b.attended, b.lse, d_attended, d_qkv.columns(0, H * D),
-                     d_qkv.columns(H * D, (H + G) * D), d_qkv.columns((H + G) * D, (H + 2 * G) * D),
-                     *attention_scratch_);
+  const Tensor dq = d_qkv.columns(0, H * D), dk = d_qkv.columns(H * D, (H + G) * D);
+  if (w.q_norm) turn_heads(b, w);
+  attention_backward(context_, b.shape, b.q, b.k, b.v, b.attended, b.lse, d_attended, dq, dk,
+                     d_qkv.columns((H + G) * D, (H + 2 * G) * D), *attention_scratch_, document_starts);
   rope(context_, d_qkv.columns(0, (H + G) * D), D, b.shape.length, 0, *cos_, *sin_, tensor::Turn::kBackward);
+  if (w.q_norm) {
+    head_norm_backward(context_, b.qk.columns(0, H * D), w.q_norm, b.eps, dq, dw.q_norm, *d_head_gain_);
+    head_norm_backward(context_, b.qk.columns(H * D, (H + G) * D), w.k_norm, b.eps, dk, dw.k_norm, *d_head_gain_);
+  }
+  if (w.bias) bias_backward(context_, d_qkv, dw.bias);
   matmul(context_, d_qkv, w.qkv, d_normed);
   matmul(context_, d_qkv.transposed(), b.normed1, dw.qkv, Into::kAdd);
   rmsnorm_backward(context_, b.x, w.norm1, b.r1, d_normed, dx, dw.norm1, *d_gain_);
 }
 
-Tensor Decoder::forward(const Tensor& tokens) {
+Tensor Decoder::forward(const Tensor& tokens, const Tensor& document_starts) {
   check_batch(tokens);
   const ParameterLayout& layout = parameters_.layout();
   const OuterViews outer = layout.outer(parameters_.values());
@@ -183,7 +210,7 @@ Tensor Decoder::forward(const Tensor& tokens) {
   embedding_forward(context_, tokens, outer.embedding, b.x);
   rmsnorm_forward(context_, b.x, w.norm1, b.eps, b.normed1, b.r1);
   for (std::int64_t l = 0; l < L; ++l) {
-    forward_block(b, w);
+    forward_block(b, w, document_starts);
     const Tensor middle = b.middle;
     b = block(l + 1, B, T);
     if (l + 1 < L) w = layout.layer(parameters_.values(), l + 1);
@@ -193,15 +220,16 @@ Tensor Decoder::forward(const Tensor& tokens) {
   return b.normed1;
 }
 
-double Decoder::loss(const Tensor& tokens, const Tensor& targets) {
-  const Tensor normed = forward(tokens);
+double Decoder::loss(const Tensor& tokens, const Tensor& targets, const Tensor& document_starts) {
+  const Tensor normed = forward(tokens, document_starts);
   return cross_entropy_forward(context_, normed, parameters_.layout().outer(parameters_.values()).head, targets,
                                *logits_);
 }
 
-double Decoder::forward_backward(const Tensor& tokens, const Tensor& targets, float scale) {
+double Decoder::forward_backward(const Tensor& tokens, const Tensor& targets, float scale,
+                                 const Tensor& document_starts) {
   ATHANOR_ASSERT(sizes_.backward);
-  const Tensor normed = forward(tokens);
+  const Tensor normed = forward(tokens, document_starts);
   const ParameterLayout& layout = parameters_.layout();
   const OuterViews outer = layout.outer(parameters_.values());
   const OuterViews d_outer = layout.outer(parameters_.gradients());
@@ -215,14 +243,15 @@ double Decoder::forward_backward(const Tensor& tokens, const Tensor& targets, fl
   std::memset(dx.data(), 0, static_cast<std::size_t>(B * T * dx.stride(0)) * sizeof(float));
   rmsnorm_backward(context_, last.x, outer.norm, last.r1, d_normed, dx, d_outer.norm, *d_gain_);
   for (std::int64_t l = L; l-- > 0;) {
-    backward_block(block(l, B, T), layout.layer(parameters_.values(), l), layout.layer(parameters_.gradients(), l));
+    backward_block(block(l, B, T), layout.layer(parameters_.values(), l), layout.layer(parameters_.gradients(), l),
+                   document_starts);
   }
   embedding_backward(context_, tokens, dx, d_outer.embedding);
   return loss;
 }
 
-void Decoder::logits(const Tensor& tokens, const Tensor& into) {
-  const Tensor normed = forward(tokens);
+void Decoder::logits(const Tensor& tokens, const Tensor& into, const Tensor& document_starts) {
+  const Tensor normed = forward(tokens, document_starts);
   matmul(context_, normed, parameters_.layout().outer(parameters_.values()).head.transposed(), into);
 }
 

@@ -1,7 +1,7 @@
 // A Llama-style decoder with explicit forward and backward over planned memory. decoder.cc reads like the paper:
 //
 //   x = embedding[tokens]
-//   for each layer:  x += attention(rope(qkv(norm(x)))) · Woᵀ
+//   for each layer:  x += attention(rope(qkv(norm(x)))) · Woᵀ        (Qwen3: each head of q and k normed before rope)
 //                    x += swiglu(gate_up(norm(x))) · W_downᵀ
 //   loss = cross_entropy(norm(x) · W_headᵀ)
 //
@@ -32,15 +32,17 @@ class Decoder {
   Decoder(tensor::Context& context, Parameters& parameters, const DecoderSizes& sizes, tensor::MemoryPlan& plan);
 
   // tokens, targets (B, T) int32 with B ≤ batch_max and T ≤ length_max; targets[b][t] is what follows tokens[b][t],
-  // or tensor::kNoTarget. Returns the sum of the losses over all targets, in nats.
-  double loss(const tensor::Tensor& tokens, const tensor::Tensor& targets);
+  // or tensor::kNoTarget. Returns the sum of the losses over all targets, in nats. `document_starts` (B, T): where the
+  // document of each token begins, when sequences are packed of several that shall not see each other (attention.h).
+  double loss(const tensor::Tensor& tokens, const tensor::Tensor& targets, const tensor::Tensor& document_starts = {});
 
   // The same, and adds scale · d(sum of losses) to the gradients. To average over all tokens of a step, `scale` is one
   // over their number, whoever computes them.
-  double forward_backward(const tensor::Tensor& tokens, const tensor::Tensor& targets, float scale);
+  double forward_backward(const tensor::Tensor& tokens, const tensor::Tensor& targets, float scale,
+                          const tensor::Tensor& document_starts = {});
 
   // All logits at once, into (B·T, V): for comparisons and for scoring short texts.
-  void logits(const tensor::Tensor& tokens, const tensor::Tensor& into);
+  void logits(const tensor::Tensor& tokens, const tensor::Tensor& into, const tensor::Tensor& document_starts = {});
 
  private:
   // What a layer keeps for its backward pass; without `backward` all layers share one set. The last entry stands for
@@ -49,7 +51,7 @@ class Decoder {
     const tensor::Tensor* x;         // (N, C)          the residual stream that enters
     const tensor::Tensor* r1;        // (N)             1 / rms of it
     const tensor::Tensor* normed1;   // (N, C)
-    const tensor::Tensor* qkv;       // (N, (H+2G)·D)   q and k turned by RoPE
+    const tensor::Tensor* qkv;       // (N, (H+2G)·D)   q and k turned by RoPE, or as they are before their norm
     const tensor::Tensor* attended;  // (N, H·D)
     const tensor::Tensor* lse;       // (B, H, T)
     const tensor::Tensor* middle;    // (N, C)          the stream after attention
@@ -63,9 +65,11 @@ class Decoder {
   void check_batch(const tensor::Tensor& tokens);
   Block block(std::int64_t layer, std::int64_t B, std::int64_t T) const;
   // Returns the normed final stream (N, C).
-  tensor::Tensor forward(const tensor::Tensor& tokens);
-  void forward_block(const Block& block, const LayerViews& w);
-  void backward_block(const Block& block, const LayerViews& w, const LayerViews& dw);
+  tensor::Tensor forward(const tensor::Tensor& tokens, const tensor::Tensor& document_starts);
+  void turn_heads(const Block& block, const LayerViews& w);
+  void forward_block(const Block& block, const LayerViews& w, const tensor::Tensor& document_starts);
+  void backward_block(const Block& block, const LayerViews& w, const LayerViews& dw,
+                      const tensor::Tensor& document_starts);
 
   tensor::Context& context_;
   Parameters& parameters_;
@@ -75,6 +79,7 @@ class Decoder {
   const tensor::Tensor* cos_;                // (T, D/2)
   const tensor::Tensor* sin_;                // (T, D/2)
   bool table_filled_ = false;
+  const tensor::Tensor* turned_ = nullptr;   // (N, (H+G)·D) q and k normed and turned; only with a norm on them
   const tensor::Tensor* delta_;              // (N, C)      what a half of a layer adds to the stream
   const tensor::Tensor* attention_scratch_;  // (threads, …)
   const tensor::Tensor* logits_;             // (R, V)      a chunk of rows
@@ -86,6 +91,7 @@ class Decoder {
   const tensor::Tensor* d_attended_ = nullptr;  // (N, H·D)
   const tensor::Tensor* d_hidden_ = nullptr;    // (N, F)
   const tensor::Tensor* d_gain_ = nullptr;      // (threads, C)
+  const tensor::Tensor* d_head_gain_ = nullptr;  // (threads, D)
 };
 
 }  // namespace athanor::model

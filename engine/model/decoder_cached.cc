@@ -4,7 +4,9 @@
 #include <cstring>
 
 #include "engine/tensor/attention.h"
+#include "engine/tensor/bias.h"
 #include "engine/tensor/embedding.h"
+#include "engine/tensor/head_norm.h"
 #include "engine/tensor/matmul.h"
 #include "engine/tensor/rmsnorm.h"
 #include "engine/tensor/rope.h"
@@ -45,7 +47,7 @@ CachedDecoder::CachedDecoder(tensor::Context& context, Parameters& parameters, c
 std::span<const float> CachedDecoder::step(std::span<const std::int32_t> tokens) {
   ATHANOR_ASSERT(!tokens.empty() && length_ + static_cast<std::int64_t>(tokens.size()) <= sizes_.length_max);
   if (!table_filled_) {
-    tensor::rope_table(parameters_.config().rope_theta, *cos_, *sin_);
+    tensor::rope_table(parameters_.config().rope_theta, *cos_, *sin_, parameters_.config().rope_scaling);
     table_filled_ = true;
   }
   const auto chunk = static_cast<std::size_t>(tokens_->dim(0));
@@ -60,7 +62,7 @@ void CachedDecoder::step_chunk(std::span<const std::int32_t> tokens) {
   const std::int64_t N = static_cast<std::int64_t>(tokens.size()), L = c.num_hidden_layers;
   const std::int64_t H = c.num_attention_heads, G = c.num_key_value_heads, D = c.head_dim;
   const auto eps = static_cast<float>(c.rms_norm_eps);
-  const tensor::AttentionShape shape{1, length_ + N, H, G, D};
+  tensor::AttentionShape shape{1, length_ + N, H, G, D};
   const OuterViews outer = parameters_.layout().outer(parameters_.values());
 
   const Tensor ids = tokens_->rows(0, N);          // (N)
@@ -81,6 +83,12 @@ void CachedDecoder::step_chunk(std::span<const std::int32_t> tokens) {
     if (l != 0) add_rmsnorm_forward(context_, x, delta, w.norm1, eps, x, normed, r);
 
     matmul(context_, normed, w.qkv.transposed(), qkv);
+    if (w.bias) bias_forward(context_, w.bias, qkv);
+    if (w.q_norm) {
+      const Tensor q = qkv.columns(0, H * D), k = qkv.columns(H * D, (H + G) * D);
+      head_norm_forward(context_, q, w.q_norm, eps, q);
+      head_norm_forward(context_, k, w.k_norm, eps, k);
+    }
     rope(context_, qkv.columns(0, (H + G) * D), D, N, length_, *cos_, *sin_, tensor::Turn::kForward);
     const Tensor& keys = *keys_[static_cast<std::size_t>(l)];      // (T, G·D)
     const Tensor& values = *values_[static_cast<std::size_t>(l)];  // (T, G·D)
@@ -90,6 +98,7 @@ void CachedDecoder::step_chunk(std::span<const std::int32_t> tokens) {
       std::memcpy(keys.f32() + (length_ + n) * G * D, row, bytes);
       std::memcpy(values.f32() + (length_ + n) * G * D, row + G * D, bytes);
     }
+    shape.window = parameters_.config().window(l);
     attention_cached(context_, shape, length_, qkv.columns(0, H * D), keys, values, attended, *scores_);
     matmul(context_, attended, w.o.transposed(), delta);
     add_rmsnorm_forward(context_, x, delta, w.norm2, eps, x, normed, r);

@@ -30,6 +30,19 @@ Config small_config(bool tied = true) {
           .initializer_range = 0.2};
 }
 
+// One of every family, with a window within the lengths that are tested.
+std::vector<Config> families() {
+  Config mistral = small_config(), qwen2 = small_config(false), qwen3 = small_config();
+  mistral.family = Family::kMistral;
+  mistral.sliding_window = 9;
+  qwen2.family = Family::kQwen2;
+  qwen2.sliding_window = 5;
+  qwen2.sliding_layers = {false, true, true};
+  qwen3.family = Family::kQwen3;
+  qwen3.rope_scaling = {.kind = tensor::RopeScaling::Kind::kLlama3, .factor = 8, .original_length = 32};
+  return {small_config(true), small_config(false), mistral, qwen2, qwen3};
+}
+
 struct Model {
   Model(const Config& config, const DecoderSizes& sizes, int threads = 2)
       : context(threads), parameters(config, sizes.backward, plan), decoder(context, parameters, sizes, plan),
@@ -64,9 +77,9 @@ struct Batch {
 };
 
 TEST(Parameters, LieWithoutGapsInsideAProductAndKeepTheirNames) {
-  for (const bool tied : {true, false}) {
+  for (const Config& config : families()) {
     MemoryPlan plan;
-    const Parameters parameters(small_config(tied), true, plan);
+    const Parameters parameters(config, true, plan);
     std::int64_t count = 0, end = 0;
     for (const ParameterInfo& info : parameters.layout().all()) {
       EXPECT_GE(info.offset, end);
@@ -75,7 +88,7 @@ TEST(Parameters, LieWithoutGapsInsideAProductAndKeepTheirNames) {
       EXPECT_EQ(info.decays, info.shape.size() == 2);
       EXPECT_EQ(&parameters.layout().find(info.name), &info);
     }
-    EXPECT_EQ(count, parameter_count(small_config(tied)));
+    EXPECT_EQ(count, parameter_count(config));
     EXPECT_LE(end, parameters.layout().size());
     const auto& q = parameters.layout().find("model.layers.1.self_attn.q_proj.weight");
     const auto& k = parameters.layout().find("model.layers.1.self_attn.k_proj.weight");
@@ -130,9 +143,9 @@ TEST(Decoder, LossIsTheSameWithAndWithoutBackwardAndOnAnyThreads) {
 
 // The directional derivative along the gradient itself, by central differences.
 TEST(Decoder, GradientIsTheSlopeOfTheLoss) {
-  for (const bool tied : {true, false}) {
+  for (const Config& config : families()) {
     Batch batch(2, 67);
-    Model model(small_config(tied), {.batch_max = 2, .length_max = 67, .backward = true});
+    Model model(config, {.batch_max = 2, .length_max = 67, .backward = true});
     model.decoder.forward_backward(batch.tokens(), batch.targets(), 1.0F / 134);
     const auto gradient = model.parameters.gradients().floats();
     const auto values = model.parameters.values().floats();
@@ -170,10 +183,10 @@ TEST(Decoder, GradientsOfMicroBatchesAddUp) {
 }
 
 TEST(CachedDecoder, GivesTheLogitsOfTheWholeSequenceHoweverItIsCut) {
-  for (const bool tied : {true, false}) {
+  for (const Config& config : families()) {
     const std::int64_t T = 40, V = 61;
     Batch batch(1, T);
-    Model model(small_config(tied), {.batch_max = 1, .length_max = T});
+    Model model(config, {.batch_max = 1, .length_max = T});
     std::vector<float> all(static_cast<std::size_t>(T * V));
     model.decoder.logits(batch.tokens(), Tensor::of(all.data(), {T, V}));
     for (const std::int64_t first : {1, 4, 5, 6, 23, 40}) {

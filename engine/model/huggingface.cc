@@ -1,8 +1,8 @@
 #include "engine/model/huggingface.h"
 
 #include <map>
-#include <memory>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "common/error.h"
@@ -15,45 +15,36 @@ namespace {
 
 constexpr const char* kWeights = "model.safetensors";
 constexpr const char* kIndex = "model.safetensors.index.json";
+constexpr const char* kGeneration = "generation_config.json";
 constexpr std::size_t kShardsMax = 10'000;
 
-template <typename... Args>
-[[noreturn]] void refuse(std::string_view source, fmt::format_string<Args...> why, Args&&... args) {
-  throw Error(ErrorKind::kInvalid, "{} describes a model that cannot be used: {}", std::string(source),
-              fmt::format(why, std::forward<Args>(args)...));
-}
-
-double read_rope_theta(const json::object& config, std::string_view source) {
-  double theta = json::find_double(config, "rope_theta").value_or(10'000);
-  for (const char* key : {"rope_scaling", "rope_parameters"}) {
-    const json::object* rope = json::find_object(config, key);
-    if (rope == nullptr) continue;
-    const auto type = json::find_string(*rope, "rope_type").value_or(json::find_string(*rope, "type").value_or("default"));
-    if (type != "default") refuse(source, "its RoPE is scaled (\"{}\"), which is not supported", type);
-    theta = json::find_double(*rope, "rope_theta").value_or(theta);
-  }
-  return theta;
-}
-
-std::optional<TokenId> read_end_of_text(const json::object& config) {
-  const json::value* id = config.if_contains("eos_token_id");
-  if (id != nullptr && id->is_array() && !id->get_array().empty()) id = &id->get_array().front();
-  if (id == nullptr || !id->is_int64() || id->get_int64() < 0 || id->get_int64() >= Bpe::kIdMax) return std::nullopt;
-  return static_cast<TokenId>(id->get_int64());
-}
-
 // All safetensors files of a checkpoint, and which of them has which tensor.
-class Weights {
+class HuggingFaceSource final : public ModelSource {
  public:
-  Weights(Files& files, const std::string& folder) : folder_(folder) {
-    if (files.stat(folder + "/" + kWeights)) {
+  HuggingFaceSource(Files& files, const std::string& folder, HuggingFaceModel model)
+      : folder_(folder), model_(std::move(model)) {
+    open_all(files);
+    check_all();
+  }
+
+  ModelFormat format() const override { return ModelFormat::kHuggingFace; }
+  const HuggingFaceModel& model() const override { return model_; }
+  void read(const ParameterInfo& info, std::span<float> into) override {
+    const auto& [file, entry] = entries_.at(info.name);
+    ATHANOR_ASSERT(entry->shape == info.shape);
+    file->read_floats(*entry, into);
+  }
+
+ private:
+  void open_all(Files& files) {
+    if (files.stat(folder_ + "/" + kWeights)) {
       open(kWeights);
       return;
     }
-    const std::string path = folder + "/" + kIndex;
+    const std::string path = folder_ + "/" + kIndex;
     if (!files.stat(path)) {
-      throw Error(ErrorKind::kNotFound, "{} has neither {} nor {}: it is no Hugging Face checkpoint with safetensors",
-                  folder, kWeights, kIndex);
+      throw Error(ErrorKind::kNotFound, "{} has neither {} nor {}: it is no Hugging Face checkpoint with safetensors (older ones "
+                  "become one by model.save_pretrained(FOLDER) in Python)", folder_, kWeights, kIndex);
     }
     const json::value document = json::parse(files.read_all(path), path);
     const json::object* map = document.is_object() ? json::find_object(document.get_object(), "weight_map") : nullptr;
@@ -71,30 +62,27 @@ class Weights {
     for (const std::string& shard : shards) open(shard);
   }
 
-  void read(const ParameterInfo& info, const tensor::Tensor& into) {
-    const auto found = entries_.find(info.name);
-    if (found == entries_.end()) {
-      throw Error(ErrorKind::kCorrupt, "{} lacks the tensor {}", folder_, info.name);
+  // Every parameter is there with its shape, and nothing else.
+  void check_all() const {
+    const ParameterLayout layout(model_.config);
+    std::set<std::string_view> known;
+    for (const ParameterInfo& info : layout.all()) {
+      known.insert(info.name);
+      const auto found = entries_.find(info.name);
+      if (found == entries_.end()) throw Error(ErrorKind::kCorrupt, "{} lacks the tensor {}", folder_, info.name);
+      const SafetensorsEntry& entry = *found->second.second;
+      if (entry.shape != info.shape) {
+        throw Error(ErrorKind::kCorrupt, "{}: {} has the shape ({}), but config.json makes it ({})", folder_, info.name,
+                    fmt::join(entry.shape, ", "), fmt::join(info.shape, ", "));
+      }
     }
-    const auto& [file, entry] = found->second;
-    if (entry->shape != info.shape) {
-      throw Error(ErrorKind::kCorrupt, "{}: {} has the shape ({}), but config.json makes it ({})", folder_, info.name,
-                  fmt::join(entry->shape, ", "), fmt::join(info.shape, ", "));
-    }
-    file->read_floats(*entry, into.floats());
-    entries_.erase(found);
-  }
-
-  // What nobody has read.
-  void check_rest(bool tied) const {
     for (const auto& [name, where] : entries_) {
-      if (tied && name == "lm_head.weight") continue;
+      if (known.contains(name) || (model_.config.tie_word_embeddings && name == "lm_head.weight")) continue;
       if (name.ends_with(".rotary_emb.inv_freq")) continue;  // older files keep what config.json says
       throw Error(ErrorKind::kInvalid, "{} has the tensor {}, for which this decoder has no place", folder_, name);
     }
   }
 
- private:
   void open(const std::string& name) {
     files_.push_back(std::make_unique<SafetensorsFile>(folder_ + "/" + name));
     for (const SafetensorsEntry& entry : files_.back()->entries()) {
@@ -103,84 +91,60 @@ class Weights {
   }
 
   const std::string folder_;
+  const HuggingFaceModel model_;
   std::vector<std::unique_ptr<SafetensorsFile>> files_;
   std::map<std::string, std::pair<const SafetensorsFile*, const SafetensorsEntry*>> entries_;
 };
 
-}  // namespace
+// A tensor's place: which shard.
+struct Shards {
+  std::vector<std::vector<const ParameterInfo*>> of;
+  std::uint64_t bytes = 0;
+};
 
-HuggingFaceModel huggingface_config_from_json(std::string_view text, std::string_view source) {
-  const json::value document = json::parse(text, source);
-  if (!document.is_object()) refuse(source, "it is no JSON object");
-  const json::object& from = document.get_object();
-  const std::string type = json::find_string(from, "model_type").value_or("");
-  if (type != "llama") refuse(source, "its model_type is \"{}\"; \"llama\" is supported", type);
-  const std::string activation = json::find_string(from, "hidden_act").value_or("silu");
-  if (activation != "silu") refuse(source, "its hidden_act is \"{}\"; \"silu\" is supported", activation);
-  for (const char* bias : {"attention_bias", "mlp_bias"}) {
-    if (json::find_bool(from, bias).value_or(false)) refuse(source, "it has {}, which is not supported", bias);
-  }
-
-  HuggingFaceModel model;
-  Config& config = model.config;
-  const Config usual;
-  config.vocab_size = json::get_int(from, "vocab_size");
-  config.hidden_size = json::get_int(from, "hidden_size");
-  config.intermediate_size = json::get_int(from, "intermediate_size");
-  config.num_hidden_layers = json::get_int(from, "num_hidden_layers");
-  config.num_attention_heads = json::get_int(from, "num_attention_heads");
-  config.num_key_value_heads = json::find_int(from, "num_key_value_heads").value_or(config.num_attention_heads);
-  if (config.num_attention_heads <= 0) refuse(source, "it has no attention heads");
-  config.head_dim = json::find_int(from, "head_dim").value_or(config.hidden_size / config.num_attention_heads);
-  config.max_position_embeddings = json::find_int(from, "max_position_embeddings").value_or(2048);
-  config.rms_norm_eps = json::find_double(from, "rms_norm_eps").value_or(1e-6);
-  config.rope_theta = read_rope_theta(from, source);
-  config.tie_word_embeddings = json::find_bool(from, "tie_word_embeddings").value_or(false);
-  config.initializer_range = json::find_double(from, "initializer_range").value_or(usual.initializer_range);
-  try {
-    check(config);
-  } catch (const Error& error) {
-    refuse(source, "{}", error.what());
-  }
-  model.end_of_text = read_end_of_text(from);
-  return model;
+std::uint64_t bytes_of(const ParameterInfo& info, WeightType type) {
+  return static_cast<std::uint64_t>(info.count) * (type == WeightType::kFloat32 ? 4 : 2);
 }
 
-std::string huggingface_config_to_json(const HuggingFaceModel& model) {
-  const Config& config = model.config;
-  json::object to{{"architectures", {"LlamaForCausalLM"}},
-                  {"model_type", "llama"},
-                  {"vocab_size", config.vocab_size},
-                  {"hidden_size", config.hidden_size},
-                  {"intermediate_size", config.intermediate_size},
-                  {"num_hidden_layers", config.num_hidden_layers},
-                  {"num_attention_heads", config.num_attention_heads},
-                  {"num_key_value_heads", config.num_key_value_heads},
-                  {"head_dim", config.head_dim},
-                  {"max_position_embeddings", config.max_position_embeddings},
-                  {"hidden_act", "silu"},
-                  {"attention_bias", false},
-                  {"attention_dropout", 0.0},
-                  {"mlp_bias", false},
-                  {"rms_norm_eps", config.rms_norm_eps},
-                  {"rope_theta", config.rope_theta},
-                  {"rope_scaling", nullptr},
-                  {"tie_word_embeddings", config.tie_word_embeddings},
-                  {"initializer_range", config.initializer_range},
-                  {"torch_dtype", "float32"},
-                  {"use_cache", true},
-                  {"bos_token_id", nullptr},
-                  {"eos_token_id", nullptr}};
-  if (model.end_of_text) to["bos_token_id"] = to["eos_token_id"] = *model.end_of_text;
-  // A field a line, for people.
-  std::string text = "{";
-  const char* separator = "\n";
-  for (const auto& field : to) {
-    text += separator;
-    text += "  " + json::serialize(json::value(field.key())) + ": " + json::serialize(field.value());
-    separator = ",\n";
+Shards divide(const ParameterLayout& layout, const SaveOptions& options) {
+  Shards shards;
+  std::uint64_t filled = 0;
+  for (const ParameterInfo& info : layout.all()) {
+    const std::uint64_t bytes = bytes_of(info, options.type);
+    if (shards.of.empty() || filled + bytes > options.shard_bytes_max) {
+      shards.of.emplace_back();
+      filled = 0;
+    }
+    shards.of.back().push_back(&info);
+    filled += bytes;
+    shards.bytes += bytes;
   }
-  return text + "\n}\n";
+  return shards;
+}
+
+bool is_weights(const std::string& name) {
+  return name == kWeights || name == kIndex || (name.starts_with("model-") && name.ends_with(".safetensors"));
+}
+
+void write_weights(Files& files, const std::string& path, const std::vector<const ParameterInfo*>& tensors,
+                   const Parameters& parameters, WeightType type) {
+  std::vector<SafetensorsEntry> entries;
+  for (const ParameterInfo* info : tensors) {
+    entries.push_back({info->name, type == WeightType::kFloat32 ? "F32" : "BF16", info->shape});
+  }
+  SafetensorsWriter writer(files, path, std::move(entries));
+  for (const ParameterInfo* info : tensors) {
+    const std::span<const float> values = parameters.layout().view(parameters.values(), *info).floats();
+    if (type == WeightType::kFloat32) writer.append(values);
+    if (type == WeightType::kBFloat16) writer.append_bfloat16(values);
+  }
+  writer.finish();
+}
+
+}  // namespace
+
+std::unique_ptr<ModelSource> open_huggingface(Files& files, const std::string& folder) {
+  return std::make_unique<HuggingFaceSource>(files, folder, load_huggingface_config(files, folder));
 }
 
 HuggingFaceModel load_huggingface_config(Files& files, const std::string& folder) {
@@ -188,33 +152,36 @@ HuggingFaceModel load_huggingface_config(Files& files, const std::string& folder
   if (!files.stat(path)) {
     throw Error(ErrorKind::kNotFound, "{} does not exist: {} is no Hugging Face checkpoint", path, folder);
   }
-  return huggingface_config_from_json(files.read_all(path), path);
+  HuggingFaceModel model = huggingface_config_from_json(files.read_all(path), path);
+  const std::string generation = folder + "/" + kGeneration;
+  if (files.stat(generation)) add_generation_config(model, files.read_all(generation), generation);
+  return model;
 }
 
 void load_huggingface_weights(Files& files, const std::string& folder, const Parameters& parameters) {
-  Weights weights(files, folder);
-  for (const ParameterInfo& info : parameters.layout().all()) {
-    weights.read(info, parameters.layout().view(parameters.values(), info));
-  }
-  weights.check_rest(parameters.config().tie_word_embeddings);
+  HuggingFaceSource(files, folder, {.config = parameters.config(), .end_of_text = {}}).load(parameters);
 }
 
-void save_huggingface(Files& files, const std::string& folder, const HuggingFaceModel& model,
-                      const Parameters& parameters) {
+void save_huggingface(Files& files, const std::string& folder, const HuggingFaceModel& model, const Parameters& parameters,
+                      const SaveOptions& options) {
   files.make_folders(folder);
-  std::vector<SafetensorsEntry> entries;
-  for (const ParameterInfo& info : parameters.layout().all()) entries.push_back({info.name, "F32", info.shape});
-  SafetensorsWriter writer(files, folder + "/" + kWeights, std::move(entries));
-  for (const ParameterInfo& info : parameters.layout().all()) {
-    writer.append(std::span<const float>(parameters.layout().view(parameters.values(), info).floats()));
+  files.remove(folder + "/config.json");
+  for (const std::string& name : files.list(folder)) {
+    if (is_weights(name)) files.remove(folder + "/" + name);
   }
-  writer.finish();
-  json::object generation{{"do_sample", true}, {"temperature", 0.8}, {"top_k", 50}};
-  if (model.end_of_text) {
-    generation["bos_token_id"] = generation["eos_token_id"] = generation["pad_token_id"] = *model.end_of_text;
+  const Shards shards = divide(parameters.layout(), options);
+  json::object map;
+  for (std::size_t i = 0; i < shards.of.size(); ++i) {
+    const std::string name = shards.of.size() == 1 ? kWeights : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.of.size());
+    write_weights(files, folder + "/" + name, shards.of[i], parameters, options.type);
+    for (const ParameterInfo* info : shards.of[i]) map[info->name] = name;
   }
-  files.replace(folder + "/generation_config.json", json::serialize(generation) + "\n");
-  files.replace(folder + "/config.json", huggingface_config_to_json(model));
+  if (shards.of.size() > 1) {
+    const json::object index{{"metadata", {{"total_size", shards.bytes}}}, {"weight_map", std::move(map)}};
+    files.replace(folder + "/" + kIndex, json::serialize(index) + "\n");
+  }
+  files.replace(folder + "/" + kGeneration, generation_config_to_json(model));
+  files.replace(folder + "/config.json", huggingface_config_to_json(model, options.type));
 }
 
 }  // namespace athanor::model

@@ -2,38 +2,37 @@
 // shards with model.safetensors.index.json), as `transformers` writes and loads them. The tokenizer beside it is
 // tokenizer/tokenizer_json.h's.
 //
-// Loaded are Llama-style decoders ("model_type": "llama"). A config that asks for something that the decoder does not
-// have (biases, another activation, scaled RoPE) is refused by name, and so is a tensor that has no place: ignoring
-// either would give another model.
+// What is not this decoder is refused by name: a config (huggingface_config.h), and a tensor that has no place.
 #pragma once
 
-#include <optional>
+#include <cstdint>
+#include <memory>
 #include <string>
-#include <string_view>
 
 #include "common/files.h"
-#include "engine/model/config.h"
+#include "engine/model/huggingface_config.h"
+#include "engine/model/model_source.h"
 #include "engine/model/parameters.h"
-#include "engine/model/tokenizer/tokenizer.h"
 
 namespace athanor::model {
 
-struct HuggingFaceModel {
-  Config config;
-  std::optional<TokenId> end_of_text;  // eos_token_id; the first when there are several
-};
+// Opens a checkpoint; every tensor's name and shape is checked against its config. Throws kNotFound, kCorrupt, kInvalid.
+std::unique_ptr<ModelSource> open_huggingface(Files& files, const std::string& folder);
 
-// The contents of a config.json. `source` names it in errors. Throws kInvalid.
-HuggingFaceModel huggingface_config_from_json(std::string_view text, std::string_view source);
-std::string huggingface_config_to_json(const HuggingFaceModel& model);
-
-// FOLDER/config.json. Throws kNotFound, kInvalid.
+// FOLDER/config.json and, if there, generation_config.json. Throws kNotFound, kInvalid.
 HuggingFaceModel load_huggingface_config(Files& files, const std::string& folder);
 // Fills the values of `parameters`, which were made for the folder's config. Throws kNotFound, kCorrupt, kInvalid.
 void load_huggingface_weights(Files& files, const std::string& folder, const Parameters& parameters);
 
-// Writes everything but the tokenizer, config.json last: a folder with a config.json is whole.
-void save_huggingface(Files& files, const std::string& folder, const HuggingFaceModel& model,
-                      const Parameters& parameters);
+struct SaveOptions {
+  WeightType type = WeightType::kFloat32;
+  // Larger weights are cut into shards of at most so many bytes, each tensor whole in one.
+  std::uint64_t shard_bytes_max = 5'000'000'000;
+};
+
+// Writes everything but the tokenizer, config.json last: a folder with a config.json is whole. Weights of another model
+// that the folder had are removed.
+void save_huggingface(Files& files, const std::string& folder, const HuggingFaceModel& model, const Parameters& parameters,
+                      const SaveOptions& options = {});
 
 }  // namespace athanor::model

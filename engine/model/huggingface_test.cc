@@ -2,7 +2,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
 
 #include "common/error.h"
 #include "common/temporary_folder.h"
@@ -25,6 +28,20 @@ Config small(bool tied) {
   config.max_position_embeddings = 32;
   config.tie_word_embeddings = tied;
   return config;
+}
+
+std::vector<Config> families() {
+  Config llama = small(true), mistral = small(false), qwen2 = small(true), qwen3 = small(false);
+  llama.rope_scaling = {.kind = tensor::RopeScaling::Kind::kLlama3, .factor = 32, .original_length = 8192};
+  mistral.family = Family::kMistral;
+  mistral.sliding_window = 7;
+  qwen2.family = Family::kQwen2;
+  qwen2.rope_scaling = {.kind = tensor::RopeScaling::Kind::kYarn, .factor = 4, .original_length = 64, .attention = 1.25};
+  qwen3.family = Family::kQwen3;
+  qwen3.head_dim = 6;
+  qwen3.sliding_window = 9;
+  qwen3.sliding_layers = {false, true};
+  return {llama, mistral, qwen2, qwen3};
 }
 
 struct Model {
@@ -76,6 +93,47 @@ TEST_F(HuggingFaceTest, LoadsShards) {
   EXPECT_THROW(load_huggingface_weights(files_, folder_, loaded.parameters), Error);
 }
 
+TEST_F(HuggingFaceTest, WritesShardsOfAnyFamilyAndReplacesWhatWasThere) {
+  for (const Config& config : families()) {
+    for (const std::uint64_t bytes : {1'000'000, 3'000, 1}) {
+      Model saved(config);
+      saved.parameters.initialize(bytes);
+      save_huggingface(files_, folder_, {config, 39}, saved.parameters, {.shard_bytes_max = bytes});
+      const auto count = std::ranges::count_if(files_.list(folder_), [](const std::string& name) { return name.ends_with(".safetensors"); });
+      if (bytes == 1'000'000) {
+        EXPECT_EQ(count, 1);
+      }
+      if (bytes == 3'000) {
+        EXPECT_GT(count, 2);
+      }
+      if (bytes == 1) {
+        EXPECT_EQ(static_cast<std::size_t>(count), saved.parameters.layout().all().size());
+      }
+      const auto source = open_model(files_, folder_ + "/");
+      EXPECT_EQ(source->format(), ModelFormat::kHuggingFace);
+      ASSERT_EQ(source->model().config, config);
+      Model loaded(config);
+      source->load(loaded.parameters);
+      EXPECT_TRUE(std::ranges::equal(saved.parameters.values().floats(), loaded.parameters.values().floats()));
+    }
+  }
+}
+
+TEST_F(HuggingFaceTest, RoundsToTheNearestBfloat16) {
+  Model model(small(true));
+  const std::span<float> values = model.parameters.value("model.norm.weight").floats();
+  const std::pair<float, float> cases[] = {{1.0F, 1.0F}, {1.00390625F, 1.0F}, {1.01171875F, 1.015625F}, {-1.005F, -1.0078125F}, {0x1p-130F, 0x1p-130F},
+                                           {INFINITY, INFINITY}, {3.4e38F, INFINITY}};
+  for (std::size_t i = 0; i < std::size(cases); ++i) values[i] = cases[i].first;
+  values[10] = NAN;
+  save_huggingface(files_, folder_, {small(true), 1}, model.parameters, {.type = WeightType::kBFloat16});
+  Model loaded(small(true));
+  open_model(files_, folder_)->load(loaded.parameters);
+  const std::span<const float> read = loaded.parameters.value("model.norm.weight").floats();
+  for (std::size_t i = 0; i < std::size(cases); ++i) EXPECT_EQ(read[i], cases[i].second) << i;
+  EXPECT_TRUE(std::isnan(read[10]));
+}
+
 TEST_F(HuggingFaceTest, SaysWhatIsWrongWithTheWeights) {
   Model model(small(true));
   model.parameters.initialize(3);
@@ -117,6 +175,47 @@ TEST(HuggingFaceConfig, ReadsOldAndNewSpellings) {
   EXPECT_EQ(model.end_of_text, 7);
 }
 
+TEST(HuggingFaceConfig, IsReadAsItWasWrittenForEveryFamily) {
+  for (const Config& config : families()) {
+    const HuggingFaceModel model{.config = config, .end_of_text = 3, .other_ends = {5, 4}, .begin_of_text = 1, .padding = 0};
+    const HuggingFaceModel again = huggingface_config_from_json(huggingface_config_to_json(model), "written");
+    EXPECT_EQ(again.config, config);
+    EXPECT_EQ(again.end_of_text, 3);
+    EXPECT_EQ(again.other_ends, model.other_ends);
+    EXPECT_EQ(again.begin_of_text, 1);
+    EXPECT_EQ(again.padding, 0);
+  }
+}
+
+TEST(HuggingFaceConfig, WindowsFollowTheFamily) {
+  const std::string common =
+      R"("vocab_size":40,"hidden_size":16,"intermediate_size":24,"num_hidden_layers":4,"num_attention_heads":4)";
+  const auto windows = [&](const std::string& fields) {
+    const Config config = huggingface_config_from_json("{" + common + "," + fields + "}", "x").config;
+    std::vector<std::int64_t> all;
+    for (std::int64_t l = 0; l < 4; ++l) all.push_back(config.window(l));
+    return all;
+  };
+  using Windows = std::vector<std::int64_t>;
+  EXPECT_EQ(windows(R"("model_type":"mistral")"), (Windows{4096, 4096, 4096, 4096}));
+  EXPECT_EQ(windows(R"("model_type":"mistral","sliding_window":null)"), (Windows{0, 0, 0, 0}));
+  EXPECT_EQ(windows(R"("model_type":"llama","sliding_window":5)"), (Windows{0, 0, 0, 0}));
+  EXPECT_EQ(windows(R"("model_type":"qwen2","sliding_window":5,"max_window_layers":2)"), (Windows{0, 0, 0, 0}));
+  const std::string used = R"("model_type":"qwen2","sliding_window":5,"use_sliding_window":true,"max_window_layers":)";
+  EXPECT_EQ(windows(used + "2"), (Windows{0, 0, 5, 5}));
+  EXPECT_EQ(windows(used + "0"), (Windows{5, 5, 5, 5}));
+  EXPECT_EQ(windows(used + "9"), (Windows{0, 0, 0, 0}));
+}
+
+TEST(HuggingFaceConfig, TheMakersAdviceOnGenerationIsKept) {
+  HuggingFaceModel model{.config = small(true), .end_of_text = 3};
+  add_generation_config(model, R"({"temperature":0.6,"top_p":0.9,"eos_token_id":[8,9]})", "generation_config.json");
+  EXPECT_EQ(model.end_of_text, 8);
+  EXPECT_EQ(model.other_ends, std::vector<TokenId>{9});
+  const std::string text = generation_config_to_json(model);
+  for (const char* part : {"\"temperature\": 6E-1", "\"top_p\": 9E-1", "\"eos_token_id\": [8,9]"}) EXPECT_THAT(text, HasSubstr(part));
+}
+
 TEST(HuggingFaceConfig, RefusesByName) {
   const std::string good = huggingface_config_to_json({small(true), 3});
   const std::vector<std::array<std::string, 3>> cases{
@@ -124,7 +223,9 @@ TEST(HuggingFaceConfig, RefusesByName) {
       {"\"silu\"", "\"gelu\"", "gelu"},
       {"\"attention_bias\": false", "\"attention_bias\": true", "attention_bias"},
       {"\"mlp_bias\": false", "\"mlp_bias\": true", "mlp_bias"},
-      {"\"rope_scaling\": null", R"("rope_scaling": {"rope_type":"llama3","factor":8})", "llama3"},
+      {"\"rope_scaling\": null", R"("rope_scaling": {"rope_type":"dynamic","factor":8})", "dynamic"},
+      {"\"rope_scaling\": null", R"("rope_scaling": {"rope_type":"llama3","factor":8})", "low_freq_factor"},
+      {"\"use_cache\": true", R"("quantization_config": {"bits": 4})", "quantized"},
       {"\"hidden_size\": 16", "\"hidden_size\": \"16\"", "hidden_size"},
       {"\"vocab_size\": 40", "\"vocab_size\": 0", "vocab"},
       {"\"vocab_size\": 40,", "", "vocab_size"},

@@ -1,5 +1,6 @@
 #include "engine/model/parameters.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -12,8 +13,8 @@ namespace {
 
 constexpr std::int64_t kAlignment = 16;  // floats: 64 bytes
 
-std::string layer_name(std::int64_t layer, std::string_view part) {
-  return fmt::format("model.layers.{}.{}.weight", layer, part);
+std::string layer_name(std::int64_t layer, std::string_view part, std::string_view kind = "weight") {
+  return fmt::format("model.layers.{}.{}.{}", layer, part, kind);
 }
 
 // FNV-1a: a number for a name, the same everywhere.
@@ -31,23 +32,41 @@ ParameterLayout::ParameterLayout(const Config& config) : config_(config) {
   const std::int64_t H = config.num_attention_heads, G = config.num_key_value_heads, D = config.head_dim;
   add("model.embed_tokens.weight", {V, C});
   for (std::int64_t l = 0; l < config.num_hidden_layers; ++l) {
+    const auto group = [&](std::int64_t LayerOffsets::*offset) {
+      align();
+      if (l == 0) offsets_.*offset = size_ - layers_begin_;
+    };
     align();
+    if (l == 0) layers_begin_ = size_;
+    group(&LayerOffsets::norm1);
     add(layer_name(l, "input_layernorm"), {C});
-    align();
+    group(&LayerOffsets::qkv);
     add(layer_name(l, "self_attn.q_proj"), {H * D, C});
     add(layer_name(l, "self_attn.k_proj"), {G * D, C});
     add(layer_name(l, "self_attn.v_proj"), {G * D, C});
-    align();
+    if (config.qkv_bias()) {
+      group(&LayerOffsets::bias);
+      add(layer_name(l, "self_attn.q_proj", "bias"), {H * D});
+      add(layer_name(l, "self_attn.k_proj", "bias"), {G * D});
+      add(layer_name(l, "self_attn.v_proj", "bias"), {G * D});
+    }
+    if (config.qk_norm()) {
+      group(&LayerOffsets::q_norm);
+      add(layer_name(l, "self_attn.q_norm"), {D});
+      group(&LayerOffsets::k_norm);
+      add(layer_name(l, "self_attn.k_norm"), {D});
+    }
+    group(&LayerOffsets::o);
     add(layer_name(l, "self_attn.o_proj"), {C, H * D});
-    align();
+    group(&LayerOffsets::norm2);
     add(layer_name(l, "post_attention_layernorm"), {C});
-    align();
+    group(&LayerOffsets::gate_up);
     add(layer_name(l, "mlp.gate_proj"), {F, C});
     add(layer_name(l, "mlp.up_proj"), {F, C});
-    align();
+    group(&LayerOffsets::down);
     add(layer_name(l, "mlp.down_proj"), {C, F});
+    group(&LayerOffsets::end);
   }
-  align();
   add("model.norm.weight", {C});
   align();
   if (!config.tie_word_embeddings) add("lm_head.weight", {V, C});
@@ -84,17 +103,26 @@ LayerViews ParameterLayout::layer(const tensor::Tensor& flat, std::int64_t layer
   ATHANOR_ASSERT(flat.dim(0) == size_ && layer >= 0 && layer < config_.num_hidden_layers);
   const std::int64_t C = config_.hidden_size, F = config_.intermediate_size, D = config_.head_dim;
   const std::int64_t H = config_.num_attention_heads, G = config_.num_key_value_heads;
-  constexpr std::size_t kOfLayer = 9;
-  const ParameterInfo* first = &all_[1 + static_cast<std::size_t>(layer) * kOfLayer];
-  const auto at = [&](int i) { return flat.f32() + first[i].offset; };
-  return {
-      .norm1 = tensor::Tensor::of(at(0), {C}),
-      .qkv = tensor::Tensor::of(at(1), {(H + 2 * G) * D, C}),
-      .o = tensor::Tensor::of(at(4), {C, H * D}),
-      .norm2 = tensor::Tensor::of(at(5), {C}),
-      .gate_up = tensor::Tensor::of(at(6), {2 * F, C}),
-      .down = tensor::Tensor::of(at(8), {C, F}),
+  const auto view = [&](std::int64_t offset, std::initializer_list<std::int64_t> shape) {
+    return tensor::Tensor::of(flat.f32() + layers_begin_ + layer * offsets_.end + offset, shape);
   };
+  LayerViews views{
+      .norm1 = view(offsets_.norm1, {C}),
+      .qkv = view(offsets_.qkv, {(H + 2 * G) * D, C}),
+      .bias = {},
+      .q_norm = {},
+      .k_norm = {},
+      .o = view(offsets_.o, {C, H * D}),
+      .norm2 = view(offsets_.norm2, {C}),
+      .gate_up = view(offsets_.gate_up, {2 * F, C}),
+      .down = view(offsets_.down, {C, F}),
+  };
+  if (config_.qkv_bias()) views.bias = view(offsets_.bias, {(H + 2 * G) * D});
+  if (config_.qk_norm()) {
+    views.q_norm = view(offsets_.q_norm, {D});
+    views.k_norm = view(offsets_.k_norm, {D});
+  }
+  return views;
 }
 
 OuterViews ParameterLayout::outer(const tensor::Tensor& flat) const {
@@ -121,7 +149,7 @@ void Parameters::initialize(std::uint64_t seed) {
   for (const ParameterInfo& info : layout_.all()) {
     const tensor::Tensor tensor = layout_.view(values(), info);
     if (info.shape.size() == 1) {
-      for (float& value : tensor.floats()) value = 1;
+      std::ranges::fill(tensor.floats(), info.name.ends_with(".bias") ? 0.0F : 1.0F);
       continue;
     }
     SeededRandom random(seed ^ hash_of(info.name));

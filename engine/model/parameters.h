@@ -1,7 +1,8 @@
 // A decoder's parameters: one flat buffer, with named views by Hugging Face's names.
 //
-// The order is that of the forward pass. q, k and v of a layer follow each other without a gap, as do gate and up, so
-// that each group is one matrix product; every group starts on a 64-byte boundary (the padding between stays zero).
+// The order is that of the forward pass. q, k and v of a layer follow each other without a gap, as do their biases, and
+// gate and up, so that each group is one matrix product; every group starts on a 64-byte boundary (the padding between
+// stays zero).
 // Gradients and optimizer moments are buffers of the same layout: summing, sharding and saving them needs no names.
 #pragma once
 
@@ -29,6 +30,9 @@ struct ParameterInfo {
 struct LayerViews {
   tensor::Tensor norm1;    // (C)
   tensor::Tensor qkv;      // ((H+2G)·D, C)
+  tensor::Tensor bias;     // ((H+2G)·D), or none
+  tensor::Tensor q_norm;   // (D), or none
+  tensor::Tensor k_norm;   // (D), or none
   tensor::Tensor o;        // (C, H·D)
   tensor::Tensor norm2;    // (C)
   tensor::Tensor gate_up;  // (2F, C)
@@ -59,7 +63,14 @@ class ParameterLayout {
   const ParameterInfo& add(const std::string& name, std::vector<std::int64_t> shape);
   void align();
 
+  // Where a layer's groups start, in elements from its first; the same in all layers.
+  struct LayerOffsets {
+    std::int64_t norm1, qkv, bias, q_norm, k_norm, o, norm2, gate_up, down, end;
+  };
+
   Config config_;
+  std::int64_t layers_begin_ = 0;
+  LayerOffsets offsets_{};
   std::vector<ParameterInfo> all_;
   std::int64_t size_ = 0;
 };
@@ -76,7 +87,7 @@ class Parameters {
   tensor::Tensor value(std::string_view name) const { return layout_.view(*values_, layout_.find(name)); }
   tensor::Tensor gradient(std::string_view name) const { return layout_.view(gradients(), layout_.find(name)); }
 
-  // As Hugging Face's Llama: matrices normal(0, initializer_range), norms one. The same numbers on every machine and
+  // As Hugging Face does: matrices normal(0, initializer_range), biases zero, norms one. The same numbers on every machine and
   // for every number of ranks: each tensor has a stream of its own, made from the seed and its name.
   void initialize(std::uint64_t seed);
 

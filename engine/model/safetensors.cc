@@ -1,19 +1,13 @@
 #include "engine/model/safetensors.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
-#include <bit>
-#include <cerrno>
 #include <cstring>
 #include <utility>
 
 #include "common/error.h"
 #include "common/json.h"
+#include "engine/model/small_floats.h"
 
 namespace athanor::model {
 
@@ -76,16 +70,6 @@ SafetensorsEntry read_entry(std::string_view name, const json::value& value, std
   return entry;
 }
 
-float half_to_float(std::uint16_t half) {
-  const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000) << 16;
-  const std::uint32_t exponent = half >> 10 & 31;
-  const std::uint32_t mantissa = half & 0x3ff;
-  if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000u | mantissa << 13);
-  if (exponent != 0) return std::bit_cast<float>(sign | (exponent + 112) << 23 | mantissa << 13);
-  const float subnormal = static_cast<float>(mantissa) * 0x1p-24F;
-  return sign != 0 ? -subnormal : subnormal;
-}
-
 }  // namespace
 
 std::size_t safetensors_element_bytes(std::string_view dtype) {
@@ -139,35 +123,9 @@ SafetensorsHeader parse_safetensors_header(std::string_view start, std::uint64_t
   return header;
 }
 
-SafetensorsFile::SafetensorsFile(const std::string& path) : path_(path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) throw system_error(errno, "opening " + path);
-  struct stat info {};
-  if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
-    ::close(fd);
-    throw Error(ErrorKind::kInvalid, "{} is not a file", path);
-  }
-  file_bytes_ = static_cast<std::uint64_t>(info.st_size);
-  if (file_bytes_ > 0) {
-    void* mapped = ::mmap(nullptr, file_bytes_, PROT_READ, MAP_PRIVATE, fd, 0);
-    const int why = errno;
-    ::close(fd);
-    if (mapped == MAP_FAILED) throw system_error(why, "mapping " + path + " into memory");
-    mapped_ = static_cast<const char*>(mapped);
-  } else {
-    ::close(fd);
-  }
-  try {
-    header_ = parse_safetensors_header({mapped_, static_cast<std::size_t>(file_bytes_)}, file_bytes_, path);
-  } catch (...) {
-    if (mapped_ != nullptr) ::munmap(const_cast<char*>(mapped_), file_bytes_);
-    throw;
-  }
+SafetensorsFile::SafetensorsFile(const std::string& path) : mapped_(path) {
+  header_ = parse_safetensors_header(mapped_.bytes(), mapped_.bytes().size(), path);
   for (const SafetensorsEntry& entry : header_.entries) by_name_.emplace(entry.name, &entry);
-}
-
-SafetensorsFile::~SafetensorsFile() {
-  if (mapped_ != nullptr) ::munmap(const_cast<char*>(mapped_), file_bytes_);
 }
 
 const SafetensorsEntry* SafetensorsFile::find(std::string_view name) const {
@@ -176,7 +134,7 @@ const SafetensorsEntry* SafetensorsFile::find(std::string_view name) const {
 }
 
 std::string_view SafetensorsFile::bytes(const SafetensorsEntry& entry) const {
-  return {mapped_ + header_.data_begin + entry.begin, static_cast<std::size_t>(entry.end - entry.begin)};
+  return mapped_.bytes().substr(header_.data_begin + entry.begin, entry.end - entry.begin);
 }
 
 void SafetensorsFile::read_floats(const SafetensorsEntry& entry, std::span<float> into) const {
@@ -194,14 +152,14 @@ void SafetensorsFile::read_floats(const SafetensorsEntry& entry, std::span<float
   if (entry.dtype == "F32") {
     if (!from.empty()) std::memcpy(into.data(), from.data(), from.size());
   } else if (entry.dtype == "BF16") {
-    convert(std::uint16_t{}, [](std::uint16_t b) { return std::bit_cast<float>(static_cast<std::uint32_t>(b) << 16); });
+    convert(std::uint16_t{}, float_from_bfloat16);
   } else if (entry.dtype == "F16") {
-    convert(std::uint16_t{}, half_to_float);
+    convert(std::uint16_t{}, float_from_half);
   } else if (entry.dtype == "F64") {
     convert(double{}, [](double d) { return static_cast<float>(d); });
   } else {
     throw Error(ErrorKind::kInvalid, "reading {}: \"{}\" is of type {}, which is no floating-point type that we read",
-                path_, entry.name, entry.dtype);
+                mapped_.path(), entry.name, entry.dtype);
   }
 }
 
@@ -250,6 +208,15 @@ void SafetensorsWriter::append(std::string_view bytes) {
 
 void SafetensorsWriter::append(std::span<const float> values) {
   append(std::string_view(reinterpret_cast<const char*>(values.data()), values.size_bytes()));
+}
+
+void SafetensorsWriter::append_bfloat16(std::span<const float> values) {
+  std::array<std::uint16_t, 4096> rounded;
+  for (std::size_t at = 0; at < values.size(); at += rounded.size()) {
+    const std::size_t count = std::min(rounded.size(), values.size() - at);
+    for (std::size_t i = 0; i < count; ++i) rounded[i] = bfloat16_from_float(values[at + i]);
+    append(std::string_view(reinterpret_cast<const char*>(rounded.data()), count * sizeof(std::uint16_t)));
+  }
 }
 
 void SafetensorsWriter::finish() {

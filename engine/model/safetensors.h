@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "common/files.h"
+#include "engine/model/mapped_file.h"
 
 namespace athanor::model {
 
@@ -42,9 +43,6 @@ class SafetensorsFile {
  public:
   // Throws kNotFound, kDenied, kCorrupt.
   explicit SafetensorsFile(const std::string& path);
-  ~SafetensorsFile();
-  SafetensorsFile(const SafetensorsFile&) = delete;
-  SafetensorsFile& operator=(const SafetensorsFile&) = delete;
 
   std::span<const SafetensorsEntry> entries() const { return header_.entries; }
   const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
@@ -56,11 +54,9 @@ class SafetensorsFile {
   void read_floats(const SafetensorsEntry& entry, std::span<float> into) const;
 
  private:
-  std::string path_;
+  const MappedFile mapped_;
   SafetensorsHeader header_;
   std::map<std::string_view, const SafetensorsEntry*> by_name_;
-  const char* mapped_ = nullptr;
-  std::uint64_t file_bytes_ = 0;
 };
 
 // Writes PATH tensor by tensor; PATH appears whole at finish(), or not at all.
@@ -77,6 +73,8 @@ class SafetensorsWriter {
   // The next bytes. Tensors may be given in parts.
   void append(std::string_view bytes);
   void append(std::span<const float> values);
+  // Rounded to the nearest bfloat16, ties to even: for an entry of type "BF16".
+  void append_bfloat16(std::span<const float> values);
   // All bytes must have been given.
   void finish();
 

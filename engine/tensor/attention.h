@@ -1,7 +1,7 @@
 // Causal attention with grouped queries, tile by tile: the (T, T) scores are never whole (FlashAttention, Dao 2022).
 //
 // For each sequence, and each query head h with key/value head h / (H / G):
-//   s[i][j] = q[i] · k[j] / sqrt(D)      for j ≤ i
+//   s[i][j] = q[i] · k[j] / sqrt(D)      for start(i) ≤ j ≤ i
 //   p       = softmax over j of s
 //   o[i]    = sum over j of p[i][j] · v[j]
 //
@@ -12,6 +12,9 @@
 //   dk[j] = sum over i of ds[i][j] · q[i] / sqrt(D)
 //
 // The heads of one key/value head are computed together, so that keys and values are packed once.
+//
+// One mask serves sliding windows and sequences packed of several documents: start(i) is the larger of the first
+// position of i's document and i − window + 1. It never falls as i grows, so tiles that nothing sees are passed over.
 #pragma once
 
 #include "engine/tensor/context.h"
@@ -25,20 +28,23 @@ struct AttentionShape {
   std::int64_t heads = 0;     // H, a multiple of G
   std::int64_t kv_heads = 0;  // G
   std::int64_t head_dim = 0;  // D
+  std::int64_t window = 0;    // each query sees so many keys, its own included; 0: all before it
 };
 
 // Floats of scratch that each thread needs.
 std::int64_t attention_scratch_floats(const AttentionShape& shape, bool backward);
 
 // q, o (B·T, H·D); k, v (B·T, G·D); rows may be parts of wider ones. lse (B, H, T).
-// scratch (threads, attention_scratch_floats).
+// scratch (threads, attention_scratch_floats). document_starts (B, T) int32, or none when each sequence is one document:
+// document_starts[b][t] ≤ t is where t's document begins in its sequence, and does not fall as t grows.
 void attention_forward(Context& context, const AttentionShape& shape, const Tensor& q, const Tensor& k,
-                       const Tensor& v, const Tensor& o, const Tensor& lse, const Tensor& scratch);
+                       const Tensor& v, const Tensor& o, const Tensor& lse, const Tensor& scratch,
+                       const Tensor& document_starts = {});
 
 // Replaces dq, dk and dv, shaped like q, k and v.
 void attention_backward(Context& context, const AttentionShape& shape, const Tensor& q, const Tensor& k,
                         const Tensor& v, const Tensor& o, const Tensor& lse, const Tensor& d_o, const Tensor& dq,
-                        const Tensor& dk, const Tensor& dv, const Tensor& scratch);
+                        const Tensor& dk, const Tensor& dv, const Tensor& scratch, const Tensor& document_starts = {});
 
 // One or more new queries of one sequence against a cache: q (N, H·D) stand at positions first … first+N−1;
 // keys and values of all positions up to there are in `keys` and `values` (T, G·D). o (N, H·D).

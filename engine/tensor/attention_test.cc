@@ -17,10 +17,11 @@ std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
 struct Reference {
   AttentionShape s;
   Doubles q, k, v, d_o;
+  std::vector<std::int32_t> starts;  // (B, T), or none
   Doubles o, lse, dq, dk, dv;
 
   void run() {
-    const auto [B, T, H, G, D] = s;
+    const auto [B, T, H, G, D, window] = s;
     o.assign(q.size(), 0), dq.assign(q.size(), 0), dk.assign(k.size(), 0), dv.assign(k.size(), 0);
     lse.assign(at(B * H * T), 0);
     const double scale = 1 / std::sqrt(static_cast<double>(D));
@@ -32,19 +33,21 @@ struct Reference {
         for (std::int64_t i = 0; i < T; ++i) {
           Doubles p(at(i + 1));
           double sum = 0, delta = 0;
-          for (std::int64_t j = 0; j <= i; ++j) {
+          const std::int64_t start = std::max<std::int64_t>(starts.empty() ? 0 : starts[at(b * T + i)],
+                                                            window == 0 ? 0 : i - window + 1);
+          for (std::int64_t j = start; j <= i; ++j) {
             double dot = 0;
             for (std::int64_t d = 0; d < D; ++d) dot += q[q_at(i, d)] * k[k_at(j, d)];
             p[at(j)] = std::exp(dot * scale);
             sum += p[at(j)];
           }
           lse[at((b * H + h) * T + i)] = std::log(sum);
-          for (std::int64_t j = 0; j <= i; ++j) {
+          for (std::int64_t j = start; j <= i; ++j) {
             p[at(j)] /= sum;
             for (std::int64_t d = 0; d < D; ++d) o[q_at(i, d)] += p[at(j)] * v[k_at(j, d)];
           }
           for (std::int64_t d = 0; d < D; ++d) delta += d_o[q_at(i, d)] * o[q_at(i, d)];
-          for (std::int64_t j = 0; j <= i; ++j) {
+          for (std::int64_t j = start; j <= i; ++j) {
             double dp = 0;
             for (std::int64_t d = 0; d < D; ++d) dp += d_o[q_at(i, d)] * v[k_at(j, d)];
             const double ds = p[at(j)] * (dp - delta) * scale;
@@ -60,13 +63,25 @@ struct Reference {
   }
 };
 
-void compare(const AttentionShape& shape, int threads, double size) {
+// `documents`: where documents begin in every sequence, beside 0.
+void compare(const AttentionShape& shape, int threads, double size, const std::vector<std::int32_t>& documents = {}) {
   SCOPED_TRACE(testing::Message() << "B " << shape.batch << " T " << shape.length << " H " << shape.heads << " G "
-                                  << shape.kv_heads << " D " << shape.head_dim << " threads " << threads);
-  const auto [B, T, H, G, D] = shape;
+                                  << shape.kv_heads << " D " << shape.head_dim << " window " << shape.window
+                                  << " documents " << documents.size() + 1 << " threads " << threads);
+  const auto [B, T, H, G, D, window] = shape;
+  std::vector<std::int32_t> starts;
+  if (!documents.empty()) {
+    for (std::int64_t n = 0; n < B * T; ++n) {
+      std::int32_t start = 0;
+      // The second sequence is cut elsewhere than the first.
+      for (const std::int32_t begin : documents) start = begin + n / T <= n % T ? begin + static_cast<std::int32_t>(n / T) : start;
+      starts.push_back(start);
+    }
+  }
+  const Tensor document_starts = starts.empty() ? Tensor() : Tensor::of(starts.data(), {B, T});
   Owned q{B * T, H * D}, k{B * T, G * D}, v{B * T, G * D}, d_o{B * T, H * D};
   q.random(1, size), k.random(2, size), v.random(3), d_o.random(4);
-  Reference reference{shape, q.doubles(), k.doubles(), v.doubles(), d_o.doubles(), {}, {}, {}, {}, {}};
+  Reference reference{shape, q.doubles(), k.doubles(), v.doubles(), d_o.doubles(), starts, {}, {}, {}, {}, {}};
   reference.run();
 
   Context context(threads);
@@ -74,22 +89,23 @@ void compare(const AttentionShape& shape, int threads, double size) {
   Owned scratch{threads, attention_scratch_floats(shape, true)};
   scratch.fill(NAN);  // nothing may depend on what was there
   dq.fill(NAN), dk.fill(NAN), dv.fill(NAN);
-  attention_forward(context, shape, q, k, v, o, lse, scratch);
+  attention_forward(context, shape, q, k, v, o, lse, scratch, document_starts);
   EXPECT_LT(relative_error(o, reference.o), kTolerance);
   // Relative to the sums of exponentials that it stands for: lse itself may be near 0.
   for (std::int64_t i = 0; i < B * H * T; ++i) EXPECT_NEAR(lse[i], reference.lse[at(i)], 2e-5);
   scratch.fill(NAN);
-  attention_backward(context, shape, q, k, v, o, lse, d_o, dq, dk, dv, scratch);
+  attention_backward(context, shape, q, k, v, o, lse, d_o, dq, dk, dv, scratch, document_starts);
   // The softmax of a single key has no gradient: both are 0, and a ratio says nothing.
-  if (T > 1) {
+  if (T > 1 && window != 1) {
     EXPECT_LT(relative_error(dq, reference.dq), kTolerance);
     EXPECT_LT(relative_error(dk, reference.dk), kTolerance);
   } else {
-    for (std::int64_t i = 0; i < B * H * D; ++i) EXPECT_NEAR(dq[i], 0, 1e-6);
+    for (std::int64_t i = 0; i < B * T * H * D; ++i) EXPECT_NEAR(dq[i], 0, 1e-6);
   }
   EXPECT_LT(relative_error(dv, reference.dv), kTolerance);
 
-  // One query at a time against a cache gives the same rows.
+  // Few queries at a time against a cache give the same rows; a cache holds one document.
+  if (!documents.empty()) return;
   Owned scores{threads, T}, o_cached{T, H * D};
   for (std::int64_t t = 0; t < T; t += 3) {
     const std::int64_t end = std::min(t + 3, T);
@@ -114,12 +130,25 @@ TEST(Attention, AgreesWithFloat64ForEveryKindOfShape) {
   }
 }
 
+TEST(Attention, SeesTheWindowAndTheDocumentAlone) {
+  for (const std::int64_t window : {0, 1, 2, 64, 65, 130}) {
+    const int threads = window % 2 == 0 ? 1 : 3;
+    if (window > 0) {
+      compare({2, 5, 2, 1, 6, window}, threads, 1);
+      compare({1, 220, 2, 1, 8, window}, threads, 1);
+    }
+    compare({2, 5, 2, 1, 6, window}, threads, 1, {2});
+    compare({2, 220, 2, 1, 8, window}, threads, 1, {1, 64, 65, 100, 200});
+    compare({1, 260, 2, 2, 8, window}, threads, 1, {127, 192});
+  }
+}
+
 TEST(Attention, StaysExactWhenScoresAreLarge) { compare({1, 150, 2, 1, 32}, 1, 4); }
 
 TEST(Attention, WorksOnColumnsOfOneMatrix) {
   Context context(2);
   const AttentionShape shape{2, 70, 4, 2, 16};
-  const auto [B, T, H, G, D] = shape;
+  const auto [B, T, H, G, D, window] = shape;
   Owned qkv{B * T, (H + 2 * G) * D}, q{B * T, H * D}, k{B * T, G * D}, v{B * T, G * D};
   qkv.random(1);
   for (std::int64_t n = 0; n < B * T; ++n) {

@@ -12,6 +12,22 @@ std::int64_t round_up(std::int64_t count, std::int64_t to) { return (count + to 
 
 void assert_shape(const AttentionShape& s) {
   ATHANOR_ASSERT(s.batch >= 0 && s.length >= 1 && s.head_dim >= 1 && s.kv_heads >= 1 && s.heads % s.kv_heads == 0);
+  ATHANOR_ASSERT(s.window >= 0);
+}
+
+void assert_starts(const Tensor& starts, const AttentionShape& s) {
+  if (!starts) return;
+  ATHANOR_ASSERT(starts.rank() == 2 && starts.dim(0) == s.batch && starts.dim(1) == s.length);
+  const std::span<const std::int32_t> all = starts.ints();
+  for (std::int64_t n = 0; n < s.batch * s.length; ++n) {
+    const std::int64_t t = n % s.length, start = all[static_cast<std::size_t>(n)];
+    const std::int64_t before = t > 0 ? all[static_cast<std::size_t>(n - 1)] : 0;
+    ATHANOR_ASSERT(start >= before && start <= t);
+  }
+}
+
+const std::int32_t* starts_of(const Tensor& starts, std::int64_t sequence) {
+  return starts ? starts.i32() + sequence * starts.dim(1) : nullptr;
 }
 
 void assert_rows(const Tensor& x, std::int64_t rows, std::int64_t columns) {
@@ -29,8 +45,10 @@ std::int64_t attention_scratch_floats(const AttentionShape& shape, bool backward
 }
 
 void attention_forward(Context& context, const AttentionShape& shape, const Tensor& q, const Tensor& k,
-                       const Tensor& v, const Tensor& o, const Tensor& lse, const Tensor& scratch) {
+                       const Tensor& v, const Tensor& o, const Tensor& lse, const Tensor& scratch,
+                       const Tensor& document_starts) {
   assert_shape(shape);
+  assert_starts(document_starts, shape);
   const std::int64_t B = shape.batch, T = shape.length, H = shape.heads, G = shape.kv_heads, D = shape.head_dim;
   assert_rows(q, B * T, H * D);
   assert_rows(k, B * T, G * D);
@@ -49,6 +67,8 @@ void attention_forward(Context& context, const AttentionShape& shape, const Tens
           .length = T,
           .head_dim = D,
           .group = group,
+          .window = shape.window,
+          .starts = starts_of(document_starts, b),
           .q = q.f32() + b * T * q.stride(0) + g * group * D,
           .q_stride = q.stride(0),
           .k = k.f32() + b * T * k.stride(0) + g * D,
@@ -68,8 +88,9 @@ void attention_forward(Context& context, const AttentionShape& shape, const Tens
 
 void attention_backward(Context& context, const AttentionShape& shape, const Tensor& q, const Tensor& k,
                         const Tensor& v, const Tensor& o, const Tensor& lse, const Tensor& d_o, const Tensor& dq,
-                        const Tensor& dk, const Tensor& dv, const Tensor& scratch) {
+                        const Tensor& dk, const Tensor& dv, const Tensor& scratch, const Tensor& document_starts) {
   assert_shape(shape);
+  assert_starts(document_starts, shape);
   const std::int64_t B = shape.batch, T = shape.length, H = shape.heads, G = shape.kv_heads, D = shape.head_dim;
   for (const Tensor& x : {q, o, d_o, dq}) assert_rows(x, B * T, H * D);
   for (const Tensor& x : {k, v, dk, dv}) assert_rows(x, B * T, G * D);
@@ -83,6 +104,8 @@ void attention_backward(Context& context, const AttentionShape& shape, const Ten
           .length = T,
           .head_dim = D,
           .group = group,
+          .window = shape.window,
+          .starts = starts_of(document_starts, b),
           .q = q.f32() + b * T * q.stride(0) + g * group * D,
           .q_stride = q.stride(0),
           .k = k.f32() + b * T * k.stride(0) + g * D,
@@ -119,8 +142,11 @@ void attention_cached(Context& context, const AttentionShape& shape, std::int64_
   context.parallel(N * H, grain, [&](std::int64_t begin, std::int64_t end, int thread) {
     for (std::int64_t task = begin; task < end; ++task) {
       const std::int64_t h = task % H, n = task / H, g = h / (H / G);
-      cpu::kernels().attention_cached(first + n + 1, D, q.f32() + n * q.stride(0) + h * D, keys.f32() + g * D,
-                                      keys.stride(0), values.f32() + g * D, values.stride(0),
+      const std::int64_t end = first + n + 1;
+      const std::int64_t start = shape.window > 0 ? std::max<std::int64_t>(0, end - shape.window) : 0;
+      cpu::kernels().attention_cached(end - start, D, q.f32() + n * q.stride(0) + h * D,
+                                      keys.f32() + start * keys.stride(0) + g * D, keys.stride(0),
+                                      values.f32() + start * values.stride(0) + g * D, values.stride(0),
                                       o.f32() + n * o.stride(0) + h * D, scratch.f32() + thread * scratch.stride(0));
     }
   });

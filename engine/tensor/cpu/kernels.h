@@ -9,6 +9,8 @@ namespace athanor::tensor::cpu {
 // Heads of one key/value head in one sequence; pointers stand at its first row, and at the group's first head.
 struct AttentionTask {
   std::int64_t length, head_dim, group;
+  std::int64_t window;         // 0: none
+  const std::int32_t* starts;  // (T), or null
   const float* q;  // (T, group·D), rows `q_stride` apart
   std::int64_t q_stride;
   const float* k;  // (T, D)
@@ -51,6 +53,12 @@ struct Kernels {
                               float* sum, float* y, float* r);
   void (*rmsnorm_backward)(std::int64_t columns, const float* x, const float* gain, float r, const float* dy, float* dx,
                            float* d_gain);
+  // `heads` heads; y may be x.
+  void (*head_norm_forward)(std::int64_t heads, std::int64_t head_dim, const float* x, const float* gain, float eps,
+                            float* y);
+  // dx enters as dy; d_gain is added to.
+  void (*head_norm_backward)(std::int64_t heads, std::int64_t head_dim, const float* x, const float* gain, float eps,
+                             float* dx, float* d_gain);
   // `heads` heads; direction 1 turns forward, −1 back.
   void (*rope)(std::int64_t heads, std::int64_t head_dim, const float* cos, const float* sin, float direction, float* x);
   void (*swiglu_forward)(std::int64_t columns, const float* gate_up, float* y);

@@ -106,19 +106,6 @@ void rmsnorm_backward(Context& context, const Tensor& x, const Tensor& gain, con
   }
 }
 
-void rope_table(double theta, const Tensor& cos, const Tensor& sin) {
-  const std::int64_t T = cos.dim(0), half = cos.dim(1);
-  assert_matrix(cos, T, half);
-  assert_matrix(sin, T, half);
-  for (std::int64_t i = 0; i < half; ++i) {
-    const double frequency = std::pow(theta, -static_cast<double>(i) / static_cast<double>(half));
-    for (std::int64_t t = 0; t < T; ++t) {
-      cos.f32()[t * half + i] = static_cast<float>(std::cos(static_cast<double>(t) * frequency));
-      sin.f32()[t * half + i] = static_cast<float>(std::sin(static_cast<double>(t) * frequency));
-    }
-  }
-}
-
 void rope(Context& context, const Tensor& x, std::int64_t head_dim, std::int64_t length, std::int64_t first,
           const Tensor& cos, const Tensor& sin, Turn turn) {
   const std::int64_t N = x.dim(0), half = head_dim / 2;
