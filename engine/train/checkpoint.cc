@@ -8,6 +8,7 @@
 #include "common/hash.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "engine/model/huggingface_config.h"
 #include "engine/model/safetensors.h"
 
 namespace athanor::train {
@@ -71,17 +72,9 @@ Written write_shard(Files& files, const std::string& path, const std::vector<Ent
   return {files.stat(path)->size, to_hex(hasher.finish())};
 }
 
-json::object model_object(const model::Config& c) {
-  return {{"vocab_size", c.vocab_size},
-          {"hidden_size", c.hidden_size},
-          {"intermediate_size", c.intermediate_size},
-          {"num_hidden_layers", c.num_hidden_layers},
-          {"num_attention_heads", c.num_attention_heads},
-          {"num_key_value_heads", c.num_key_value_heads},
-          {"head_dim", c.head_dim},
-          {"rms_norm_eps", c.rms_norm_eps},
-          {"rope_theta", c.rope_theta},
-          {"tie_word_embeddings", c.tie_word_embeddings}};
+// Everything about a model but its parameters, in the words of config.json.
+json::value model_object(const model::Config& config) {
+  return json::parse(model::huggingface_config_to_json({.config = config}), "config.json");
 }
 
 std::string manifest_text(const model::Config& config, const std::vector<Entry>& entries, const TrainInput& input,
@@ -371,7 +364,7 @@ TrainState load_checkpoint(Files& files, const std::string& folder, const std::s
                 path);
   }
   const json::object* made_for = json::find_object(manifest, "model");
-  if (!made_for || *made_for != json::parse(json::serialize(model_object(config)), "model").as_object()) {
+  if (!made_for || json::value(*made_for) != model_object(config)) {
     throw Error(ErrorKind::kInvalid,
                 "Going on from checkpoint {}: it is of another model ({}) than this run's ({}); give the run an empty "
                 "checkpoint folder, or the model's own options",
