@@ -28,9 +28,9 @@ Tensor::Tensor(DType type, std::span<const std::int64_t> shape, void* data)
   }
 }
 
-Tensor Tensor::matrix(std::int64_t rows, std::int64_t columns, std::int64_t stride, float* data) {
+Tensor Tensor::matrix(DType type, std::int64_t rows, std::int64_t columns, std::int64_t stride, void* data) {
   ATHANOR_ASSERT(stride >= columns);
-  Tensor view(DType::kFloat32, {rows, columns}, data);
+  Tensor view(type, {rows, columns}, data);
   view.stride_[0] = stride;
   return view;
 }
@@ -53,6 +53,11 @@ bool Tensor::contiguous() const {
 std::span<float> Tensor::floats() const {
   ATHANOR_ASSERT(contiguous());
   return {f32(), static_cast<std::size_t>(count())};
+}
+
+std::span<BFloat16> Tensor::bfloats() const {
+  ATHANOR_ASSERT(contiguous());
+  return {bf16(), static_cast<std::size_t>(count())};
 }
 
 std::span<std::int32_t> Tensor::ints() const {
