@@ -2,13 +2,24 @@
 
 namespace athanor::tensor {
 
-std::size_t size_of(DType type) { return type == DType::kBFloat16 ? 2 : 4; }
+std::size_t size_of(DType type) {
+  switch (type) {
+    case DType::kUInt8: return 1;
+    case DType::kBFloat16:
+    case DType::kInt16: return 2;
+    case DType::kFloat32:
+    case DType::kInt32: return 4;
+  }
+  return 0;
+}
 
 const char* name_of(DType type) {
   switch (type) {
     case DType::kFloat32: return "float32";
     case DType::kBFloat16: return "bfloat16";
     case DType::kInt32: return "int32";
+    case DType::kInt16: return "int16";
+    case DType::kUInt8: return "uint8";
   }
   return "?";
 }

@@ -14,7 +14,7 @@
 
 namespace athanor::tensor {
 
-enum class DType : std::uint8_t { kFloat32, kBFloat16, kInt32 };
+enum class DType : std::uint8_t { kFloat32, kBFloat16, kInt32, kInt16, kUInt8 };
 
 std::size_t size_of(DType type);  // bytes an element
 const char* name_of(DType type);  // "float32"
@@ -60,6 +60,14 @@ class Tensor {
   std::int32_t* i32() const {
     ATHANOR_ASSERT(type_ == DType::kInt32);
     return static_cast<std::int32_t*>(data_);
+  }
+  std::int16_t* i16() const {
+    ATHANOR_ASSERT(type_ == DType::kInt16);
+    return static_cast<std::int16_t*>(data_);
+  }
+  std::uint8_t* u8() const {
+    ATHANOR_ASSERT(type_ == DType::kUInt8);
+    return static_cast<std::uint8_t*>(data_);
   }
   // All elements of a contiguous tensor.
   std::span<float> floats() const;

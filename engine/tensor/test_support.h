@@ -72,8 +72,8 @@ inline double relative_error(const Tensor& a, const std::vector<double>& b) {
 }
 
 inline constexpr double kTolerance = 1e-5;
-// Of numbers that were rounded to bfloat16 once: half of 2⁻⁷ at most, about 0.4 of that in the mean square.
-inline constexpr double kTolerance16 = 2.5e-3;
+// Of numbers that were computed in float32 and rounded to bfloat16 once: 2⁻⁸ each, at most, and the rest.
+inline constexpr double kTolerance16 = 0x1p-8 + kTolerance;
 inline double tolerance_of(DType type) { return type == DType::kBFloat16 ? kTolerance16 : kTolerance; }
 
 }  // namespace athanor::tensor

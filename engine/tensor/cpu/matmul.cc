@@ -119,8 +119,8 @@ struct Context::Products::OfThread {
                                 .c_row = c.stride(0),
                                 .add_to = into == Into::kAdd,
                                 .scratch = scratch.get()};
-    if (wide) return (into_wide ? kernels.product_f32_f32 : kernels.product_f32_bf16)(task);
-    return (into_wide ? kernels.product_bf16_f32 : kernels.product_bf16_bf16)(task);
+    if (wide) return (into_wide ? kernels.f32.product : kernels.f32.product_into_bf16)(task);
+    return (into_wide ? kernels.bf16.product : kernels.bf16.product_into_bf16)(task);
   }
 };
 
