@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "engine/tensor/context.h"
+#include "engine/tensor/masters.h"
 #include "engine/tensor/tensor.h"
 
 namespace athanor::tensor {
@@ -24,11 +25,11 @@ struct AdamW {
   double gradient_scale = 1;  // what clipping multiplies the gradient by
 };
 
-// All of one shape, contiguous.
-void adamw(Context& context, const AdamW& how, const Tensor& parameters, const Tensor& gradients, const Tensor& m,
+// All of one shape, contiguous. Gradients are float32 or bfloat16, moments float32; p is the master.
+void adamw(Context& context, const AdamW& how, const Masters& parameters, const Tensor& gradients, const Tensor& m,
            const Tensor& v);
 
-// The sum of squares of a contiguous tensor. The same on any number of threads.
+// The sum of squares of a contiguous tensor, float32 or bfloat16. The same on any number of threads.
 double squared_norm(Context& context, const Tensor& x);
 
 }  // namespace athanor::tensor

@@ -18,12 +18,15 @@ namespace athanor::tensor {
 
 inline constexpr std::int32_t kNoTarget = -1;
 
-// x (N, C); weight (V, C); targets (N) int32; logits (R, V) is scratch, R ≥ 1 sets the chunk.
+// x (N, C) and weight (V, C), both float32 or both bfloat16; targets (N) int32; logits (R, V) is scratch, R ≥ 1 sets the
+// chunk. Logits are float32, or bfloat16 where x is (half the scratch, and each logit rounded, as PyTorch does). Their
+// gradient takes their place, in the type of x.
 // Returns the sum of the losses, unscaled.
 double cross_entropy_forward(Context& context, const Tensor& x, const Tensor& weight, const Tensor& targets,
                              const Tensor& logits);
 
-// Also replaces dx (N, C) and adds to d_weight (V, C).
+// Also replaces dx (N, C) and adds to d_weight (V, C), each float32 or bfloat16. A d_weight of bfloat16 is rounded once a
+// chunk.
 double cross_entropy_forward_backward(Context& context, const Tensor& x, const Tensor& weight, const Tensor& targets,
                                       float scale, const Tensor& logits, const Tensor& dx, const Tensor& d_weight);
 

@@ -9,9 +9,9 @@
 
 namespace athanor::tensor {
 
-// tokens (N) int32, each in [0, V); table (V, C); x (N, C).
+// tokens (N) int32, each in [0, V); table (V, C) and x (N, C) of one type, float32 or bfloat16.
 void embedding_forward(Context& context, const Tensor& tokens, const Tensor& table, const Tensor& x);
-// Adds to d_table (V, C).
+// Adds to d_table (V, C), summed in float32; dx and d_table are each float32 or bfloat16.
 void embedding_backward(Context& context, const Tensor& tokens, const Tensor& dx, const Tensor& d_table);
 
 }  // namespace athanor::tensor

@@ -15,7 +15,8 @@ namespace athanor::tensor {
 
 enum class Into { kReplace, kAdd };
 
-// Float32. Each matrix has unit stride in one of its two dimensions, C in its last.
+// A and B are both float32 or both bfloat16; C is either. Sums are float32's whatever the types; C += adds in float32 and
+// rounds once. Each matrix has unit stride in one of its two dimensions, C in its last.
 void matmul(Context& context, const Tensor& a, const Tensor& b, const Tensor& c, Into into = Into::kReplace);
 
 }  // namespace athanor::tensor

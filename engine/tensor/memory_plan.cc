@@ -39,13 +39,13 @@ const Tensor& MemoryPlan::add(const std::string& group, const std::string& name,
   return add({group, name, tensor, lifetime}, tensor.bytes());
 }
 
-const Tensor& MemoryPlan::add_rows(const std::string& group, const std::string& name, std::int64_t rows,
+const Tensor& MemoryPlan::add_rows(const std::string& group, const std::string& name, DType type, std::int64_t rows,
                                    std::int64_t columns, Lifetime lifetime) {
-  constexpr std::int64_t kLine = kAlignment / sizeof(float);
-  check_size(name, sizeof(float), {rows, columns + 2 * kLine});
-  const std::int64_t lines = (columns + kLine - 1) / kLine;
-  const Tensor tensor = Tensor::matrix(rows, columns, (lines % 2 == 0 ? lines + 1 : lines) * kLine);
-  return add({group, name, tensor, lifetime}, static_cast<std::uint64_t>(rows * tensor.stride(0)) * sizeof(float));
+  const std::int64_t line = static_cast<std::int64_t>(kAlignment / size_of(type));
+  check_size(name, size_of(type), {rows, columns + 2 * line});
+  const std::int64_t lines = (columns + line - 1) / line;
+  const Tensor tensor = Tensor::matrix(type, rows, columns, (lines % 2 == 0 ? lines + 1 : lines) * line);
+  return add({group, name, tensor, lifetime}, static_cast<std::uint64_t>(rows * tensor.stride(0)) * size_of(type));
 }
 
 const Tensor& MemoryPlan::add(Entry entry, std::uint64_t bytes) {

@@ -35,10 +35,14 @@ class MemoryPlan {
   const Tensor& add(const std::string& group, const std::string& name, DType type,
                     std::initializer_list<std::int64_t> shape, Lifetime lifetime = Lifetime::always());
 
-  // A float32 matrix that rows are computed on: its rows lie an odd number of cache lines apart. A product that reads it
-  // by columns (the gradient of a weight) would otherwise hit the same few cache sets on every row, at half the speed.
+  // A matrix that rows are computed on: its rows lie an odd number of cache lines apart. A product that reads it by
+  // columns (the gradient of a weight) would otherwise hit the same few cache sets on every row, at half the speed.
+  const Tensor& add_rows(const std::string& group, const std::string& name, DType type, std::int64_t rows,
+                         std::int64_t columns, Lifetime lifetime = Lifetime::always());
   const Tensor& add_rows(const std::string& group, const std::string& name, std::int64_t rows, std::int64_t columns,
-                         Lifetime lifetime = Lifetime::always());
+                         Lifetime lifetime = Lifetime::always()) {
+    return add_rows(group, name, DType::kFloat32, rows, columns, lifetime);
+  }
 
   // Places and allocates everything, zeroed. Throws kExhausted when it is more than `limit_bytes`, with the largest
   // lines of the table and `advice`: what the user can change ("a smaller micro-batch").

@@ -13,11 +13,13 @@
 
 namespace athanor::tensor {
 
+// Matrices and gain are all float32 or all bfloat16, computed in float32; r and `partial` are float32, d_gain is either.
+
 // x, y (N, C); gain (C); r (N), kept for backward.
 void rmsnorm_forward(Context& context, const Tensor& x, const Tensor& gain, float eps, const Tensor& y,
                      const Tensor& r);
 
-// sum = x + delta, then y = rmsnorm(sum). All (N, C); `sum` may be `x`.
+// sum = x + delta, then y = rmsnorm(sum as it is stored). All (N, C); `sum` may be `x`.
 void add_rmsnorm_forward(Context& context, const Tensor& x, const Tensor& delta, const Tensor& gain, float eps,
                          const Tensor& sum, const Tensor& y, const Tensor& r);
 

@@ -43,7 +43,7 @@ void rope_table(double theta, const Tensor& cos, const Tensor& sin, const RopeSc
 
 enum class Turn { kForward, kBackward };
 
-// In place on x (N, H·D), whose rows may be a part of wider ones. Row n stands at position first + n mod T, where T is
+// In place on x (N, H·D), float32 or bfloat16, whose rows may be a part of wider ones. Row n stands at position first + n mod T, where T is
 // `length`; `head_dim` is D.
 void rope(Context& context, const Tensor& x, std::int64_t head_dim, std::int64_t length, std::int64_t first,
           const Tensor& cos, const Tensor& sin, Turn turn);

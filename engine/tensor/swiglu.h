@@ -12,6 +12,8 @@
 
 namespace athanor::tensor {
 
+// All float32 or all bfloat16, computed in float32.
+
 // gate_up (N, 2F): gate in the first F columns, up in the last; y (N, F).
 void swiglu_forward(Context& context, const Tensor& gate_up, const Tensor& y);
 // Replaces gate_up with its gradient.

@@ -2,13 +2,24 @@
 
 namespace athanor::tensor {
 
-std::size_t size_of(DType type) { return type == DType::kBFloat16 ? 2 : 4; }
+std::size_t size_of(DType type) {
+  switch (type) {
+    case DType::kUInt8: return 1;
+    case DType::kBFloat16:
+    case DType::kInt16: return 2;
+    case DType::kFloat32:
+    case DType::kInt32: return 4;
+  }
+  return 0;
+}
 
 const char* name_of(DType type) {
   switch (type) {
     case DType::kFloat32: return "float32";
     case DType::kBFloat16: return "bfloat16";
     case DType::kInt32: return "int32";
+    case DType::kInt16: return "int16";
+    case DType::kUInt8: return "uint8";
   }
   return "?";
 }
@@ -28,9 +39,9 @@ Tensor::Tensor(DType type, std::span<const std::int64_t> shape, void* data)
   }
 }
 
-Tensor Tensor::matrix(std::int64_t rows, std::int64_t columns, std::int64_t stride, float* data) {
+Tensor Tensor::matrix(DType type, std::int64_t rows, std::int64_t columns, std::int64_t stride, void* data) {
   ATHANOR_ASSERT(stride >= columns);
-  Tensor view(DType::kFloat32, {rows, columns}, data);
+  Tensor view(type, {rows, columns}, data);
   view.stride_[0] = stride;
   return view;
 }
@@ -53,6 +64,11 @@ bool Tensor::contiguous() const {
 std::span<float> Tensor::floats() const {
   ATHANOR_ASSERT(contiguous());
   return {f32(), static_cast<std::size_t>(count())};
+}
+
+std::span<BFloat16> Tensor::bfloats() const {
+  ATHANOR_ASSERT(contiguous());
+  return {bf16(), static_cast<std::size_t>(count())};
 }
 
 std::span<std::int32_t> Tensor::ints() const {

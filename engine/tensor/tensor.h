@@ -10,10 +10,11 @@
 #include <string>
 
 #include "common/error.h"
+#include "engine/tensor/bfloat16.h"
 
 namespace athanor::tensor {
 
-enum class DType : std::uint8_t { kFloat32, kBFloat16, kInt32 };
+enum class DType : std::uint8_t { kFloat32, kBFloat16, kInt32, kInt16, kUInt8 };
 
 std::size_t size_of(DType type);  // bytes an element
 const char* name_of(DType type);  // "float32"
@@ -26,10 +27,14 @@ class Tensor {
   // Contiguous.
   Tensor(DType type, std::initializer_list<std::int64_t> shape, void* data = nullptr);
   Tensor(DType type, std::span<const std::int64_t> shape, void* data = nullptr);
-  // Rows of `columns` floats, `stride` apart.
-  static Tensor matrix(std::int64_t rows, std::int64_t columns, std::int64_t stride, float* data = nullptr);
-  // A contiguous view of floats that the caller owns.
+  // Rows of `columns` elements, `stride` elements apart.
+  static Tensor matrix(DType type, std::int64_t rows, std::int64_t columns, std::int64_t stride, void* data = nullptr);
+  static Tensor matrix(std::int64_t rows, std::int64_t columns, std::int64_t stride, float* data = nullptr) {
+    return matrix(DType::kFloat32, rows, columns, stride, data);
+  }
+  // A contiguous view of what the caller owns.
   static Tensor of(float* data, std::initializer_list<std::int64_t> shape) { return {DType::kFloat32, shape, data}; }
+  static Tensor of(BFloat16* data, std::initializer_list<std::int64_t> shape) { return {DType::kBFloat16, shape, data}; }
   static Tensor of(std::int32_t* data, std::initializer_list<std::int64_t> shape) { return {DType::kInt32, shape, data}; }
 
   DType type() const { return type_; }
@@ -48,12 +53,25 @@ class Tensor {
     ATHANOR_ASSERT(type_ == DType::kFloat32);
     return static_cast<float*>(data_);
   }
+  BFloat16* bf16() const {
+    ATHANOR_ASSERT(type_ == DType::kBFloat16);
+    return static_cast<BFloat16*>(data_);
+  }
   std::int32_t* i32() const {
     ATHANOR_ASSERT(type_ == DType::kInt32);
     return static_cast<std::int32_t*>(data_);
   }
+  std::int16_t* i16() const {
+    ATHANOR_ASSERT(type_ == DType::kInt16);
+    return static_cast<std::int16_t*>(data_);
+  }
+  std::uint8_t* u8() const {
+    ATHANOR_ASSERT(type_ == DType::kUInt8);
+    return static_cast<std::uint8_t*>(data_);
+  }
   // All elements of a contiguous tensor.
   std::span<float> floats() const;
+  std::span<BFloat16> bfloats() const;
   std::span<std::int32_t> ints() const;
 
   // Views of the same memory.

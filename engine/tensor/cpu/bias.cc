@@ -2,34 +2,42 @@
 
 #include <algorithm>
 
-#include "engine/tensor/cpu/kernels.h"
+#include "engine/tensor/cpu/rows.h"
 
 namespace athanor::tensor {
 
-namespace {
-
-void assert_bias(const Tensor& bias, const Tensor& x) {
-  ATHANOR_ASSERT(x.type() == DType::kFloat32 && x.rank() == 2 && x.stride(1) == 1);
-  ATHANOR_ASSERT(bias.type() == DType::kFloat32 && bias.rank() == 1 && bias.contiguous() && bias.dim(0) == x.dim(1));
-}
-
-}  // namespace
+using cpu::by_type;
+using cpu::row;
 
 void bias_forward(Context& context, const Tensor& bias, const Tensor& x) {
-  assert_bias(bias, x);
-  const std::int64_t C = x.dim(1), grain = std::max<std::int64_t>(1, 4096 / std::max<std::int64_t>(1, C));
-  context.parallel(x.dim(0), grain, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t n = begin; n < end; ++n) cpu::kernels().add(C, bias.f32(), x.f32() + n * x.stride(0));
+  const std::int64_t N = x.dim(0), C = x.dim(1);
+  cpu::assert_matrix(x, x.type(), N, C);
+  cpu::assert_vector(bias, x.type(), C);
+  by_type(x.type(), [&]<class Element>(Element, const auto& kernels) {
+    context.parallel(N, cpu::grain_of(C), [&](std::int64_t begin, std::int64_t end, int) {
+      for (std::int64_t n = begin; n < end; ++n) kernels.combine(C, 1.0F, row<Element>(bias, 0), 1.0F, row<Element>(x, n));
+    });
   });
 }
 
 // Threads take columns, each the sum of its own over all rows.
 void bias_backward(Context& context, const Tensor& dy, const Tensor& d_bias) {
-  assert_bias(d_bias, dy);
-  context.parallel(dy.dim(1), 64, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t n = 0; n < dy.dim(0); ++n) {
-      cpu::kernels().add(end - begin, dy.f32() + n * dy.stride(0) + begin, d_bias.f32() + begin);
-    }
+  const std::int64_t N = dy.dim(0), C = dy.dim(1);
+  cpu::assert_matrix(dy, dy.type(), N, C);
+  cpu::assert_vector(d_bias, d_bias.type(), C);
+  constexpr std::int64_t kColumns = 64;
+  by_type(dy.type(), [&]<class From>(From, const auto& from) {
+    by_type(d_bias.type(), [&]<class Into>(Into, const auto& into) {
+      context.parallel(C, kColumns, [&](std::int64_t begin, std::int64_t end, int) {
+        float sum[kColumns];
+        for (std::int64_t c = begin; c < end; c += kColumns) {
+          const std::int64_t columns = std::min(kColumns, end - c);
+          std::fill_n(sum, columns, 0.0F);
+          for (std::int64_t n = 0; n < N; ++n) from.add_to_floats(columns, row<From>(dy, n) + c, sum);
+          into.add_floats(columns, sum, row<Into>(d_bias, 0) + c);
+        }
+      });
+    });
   });
 }
 

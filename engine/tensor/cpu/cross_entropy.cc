@@ -4,15 +4,25 @@
 #include <cstring>
 #include <numeric>
 
-#include "engine/tensor/cpu/kernels.h"
+#include "engine/tensor/cpu/rows.h"
 #include "engine/tensor/matmul.h"
 
 namespace athanor::tensor {
 
 namespace {
 
+// Calls body(row of logits, row of gradients, the kernel for the two).
+template <class Body>
+void by_types(const Tensor& logits, const Tensor& gradients, const Body& body) {
+  const cpu::Kernels& kernels = cpu::kernels();
+  if (logits.type() == DType::kBFloat16) return body(logits.bf16(), gradients.bf16(), kernels.bf16.cross_entropy);
+  if (gradients.type() == DType::kFloat32) return body(logits.f32(), gradients.f32(), kernels.f32.cross_entropy);
+  body(logits.f32(), gradients.bf16(), kernels.cross_entropy_into_bf16);
+}
+
 // The losses of a chunk's rows, summed in order. With `scale`, its logits become their gradients.
-double rows_loss(Context& context, const Tensor& logits, const std::int32_t* targets, const float* scale) {
+double rows_loss(Context& context, const Tensor& logits, const Tensor& gradients, const std::int32_t* targets,
+                 const float* scale) {
   const std::int64_t rows = logits.dim(0), V = logits.dim(1);
   constexpr std::int64_t kRowsAtOnce = 256;
   double losses[kRowsAtOnce];
@@ -20,21 +30,31 @@ double rows_loss(Context& context, const Tensor& logits, const std::int32_t* tar
   for (std::int64_t first = 0; first < rows; first += kRowsAtOnce) {
     const std::int64_t count = std::min(kRowsAtOnce, rows - first);
     context.parallel(count, std::max<std::int64_t>(1, 4096 / V), [&](std::int64_t begin, std::int64_t end, int) {
-      for (std::int64_t i = begin; i < end; ++i) {
-        float* row = logits.f32() + (first + i) * logits.stride(0);
-        const std::int64_t target = targets[first + i];
-        losses[i] = 0;
-        if (target == kNoTarget) {
-          if (scale) std::memset(row, 0, static_cast<std::size_t>(V) * sizeof(float));
-          continue;
+      by_types(logits, gradients, [&](auto* z, auto* dz, const auto& kernel) {
+        for (std::int64_t i = begin; i < end; ++i) {
+          auto* gradient = dz + (first + i) * gradients.stride(0);
+          const std::int64_t target = targets[first + i];
+          losses[i] = 0;
+          if (target == kNoTarget) {
+            if (scale) std::memset(gradient, 0, static_cast<std::size_t>(V) * sizeof *gradient);
+            continue;
+          }
+          ATHANOR_ASSERT(target >= 0 && target < V);
+          losses[i] = kernel(V, z + (first + i) * logits.stride(0), target, scale, gradient);
         }
-        ATHANOR_ASSERT(target >= 0 && target < V);
-        losses[i] = cpu::kernels().cross_entropy(V, row, target, scale);
-      }
+      });
     });
     sum = std::accumulate(losses, losses + count, sum);
   }
   return sum;
+}
+
+// Where the gradient of logits lies, of the type of what it is multiplied with: in their place. Rows of bfloat16 in
+// place of rows of float32 lie as far apart and are half as long.
+Tensor in_place_of(const Tensor& logits, DType type) {
+  if (logits.type() == type) return logits;
+  ATHANOR_ASSERT(logits.type() == DType::kFloat32 && type == DType::kBFloat16);
+  return Tensor::matrix(type, logits.dim(0), logits.dim(1), 2 * logits.stride(0), logits.data());
 }
 
 double run(Context& context, const Tensor& x, const Tensor& weight, const Tensor& targets, const float* scale,
@@ -46,11 +66,12 @@ double run(Context& context, const Tensor& x, const Tensor& weight, const Tensor
   for (std::int64_t begin = 0; begin < N; begin += logits.dim(0)) {
     const std::int64_t end = std::min(begin + logits.dim(0), N);
     const Tensor z = logits.rows(0, end - begin);  // (rows, V)
+    const Tensor dz = in_place_of(z, x.type());
     matmul(context, x.rows(begin, end), weight.transposed(), z);
-    loss += rows_loss(context, z, target + begin, scale);
+    loss += rows_loss(context, z, dz, target + begin, scale);
     if (scale) {
-      matmul(context, z, weight, dx.rows(begin, end));
-      matmul(context, z.transposed(), x.rows(begin, end), d_weight, Into::kAdd);
+      matmul(context, dz, weight, dx.rows(begin, end));
+      matmul(context, dz.transposed(), x.rows(begin, end), d_weight, Into::kAdd);
     }
   }
   return loss;

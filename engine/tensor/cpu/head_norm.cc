@@ -2,19 +2,20 @@
 
 #include <algorithm>
 
-#include "engine/tensor/cpu/kernels.h"
+#include "engine/tensor/cpu/rows.h"
 
 namespace athanor::tensor {
+
+using cpu::by_type;
+using cpu::row;
 
 namespace {
 
 void assert_heads(const Tensor& x, const Tensor& gain) {
-  ATHANOR_ASSERT(x.type() == DType::kFloat32 && x.rank() == 2 && x.stride(1) == 1);
-  ATHANOR_ASSERT(gain.type() == DType::kFloat32 && gain.rank() == 1 && gain.contiguous());
+  cpu::assert_matrix(x, gain.type(), x.dim(0), x.dim(1));
+  cpu::assert_vector(gain, gain.type(), gain.dim(0));
   ATHANOR_ASSERT(gain.dim(0) > 0 && x.dim(1) % gain.dim(0) == 0);
 }
-
-std::int64_t grain_of(const Tensor& x) { return std::max<std::int64_t>(1, 4096 / std::max<std::int64_t>(1, x.dim(1))); }
 
 }  // namespace
 
@@ -23,10 +24,12 @@ void head_norm_forward(Context& context, const Tensor& x, const Tensor& gain, fl
   assert_heads(y, gain);
   ATHANOR_ASSERT(y.dim(0) == x.dim(0) && y.dim(1) == x.dim(1));
   const std::int64_t D = gain.dim(0), H = x.dim(1) / D;
-  context.parallel(x.dim(0), grain_of(x), [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t n = begin; n < end; ++n) {
-      cpu::kernels().head_norm_forward(H, D, x.f32() + n * x.stride(0), gain.f32(), eps, y.f32() + n * y.stride(0));
-    }
+  by_type(x.type(), [&]<class Element>(Element, const auto& kernels) {
+    context.parallel(x.dim(0), cpu::grain_of(x.dim(1)), [&](std::int64_t begin, std::int64_t end, int) {
+      for (std::int64_t n = begin; n < end; ++n) {
+        kernels.head_norm_forward(H, D, row<Element>(x, n), row<Element>(gain, 0), eps, row<Element>(y, n));
+      }
+    });
   });
 }
 
@@ -36,16 +39,23 @@ void head_norm_backward(Context& context, const Tensor& x, const Tensor& gain, f
   assert_heads(dx, gain);
   ATHANOR_ASSERT(dx.dim(0) == x.dim(0) && dx.dim(1) == x.dim(1));
   const std::int64_t D = gain.dim(0), H = x.dim(1) / D;
-  ATHANOR_ASSERT(d_gain.count() == D && d_gain.contiguous());
+  cpu::assert_vector(d_gain, d_gain.type(), D);
   ATHANOR_ASSERT(partial.dim(0) >= context.threads() && partial.dim(1) == D && partial.contiguous());
   std::fill_n(partial.f32(), partial.count(), 0.0F);
-  context.parallel(x.dim(0), grain_of(x), [&](std::int64_t begin, std::int64_t end, int thread) {
-    for (std::int64_t n = begin; n < end; ++n) {
-      cpu::kernels().head_norm_backward(H, D, x.f32() + n * x.stride(0), gain.f32(), eps, dx.f32() + n * dx.stride(0),
-                                        partial.f32() + thread * D);
-    }
+  by_type(x.type(), [&]<class Element>(Element, const auto& kernels) {
+    context.parallel(x.dim(0), cpu::grain_of(x.dim(1)), [&](std::int64_t begin, std::int64_t end, int thread) {
+      for (std::int64_t n = begin; n < end; ++n) {
+        kernels.head_norm_backward(H, D, row<Element>(x, n), row<Element>(gain, 0), eps, row<Element>(dx, n),
+                                   row<float>(partial, thread));
+      }
+    });
   });
-  for (int thread = 0; thread < context.threads(); ++thread) cpu::kernels().add(D, partial.f32() + thread * D, d_gain.f32());
+  for (int thread = 1; thread < context.threads(); ++thread) {
+    cpu::kernels().f32.add_floats(D, row<float>(partial, thread), row<float>(partial, 0));
+  }
+  by_type(d_gain.type(), [&]<class Element>(Element, const auto& kernels) {
+    kernels.add_floats(D, row<float>(partial, 0), row<Element>(d_gain, 0));
+  });
 }
 
 }  // namespace athanor::tensor

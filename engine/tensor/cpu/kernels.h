@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "engine/tensor/bfloat16.h"
+
 namespace athanor::tensor::cpu {
 
 // Heads of one key/value head in one sequence; pointers stand at its first row, and at the group's first head.
@@ -35,6 +37,29 @@ struct AttentionTask {
 inline constexpr std::int64_t kAttentionTile = 64;  // queries and keys in a tile
 inline constexpr std::int64_t kPad = 32;            // tiles' rows are multiples of this
 
+// C (m, n) = or += A (m, k) · B (k, n); A and B of one type, unit stride in one dimension of each.
+struct ProductTask {
+  std::int64_t m, n, k;
+  const void* a;
+  std::int64_t a_row, a_column;
+  const void* b;
+  std::int64_t b_row, b_column;
+  void* c;
+  std::int64_t c_row;
+  bool add_to;
+  float* scratch;  // kProductScratch floats, aligned to 64 bytes
+};
+
+// Up to so many rows of A are no product but a walk over B (few_rows.inc).
+inline constexpr std::int64_t kFewRows = 4;
+// Blocks of a product: of the sum, of C's columns, of A's rows; and rows of C whose sums are kept when C is bfloat16.
+inline constexpr std::int64_t kProductDepth = 384;
+inline constexpr std::int64_t kProductColumns = 1024;
+inline constexpr std::int64_t kProductBlockRows = 120;
+inline constexpr std::int64_t kProductRows = 480;
+inline constexpr std::int64_t kProductScratch =
+    kProductDepth * (kProductColumns + kProductBlockRows) + 2 * kPad + (kProductRows + kPad) * kProductColumns;
+
 struct AdamWStep {
   float keep;             // 1 − rate · decay
   float beta1, rest1;     // rest: 1 − beta, rounded once
@@ -45,28 +70,68 @@ struct AdamWStep {
   float gradient_scale;
 };
 
-struct Kernels {
-  const char* name;
-  void (*add)(std::int64_t count, const float* x, float* into);
-  void (*rmsnorm_forward)(std::int64_t columns, const float* x, const float* gain, float eps, float* y, float* r);
-  void (*add_rmsnorm_forward)(std::int64_t columns, const float* x, const float* delta, const float* gain, float eps,
-                              float* sum, float* y, float* r);
-  void (*rmsnorm_backward)(std::int64_t columns, const float* x, const float* gain, float r, const float* dy, float* dx,
-                           float* d_gain);
-  // `heads` heads; y may be x.
-  void (*head_norm_forward)(std::int64_t heads, std::int64_t head_dim, const float* x, const float* gain, float eps,
-                            float* y);
+// The codes of 8-bit moments (engine/tensor/adamw8.h): kDecades decades, evenly cut into codes, between zero and one.
+inline constexpr int kDecades = 7;
+struct Decades {
+  // From which magnitude on a code of the decade is the nearest; the last one is for the code of 1.
+  float limit[kDecades + 1];
+  float low[kDecades + 1];       // where the decade's first code begins
+  float per_code[kDecades + 1];  // codes per unit
+  float first[kDecades + 1];     // the decade's first and last code
+  float last[kDecades + 1];
+  float last_negative;  // the largest code that has a negative
+  float zero;           // what is stored for the code 0
+};
+
+// Rows of one type of element. Where nothing else is said, a call is for one row of `columns`; sums are float's.
+template <class Element>
+struct RowKernels {
+  void (*rmsnorm_forward)(std::int64_t columns, const Element* x, const Element* gain, float eps, Element* y, float* r);
+  void (*add_rmsnorm_forward)(std::int64_t columns, const Element* x, const Element* delta, const Element* gain,
+                              float eps, Element* sum, Element* y, float* r);
+  void (*rmsnorm_backward)(std::int64_t columns, const Element* x, const Element* gain, float r, const Element* dy,
+                           Element* dx, float* d_gain);
+  // `heads` heads, each by itself; y may be x.
+  void (*head_norm_forward)(std::int64_t heads, std::int64_t head_dim, const Element* x, const Element* gain, float eps,
+                            Element* y);
   // dx enters as dy; d_gain is added to.
-  void (*head_norm_backward)(std::int64_t heads, std::int64_t head_dim, const float* x, const float* gain, float eps,
-                             float* dx, float* d_gain);
+  void (*head_norm_backward)(std::int64_t heads, std::int64_t head_dim, const Element* x, const Element* gain, float eps,
+                             Element* dx, float* d_gain);
   // `heads` heads; direction 1 turns forward, −1 back.
-  void (*rope)(std::int64_t heads, std::int64_t head_dim, const float* cos, const float* sin, float direction, float* x);
-  void (*swiglu_forward)(std::int64_t columns, const float* gate_up, float* y);
-  void (*swiglu_backward)(std::int64_t columns, float* gate_up, const float* dy);
-  // The loss of the row; with `scale` not null, the row becomes its gradient.
-  double (*cross_entropy)(std::int64_t columns, float* logits, std::int64_t target, const float* scale);
+  void (*rope)(std::int64_t heads, std::int64_t head_dim, const float* cos, const float* sin, float direction,
+               Element* x);
+  void (*swiglu_forward)(std::int64_t columns, const Element* gate_up, Element* y);
+  void (*swiglu_backward)(std::int64_t columns, Element* gate_up, const Element* dy);
+  // The loss of the row; with `scale` not null, `gradient` becomes its gradient, which may lie where the row does.
+  double (*cross_entropy)(std::int64_t columns, const Element* logits, std::int64_t target, const float* scale,
+                          Element* gradient);
+  double (*squared_norm)(std::int64_t count, const Element* x);
+  void (*combine)(std::int64_t count, float a, const Element* x, float b, Element* y);  // y = a · x + b · y
+  void (*add_floats)(std::int64_t count, const float* x, Element* into);
+  void (*add_to_floats)(std::int64_t count, const Element* x, float* into);
+  // Products of such matrices, into floats and into bfloat16.
+  void (*product)(const ProductTask& task);
+  void (*product_into_bf16)(const ProductTask& task);
+};
+
+struct Kernels {
+  const char* name;  // "avx2"
+  bool onednn_f32;   // oneDNN makes float32's products faster than we do
+  bool onednn_bf16;  // and bfloat16's
+  RowKernels<float> f32;
+  RowKernels<BFloat16> bf16;
+  double (*cross_entropy_into_bf16)(std::int64_t columns, const float* logits, std::int64_t target, const float* scale,
+                                    BFloat16* gradient);
   void (*adamw)(std::int64_t count, const AdamWStep& how, const float* gradients, float* parameters, float* m, float* v);
-  double (*squared_norm)(std::int64_t count, const float* x);
+  void (*widen)(std::int64_t count, const BFloat16* from, float* into);
+  void (*narrow)(std::int64_t count, const float* from, BFloat16* into);
+  // Float32 as bfloat16 and remainder, and back (engine/tensor/adamw.h).
+  void (*split)(std::int64_t count, const float* from, BFloat16* high, std::int16_t* low);
+  void (*join)(std::int64_t count, const BFloat16* high, const std::int16_t* low, float* into);
+  float (*largest_magnitude)(std::int64_t count, const float* x);
+  void (*encode8)(std::int64_t count, const float* from, float inverse_scale, const Decades& decades,
+                  std::uint8_t* codes);
+  void (*decode8)(std::int64_t count, const std::uint8_t* codes, const float* table, float scale, float* into);
   void (*attention_forward)(const AttentionTask& task);
   void (*attention_backward)(const AttentionTask& task);
   // One query of one head against `count` positions; scores (count) is scratch.
@@ -74,10 +139,13 @@ struct Kernels {
                            std::int64_t k_stride, const float* values, std::int64_t v_stride, float* o, float* scores);
 };
 
+extern const Kernels kKernelsPortable;
 extern const Kernels kKernelsAvx2;
 extern const Kernels kKernelsAvx512;
+extern const Kernels kKernelsAvx512Bf16;
 
-// The best that this CPU runs. Throws kInvalid when it runs none.
+// The best that this CPU runs, or the one that the variable ATHANOR_CPU names: portable, avx2, avx512, avx512_bf16.
+// Throws kInvalid when this CPU cannot run that one. The same for the life of the process.
 const Kernels& kernels();
 
 }  // namespace athanor::tensor::cpu

@@ -1,5 +1,5 @@
-// oneDNN's matrix products, prepared once for each shape: creating one costs about 100 µs, running it a few. Each
-// thread has a set of its own, so that none waits for another.
+// What matrix products keep for each thread, so that none waits for another: scratch for ours, and oneDNN's, prepared
+// once for each shape (creating one costs about 100 µs, running it a few).
 #pragma once
 
 #include <memory>
