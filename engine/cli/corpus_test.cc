@@ -8,7 +8,7 @@
 #include "common/error.h"
 #include "common/temporary_folder.h"
 #include "engine/cli/test_support.h"
-#include "engine/model/tokenizer/tokenizer_json.h"
+#include "engine/model/tokenizer/tokenizer_files.h"
 #include "engine/parallel/thread_group.h"
 
 namespace athanor::llm {
@@ -85,7 +85,7 @@ TEST_F(CorpusTest, EveryRankGetsWhatRankZeroSees) {
     const std::lock_guard lock(mutex);
     EXPECT_EQ(all_of(*corpus.train), all_of(*expected.train));
     EXPECT_EQ(all_of(*corpus.held_out), all_of(*expected.held_out));
-    EXPECT_EQ(model::tokenizer_to_json(corpus.tokenizer), model::tokenizer_to_json(expected.tokenizer));
+    EXPECT_EQ(model::pack_tokenizer(corpus.tokenizer), model::pack_tokenizer(expected.tokenizer));
     ++checked;
   });
   EXPECT_EQ(checked, 3);

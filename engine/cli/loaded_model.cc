@@ -1,7 +1,7 @@
 #include "engine/cli/loaded_model.h"
 
 #include "common/error.h"
-#include "engine/model/tokenizer/tokenizer_json.h"
+#include "engine/model/tokenizer/tokenizer_files.h"
 
 namespace athanor::llm {
 

@@ -6,7 +6,7 @@
 #include "engine/cli/console.h"
 #include "engine/cli/corpus.h"
 #include "engine/cli/texts.h"
-#include "engine/model/tokenizer/tokenizer_json.h"
+#include "engine/model/tokenizer/tokenizer_files.h"
 
 namespace athanor::llm {
 

@@ -19,7 +19,7 @@
 #include "engine/data/token_sequences.h"
 #include "engine/model/decoder_cached.h"
 #include "engine/model/huggingface.h"
-#include "engine/model/tokenizer/tokenizer_json.h"
+#include "engine/model/tokenizer/tokenizer_files.h"
 #include "engine/model/tokenizer/utf8.h"
 #include "engine/train/trainer.h"
 

@@ -1,6 +1,6 @@
 // Models as Hugging Face checkpoints: a folder with config.json, generation_config.json and model.safetensors (or
 // shards with model.safetensors.index.json), as `transformers` writes and loads them. The tokenizer beside it is
-// tokenizer/tokenizer_json.h's.
+// tokenizer/tokenizer_files.h's.
 //
 // Loaded are Llama-style decoders ("model_type": "llama"). A config that asks for something that the decoder does not
 // have (biases, another activation, scaled RoPE) is refused by name, and so is a tensor that has no place: ignoring
