@@ -15,7 +15,7 @@
 #include "engine/cli/console.h"
 #include "engine/cli/texts.h"
 #include "engine/model/tokenizer/bpe_trainer.h"
-#include "engine/model/tokenizer/tokenizer_json.h"
+#include "engine/model/tokenizer/tokenizer_files.h"
 
 namespace athanor::llm {
 
@@ -92,13 +92,16 @@ void encode_split(Files& files, const std::vector<std::string>& paths, const Tok
   const auto end_of_text = tokenizer.end_of_text();
   std::vector<model::TokenId> ids;
   std::uint64_t at = 0;
+  bool continues = false;  // within a file
   const auto write = [&](std::string_view text) {
     ids.clear();
-    encoder.encode(text, ids);
+    encoder.encode(text, ids, {.continues = continues});
+    continues = true;
     (rest && at >= split ? *rest : into).append(ids);
     at += text.size();
   };
   for (const std::string& path : paths) {
+    continues = false;
     for_each_piece(files, path, [&](std::string_view piece) {
       if (rest && at < split && at + piece.size() > split) {
         const auto wanted = static_cast<std::size_t>(split - at);
@@ -127,7 +130,7 @@ Corpus make_corpus(Files& files, const CorpusOptions& options) {
   std::optional<Tokenizer> loaded;
   if (!options.tokenizer.empty()) loaded = model::load_tokenizer(files, options.tokenizer);
   if (!options.kept_tokenizer.empty()) {
-    Tokenizer kept = model::tokenizer_from_json(options.kept_tokenizer, "the checkpoint's tokenizer");
+    Tokenizer kept = model::unpack_tokenizer(options.kept_tokenizer);
     if (loaded && tokenizer_digest(*loaded) != tokenizer_digest(kept)) {
       throw Error(ErrorKind::kInvalid,
                   "The tokenizer in {} is another than the checkpoints', and their parameters know only the latter: leave it "
@@ -200,14 +203,14 @@ Corpus shared_corpus(Files& files, const CorpusOptions& options, parallel::Colle
   if (collectives.size() == 1) return make_corpus(files, options);
   if (collectives.rank() == 0) {
     Corpus corpus = make_corpus(files, options);
-    share_bytes(collectives, model::tokenizer_to_json(corpus.tokenizer), {});
+    share_bytes(collectives, model::pack_tokenizer(corpus.tokenizer), {});
     share_file(files, corpus.train.get(), collectives);
     share_file(files, corpus.held_out.get(), collectives);
     return corpus;
   }
-  std::string json;
-  share_bytes(collectives, {}, [&](std::string_view bytes) { json += bytes; });
-  Tokenizer tokenizer = model::tokenizer_from_json(json, "the tokenizer from rank 0");
+  std::string packed;
+  share_bytes(collectives, {}, [&](std::string_view bytes) { packed += bytes; });
+  Tokenizer tokenizer = model::unpack_tokenizer(packed);
   auto train = share_file(files, nullptr, collectives);
   auto held_out = share_file(files, nullptr, collectives);
   if (!train) throw Error(ErrorKind::kCorrupt, "Rank 0 gave no training text");
@@ -230,7 +233,7 @@ Tokenizer train_tokenizer(Files& files, const std::vector<std::string>& paths, s
   return trainer.train({.vocabulary = vocabulary});
 }
 
-std::string tokenizer_digest(const Tokenizer& tokenizer) { return sha256(model::tokenizer_to_json(tokenizer)); }
+std::string tokenizer_digest(const Tokenizer& tokenizer) { return sha256(model::tokenizer_definition(tokenizer)); }
 
 void encode_texts(Files& files, const std::vector<std::string>& paths, const Tokenizer& tokenizer, TokenFileWriter& into) {
   encode_split(files, paths, tokenizer, 0, into, nullptr);

@@ -8,7 +8,7 @@
 #include "common/error.h"
 #include "common/temporary_folder.h"
 #include "engine/cli/test_support.h"
-#include "engine/model/tokenizer/tokenizer_json.h"
+#include "engine/model/tokenizer/tokenizer_files.h"
 #include "engine/parallel/thread_group.h"
 
 namespace athanor::llm {
@@ -85,7 +85,7 @@ TEST_F(CorpusTest, EveryRankGetsWhatRankZeroSees) {
     const std::lock_guard lock(mutex);
     EXPECT_EQ(all_of(*corpus.train), all_of(*expected.train));
     EXPECT_EQ(all_of(*corpus.held_out), all_of(*expected.held_out));
-    EXPECT_EQ(model::tokenizer_to_json(corpus.tokenizer), model::tokenizer_to_json(expected.tokenizer));
+    EXPECT_EQ(model::pack_tokenizer(corpus.tokenizer), model::pack_tokenizer(expected.tokenizer));
     ++checked;
   });
   EXPECT_EQ(checked, 3);
@@ -124,10 +124,10 @@ TEST_F(CorpusTest, ATokenFileStandsForTextsWithTheTokenizerThatMadeIt) {
 TEST_F(CorpusTest, ARunThatGoesOnKeepsTheTokenizerItBeganWith) {
   const std::string first = folder_.put("a.txt", some_text(30'000)), second = folder_.put("b.txt", "xyxyxyxy xyxyxy zyzyzy " + some_text(20'000, 9));
   const model::Tokenizer tokenizer = train_tokenizer(files_, {first}, 300);
-  const std::string kept = model::tokenizer_to_json(tokenizer);
-  ASSERT_NE(model::tokenizer_to_json(prepare({.train = {second}, .vocabulary = 300}).tokenizer), kept);
+  const std::string kept = model::pack_tokenizer(tokenizer);
+  ASSERT_NE(model::pack_tokenizer(prepare({.train = {second}, .vocabulary = 300}).tokenizer), kept);
   const Corpus corpus = prepare({.train = {second}, .held_out_part = 0, .kept_tokenizer = kept, .vocabulary = 300});
-  EXPECT_EQ(model::tokenizer_to_json(corpus.tokenizer), kept);
+  EXPECT_EQ(model::pack_tokenizer(corpus.tokenizer), kept);
   std::vector<std::int32_t> expected = tokenizer.encode(files_.read_all(second));
   expected.push_back(*tokenizer.end_of_text());
   EXPECT_EQ(all_of(*corpus.train), expected);

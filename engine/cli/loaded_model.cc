@@ -1,7 +1,7 @@
 #include "engine/cli/loaded_model.h"
 
 #include "common/error.h"
-#include "engine/model/tokenizer/tokenizer_json.h"
+#include "engine/model/tokenizer/tokenizer_files.h"
 #include "engine/tensor/available_memory.h"
 
 namespace athanor::llm {

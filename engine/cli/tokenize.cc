@@ -7,7 +7,7 @@
 #include "engine/cli/corpus.h"
 #include "engine/cli/stop_signals.h"
 #include "engine/cli/texts.h"
-#include "engine/model/tokenizer/tokenizer_json.h"
+#include "engine/model/tokenizer/tokenizer_files.h"
 
 namespace athanor::llm {
 

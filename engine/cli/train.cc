@@ -20,7 +20,7 @@
 #include "engine/data/token_sequences.h"
 #include "engine/model/decoder_cached.h"
 #include "engine/model/huggingface.h"
-#include "engine/model/tokenizer/tokenizer_json.h"
+#include "engine/model/tokenizer/tokenizer_files.h"
 #include "engine/model/tokenizer/utf8.h"
 #include "engine/tensor/available_memory.h"
 #include "engine/train/checkpoint.h"
@@ -217,7 +217,7 @@ int carry_out(Run run, Files& files, StopSignals& signals) {
   if (evaluates && options.evaluate_every == 0) options.evaluate_every = options.steps;
   tensor::Context context(static_cast<int>(run.settings.threads));
   train::TrainText text{.tokenizer = run.corpus.kept_tokenizer, .tokens = corpus.train->count(), .fingerprint = ""};
-  if (text.tokenizer.empty()) text.tokenizer = model::tokenizer_to_json(corpus.tokenizer);
+  if (text.tokenizer.empty()) text.tokenizer = model::pack_tokenizer(corpus.tokenizer);
   if (speaks) text.fingerprint = corpus.train->fingerprint();
   train::Trainer trainer(config, options, context, *collectives, sequences, files, clock, std::move(text));
   if (speaks) say_sizes(config, corpus, sequences, run.settings, trainer, *collectives, context.threads());

@@ -1,6 +1,6 @@
 // Models as Hugging Face checkpoints: a folder with config.json, generation_config.json and model.safetensors (or
 // shards with model.safetensors.index.json), as `transformers` writes and loads them. The tokenizer beside it is
-// tokenizer/tokenizer_json.h's.
+// tokenizer/tokenizer_files.h's.
 //
 // What is not this decoder is refused by name: a config (huggingface_config.h), and a tensor that has no place.
 #pragma once

@@ -19,7 +19,7 @@ constexpr std::int64_t kVersion = 2;
 constexpr std::string_view kPrefix = "step-";
 constexpr std::string_view kManifest = "checkpoint.json";
 constexpr std::string_view kShard = "shard-00000.safetensors";
-constexpr std::string_view kTokenizer = "tokenizer.json";
+constexpr std::string_view kTokenizer = "tokenizer";
 constexpr std::size_t kPiece = 4 << 20;  // bytes written or read at once
 constexpr std::uint64_t kManifestBytesMax = 64 << 20;
 constexpr std::uint64_t kTokenizerBytesMax = 256 << 20;
@@ -175,7 +175,7 @@ void check_position(const std::string& path, const TrainInput& found, const Trai
   same("seed", found.seed, input.seed);
 }
 
-// The checkpoint's tokenizer.json; empty when it has none.
+// The checkpoint's tokenizer, packed; empty when it has none.
 std::string read_tokenizer(Files& files, const std::string& path, const json::object& manifest) {
   const json::object* listed = json::find_object(manifest, "files");
   const json::object* described = listed ? json::find_object(*listed, kTokenizer) : nullptr;

@@ -4,7 +4,8 @@
 //     checkpoint.json       step, data position, what it was made from (batch, length, seed, text) and the model; for
 //                           every tensor its global shape, offset and extent and the file it is in; each file's size
 //                           and SHA-256
-//     tokenizer.json        the tokenizer whose ids the model knows; not there when the run was given none
+//     tokenizer             the files of the tokenizer whose ids the model knows, packed (model/tokenizer/tokenizer_files.h); not
+//                           there when the run was given none
 //     shard-00000.safetensors   parameters, and AdamW's two moments, as "NAME", "optimizer.m.NAME", "optimizer.v.NAME"
 //
 // A folder is written as FOLDER/.step-00000100.tmp, synced and renamed, so a crash or a power failure at any moment leaves
@@ -32,7 +33,7 @@ struct TrainState {
 
 // The text that a run learns from.
 struct TrainText {
-  std::string tokenizer;  // the contents of its tokenizer.json; empty when there is none
+  std::string tokenizer;  // packed; empty when there is none
   std::int64_t tokens = 0;
   std::string fingerprint;  // tells it from another of as many tokens; printable
 };
@@ -68,7 +69,7 @@ std::string save_checkpoint(Files& files, const std::string& folder, const model
                             const model::ParameterLayout& layout, const TrainInput& input, const TrainState& state,
                             const TrainTensors& tensors, std::int64_t kept);
 
-// The tokenizer.json that a run on `input` has to go on with, from the newest checkpoint that tells: a tokenizer learned
+// The packed tokenizer that a run on `input` has to go on with, from the newest checkpoint that tells: a tokenizer learned
 // anew, from a text that may have changed, would give the ids other meanings than the parameters know. Nothing when there
 // is none. `input.text` does not matter. Throws kInvalid as load_checkpoint does, but before any text was read.
 std::optional<std::string> find_tokenizer(Files& files, const std::string& folder, const TrainInput& input);

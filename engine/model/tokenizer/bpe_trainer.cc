@@ -126,7 +126,9 @@ class Merger {
 }  // namespace
 
 void BpeTrainer::feed(std::string_view text, const std::vector<std::string>& specials) {
-  for_each_part(text, specials, [&](std::string_view part, int special) {
+  std::vector<AddedTokenMatcher::Entry> entries;
+  for (const std::string& special : specials) entries.push_back({.content = special});
+  AddedTokenMatcher(std::move(entries)).for_each_part(text, [&](std::string_view part, int special) {
     if (special >= 0) return;
     pretokenizer_.split(part, [&](std::string_view piece) {
       if (piece.size() > kWordBytesMax) return;

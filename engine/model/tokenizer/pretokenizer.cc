@@ -128,23 +128,61 @@ PreTokenizer::PreTokenizer(std::vector<std::string> patterns, bool add_prefix_sp
   }
 }
 
+PreTokenizer::PreTokenizer(Metaspace metaspace) : metaspace_(std::move(metaspace)) {
+  if (metaspace_->replacement.empty()) throw Error(ErrorKind::kInvalid, "the tokenizer's Metaspace replaces a space by nothing");
+}
+
+PreTokenizer::Scratch::Scratch() = default;
+PreTokenizer::Scratch::~Scratch() = default;
+
 void PreTokenizer::split(std::string_view text, const std::function<void(std::string_view)>& piece) const {
+  Scratch scratch;
+  split(text, Place::kFirst, scratch, piece);
+}
+
+void PreTokenizer::split(std::string_view text, Place place, Scratch& scratch,
+                         const std::function<void(std::string_view)>& piece) const {
+  if (metaspace_) return split_metaspace(text, place, piece);
   std::string prefixed;
-  if (add_prefix_space_ && !text.empty() && text.front() != ' ') {
+  if (add_prefix_space_ && place != Place::kContinues && !text.empty() && text.front() != ' ') {
     prefixed = " " + std::string(text);
     text = prefixed;
   }
-  std::vector<Matcher> matchers;
-  matchers.reserve(compiled_.size());
-  for (const auto& compiled : compiled_) matchers.emplace_back(*compiled);
+  if (compiled_.empty()) {
+    if (!text.empty()) piece(text);
+    return;
+  }
+  if (scratch.matchers_.empty()) {
+    for (const auto& compiled : compiled_) scratch.matchers_.emplace_back(*compiled);
+  }
   while (!text.empty()) {
     const std::size_t valid = utf8_valid_prefix(text);
-    if (valid > 0) split_valid(text.substr(0, valid), 0, matchers, piece);
+    if (valid > 0) split_valid(text.substr(0, valid), 0, scratch.matchers_, piece);
     text.remove_prefix(valid);
     const std::size_t broken = utf8_broken_prefix(text);
     if (broken > 0) piece(text.substr(0, broken));
     text.remove_prefix(broken);
   }
+}
+
+void PreTokenizer::split_metaspace(std::string_view text, Place place,
+                                   const std::function<void(std::string_view)>& piece) const {
+  if (text.empty()) return;
+  const std::string& space = metaspace_->replacement;
+  const bool prepend = place == Place::kFirst ? metaspace_->prepend != Metaspace::Prepend::kNever
+                       : place == Place::kLater && metaspace_->prepend == Metaspace::Prepend::kAlways;
+  std::string replaced;
+  if (prepend && text.front() != ' ' && !text.starts_with(space)) replaced = space;
+  replaced.reserve(text.size() + text.size() / 2);
+  for (const char c : text) c == ' ' ? void(replaced += space) : replaced.push_back(c);
+  std::string_view rest = replaced;
+  while (metaspace_->split) {
+    const std::size_t next = rest.find(space, 1);
+    if (next == std::string_view::npos) break;
+    piece(rest.substr(0, next));
+    rest.remove_prefix(next);
+  }
+  piece(rest);
 }
 
 void PreTokenizer::split_valid(std::string_view text, std::size_t step, std::vector<Matcher>& matchers,

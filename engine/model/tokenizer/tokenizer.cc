@@ -1,7 +1,6 @@
 #include "engine/model/tokenizer/tokenizer.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <initializer_list>
 
@@ -73,37 +72,33 @@ bool before_sign(std::string_view text, std::size_t at) {
   return one_of(text.substr(at, 3), {"、", "。", "！", "，", "：", "；", "？"}) && cjk_letter(character_before(text, at));
 }
 
+// Hashes of pieces, eight bytes at a time.
+std::size_t hash_of(std::string_view piece) {
+  std::uint64_t hash = piece.size() * 0x9e3779b97f4a7c15u;
+  const char* at = piece.data();
+  std::size_t left = piece.size();
+  for (; left >= 8; at += 8, left -= 8) {
+    std::uint64_t eight;
+    std::memcpy(&eight, at, 8);
+    hash = (hash ^ eight) * 0xff51afd7ed558ccdu;
+    hash ^= hash >> 32;
+  }
+  std::uint64_t rest = 0;
+  std::memcpy(&rest, at, left);
+  hash = (hash ^ rest) * 0xff51afd7ed558ccdu;
+  return static_cast<std::size_t>(hash ^ hash >> 32);
+}
+
 }  // namespace
 
-void for_each_part(std::string_view text, const std::vector<std::string>& contents,
-                   const std::function<void(std::string_view, int)>& part) {
-  std::array<bool, 256> starts{};
-  for (const std::string& content : contents) {
-    if (!content.empty()) starts[static_cast<unsigned char>(content.front())] = true;
-  }
-  std::size_t begin = 0;
-  for (std::size_t at = 0; at < text.size();) {
-    int longest = -1;
-    if (starts[static_cast<unsigned char>(text[at])]) {
-      for (std::size_t i = 0; i < contents.size(); ++i) {
-        const bool longer = longest < 0 || contents[i].size() > contents[static_cast<std::size_t>(longest)].size();
-        if (!contents[i].empty() && longer && text.substr(at, contents[i].size()) == contents[i]) {
-          longest = static_cast<int>(i);
-        }
-      }
-    }
-    if (longest < 0) {
-      ++at;
-      continue;
-    }
-    const std::size_t size = contents[static_cast<std::size_t>(longest)].size();
-    if (at > begin) part(text.substr(begin, at - begin), -1);
-    part(text.substr(at, size), longest);
-    at += size;
-    begin = at;
-  }
-  if (begin < text.size()) part(text.substr(begin), -1);
-}
+struct Tokenizer::Compiled {
+  TokenizerParts parts;
+  std::int64_t vocabulary = 0;
+  AddedTokenMatcher in_text, in_normalized;
+  std::vector<TokenId> in_text_ids, in_normalized_ids;  // of each matcher's entries
+  std::unordered_map<TokenId, std::size_t> added_of_id;
+  std::unordered_map<std::string_view, TokenId> added_of_content;
+};
 
 std::size_t safe_cut(std::string_view text, std::size_t limit) {
   if (limit >= text.size()) return text.size();
@@ -117,30 +112,73 @@ std::size_t safe_cut(std::string_view text, std::size_t limit) {
 }
 
 Tokenizer::Tokenizer(Bpe bpe, PreTokenizer pretokenizer, std::vector<AddedToken> added)
-    : bpe_(std::move(bpe)), pretokenizer_(std::move(pretokenizer)), added_(std::move(added)) {
-  vocabulary_ = bpe_.id_end();
-  for (const AddedToken& token : added_) {
-    if (token.id < 0 || token.id >= Bpe::kIdMax || token.content.empty()) {
+    : Tokenizer(TokenizerParts{.subwords = std::make_shared<const Bpe>(std::move(bpe)),
+                               .pretokenizer = std::move(pretokenizer),
+                               .added = std::move(added)}) {}
+
+Tokenizer::Tokenizer(TokenizerParts parts) {
+  ATHANOR_ASSERT(parts.subwords != nullptr);
+  auto compiled = std::make_shared<Compiled>();
+  compiled->parts = std::move(parts);
+  const TokenizerParts& own = compiled->parts;
+  compiled->vocabulary = own.subwords->id_end();
+  std::vector<AddedTokenMatcher::Entry> in_text, in_normalized;
+  for (std::size_t i = 0; i < own.added.size(); ++i) {
+    const AddedToken& token = own.added[i];
+    if (token.id < 0 || token.id >= kTokenIdMax || token.content.empty()) {
       throw Error(ErrorKind::kInvalid, "the tokenizer's added token '{}' with id {} is not possible", token.content,
                   token.id);
     }
-    added_contents_.push_back(token.content);
-    vocabulary_ = std::max<std::int64_t>(vocabulary_, token.id + 1);
+    AddedTokenMatcher::Entry entry{token.content, token.lstrip, token.rstrip, token.single_word};
+    if (token.normalized && !own.normalizer.steps().empty()) {
+      std::string scratch;
+      entry.content = std::string(own.normalizer.apply(token.content, scratch));
+      in_normalized.push_back(std::move(entry));
+      compiled->in_normalized_ids.push_back(token.id);
+    } else {
+      in_text.push_back(std::move(entry));
+      compiled->in_text_ids.push_back(token.id);
+    }
+    compiled->added_of_id.emplace(token.id, i);
+    compiled->added_of_content.emplace(token.content, token.id);
+    compiled->vocabulary = std::max<std::int64_t>(compiled->vocabulary, token.id + 1);
   }
+  for (const TokenId id : own.before) {
+    if (id < 0 || id >= compiled->vocabulary) throw Error(ErrorKind::kInvalid, "the tokenizer puts a token {} before a text, which it does not have", id);
+  }
+  for (const TokenId id : own.after) {
+    if (id < 0 || id >= compiled->vocabulary) throw Error(ErrorKind::kInvalid, "the tokenizer puts a token {} after a text, which it does not have", id);
+  }
+  compiled->in_text = AddedTokenMatcher(std::move(in_text));
+  compiled->in_normalized = AddedTokenMatcher(std::move(in_normalized));
+  compiled_ = std::move(compiled);
+}
+
+std::int64_t Tokenizer::vocabulary() const { return compiled_->vocabulary; }
+
+const TokenizerParts& Tokenizer::parts() const { return compiled_->parts; }
+
+const Bpe& Tokenizer::bpe() const {
+  const auto* bpe = dynamic_cast<const Bpe*>(parts().subwords.get());
+  ATHANOR_ASSERT(bpe != nullptr);
+  return *bpe;
+}
+
+bool Tokenizer::lossless() const {
+  const bool strips = std::any_of(added().begin(), added().end(), [](const AddedToken& t) { return t.lstrip || t.rstrip || t.normalized; });
+  const auto* bpe = dynamic_cast<const Bpe*>(parts().subwords.get());
+  return bpe != nullptr && bpe->complete() && pretokenizer().changes_nothing() &&
+         parts().normalizer.steps().empty() && !strips;
 }
 
 const AddedToken* Tokenizer::added_by_id(TokenId id) const {
-  for (const AddedToken& token : added_) {
-    if (token.id == id) return &token;
-  }
-  return nullptr;
+  const auto found = compiled_->added_of_id.find(id);
+  return found == compiled_->added_of_id.end() ? nullptr : &added()[found->second];
 }
 
 std::optional<TokenId> Tokenizer::find_added(std::string_view content) const {
-  for (const AddedToken& token : added_) {
-    if (token.content == content) return token.id;
-  }
-  return std::nullopt;
+  const auto found = compiled_->added_of_content.find(content);
+  return found == compiled_->added_of_content.end() ? std::nullopt : std::optional(found->second);
 }
 
 std::optional<TokenId> Tokenizer::end_of_text() const {
@@ -148,18 +186,19 @@ std::optional<TokenId> Tokenizer::end_of_text() const {
                                       std::string_view("<|im_end|>")}) {
     if (const auto id = find_added(name)) return id;
   }
-  return std::nullopt;
+  return eos();
 }
 
-std::vector<TokenId> Tokenizer::encode(std::string_view text) const {
+std::vector<TokenId> Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
   std::vector<TokenId> tokens;
-  Encoder(*this).encode(text, tokens);
+  Encoder(*this).encode(text, tokens, options);
   return tokens;
 }
 
 std::string_view Tokenizer::bytes(TokenId token) const {
-  if (const AddedToken* added = added_by_id(token)) return added->special ? std::string_view() : added->content;
-  return token < 0 || token >= bpe_.id_end() ? std::string_view() : bpe_.bytes(token);
+  const AddedToken* added = added_by_id(token);
+  if (added != nullptr) return added->special ? std::string_view() : std::string_view(added->content);
+  return subwords().has(token) ? subwords().bytes(token) : std::string_view();
 }
 
 std::string Tokenizer::decode(std::span<const TokenId> tokens, bool with_specials) const {
@@ -167,12 +206,13 @@ std::string Tokenizer::decode(std::span<const TokenId> tokens, bool with_special
   for (const TokenId token : tokens) {
     if (const AddedToken* added = added_by_id(token)) {
       if (with_specials || !added->special) text += added->content;
-    } else if (bpe_.has(token)) {
-      text += bpe_.bytes(token);
+    } else if (subwords().has(token)) {
+      text += subwords().bytes(token);
     } else {
-      throw Error(ErrorKind::kInvalid, "decoding: there is no token {}; the vocabulary ends at {}", token, vocabulary_);
+      throw Error(ErrorKind::kInvalid, "decoding: there is no token {}; the vocabulary ends at {}", token, vocabulary());
     }
   }
+  if (parts().strip_first_space && text.starts_with(' ')) text.erase(0, 1);
   return text;
 }
 
@@ -183,39 +223,71 @@ struct Encoder::Entry {
   TokenId ids[kCachedTokensMax];
 };
 
-Encoder::Encoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+Encoder::Encoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer.compiled_) {}
 Encoder::~Encoder() = default;
 
-void Encoder::encode(std::string_view text, std::vector<TokenId>& into) {
+void Encoder::encode(std::string_view text, std::vector<TokenId>& into, const EncodeOptions& options) {
   // The cache pays for itself from a few kilobytes on; a prompt needs none.
   if (cache_.empty() && text.size() > 4096) cache_.resize(kCacheEntries);
-  for_each_part(text, tokenizer_.added_contents_, [&](std::string_view part, int added) {
+  const TokenizerParts& parts = tokenizer_->parts;
+  if (options.with_specials) into.insert(into.end(), parts.before.begin(), parts.before.end());
+  PreTokenizer::Place place = options.continues ? PreTokenizer::Place::kContinues : PreTokenizer::Place::kFirst;
+  if (!options.specials_in_text) {
+    encode_part(text, place, into);
+  } else {
+    tokenizer_->in_text.for_each_part(text, [&](std::string_view part, int added) {
+      if (added >= 0) {
+        into.push_back(tokenizer_->in_text_ids[static_cast<std::size_t>(added)]);
+      } else {
+        encode_part(part, place, into);
+      }
+      place = PreTokenizer::Place::kLater;
+    });
+  }
+  if (options.with_specials) into.insert(into.end(), parts.after.begin(), parts.after.end());
+}
+
+void Encoder::encode_part(std::string_view text, PreTokenizer::Place place, std::vector<TokenId>& into) {
+  const TokenizerParts& parts = tokenizer_->parts;
+  // The space that the model puts in front is the one that the text has there.
+  if (place == PreTokenizer::Place::kContinues && parts.subwords->prefixes() && text.starts_with(' ')) text.remove_prefix(1);
+  std::string scratch;
+  const std::string_view normalized = parts.normalizer.apply(text, scratch, place == PreTokenizer::Place::kContinues);
+  const auto piece = [&](std::string_view found) { encode_piece(found, into); };
+  if (tokenizer_->in_normalized.empty()) return parts.pretokenizer.split(normalized, place, scratch_, piece);
+  tokenizer_->in_normalized.for_each_part(normalized, [&](std::string_view part, int added) {
     if (added >= 0) {
-      into.push_back(tokenizer_.added_[static_cast<std::size_t>(added)].id);
+      into.push_back(tokenizer_->in_normalized_ids[static_cast<std::size_t>(added)]);
     } else {
-      tokenizer_.pretokenizer_.split(part, [&](std::string_view piece) { encode_piece(piece, into); });
+      parts.pretokenizer.split(part, place, scratch_, piece);
     }
+    place = PreTokenizer::Place::kLater;
   });
 }
 
 void Encoder::encode_piece(std::string_view piece, std::vector<TokenId>& into) {
-  if (cache_.empty() || piece.size() > kCachedBytesMax) {
-    tokenizer_.bpe_.encode(piece, into);
-    return;
+  const Subwords& subwords = *tokenizer_->parts.subwords;
+  while (!piece.empty()) {
+    const std::string_view part = piece.substr(0, subwords.first_part(piece));
+    piece.remove_prefix(part.size());
+    if (cache_.empty() || part.size() > kCachedBytesMax) {
+      subwords.encode(part, into);
+      continue;
+    }
+    Entry& entry = cache_[hash_of(part) % kCacheEntries];
+    if (entry.bytes == part.size() && std::memcmp(entry.piece, part.data(), part.size()) == 0) {
+      into.insert(into.end(), entry.ids, entry.ids + entry.tokens);
+      continue;
+    }
+    const std::size_t before = into.size();
+    subwords.encode(part, into);
+    const std::size_t count = into.size() - before;
+    if (count > kCachedTokensMax) continue;
+    entry.bytes = static_cast<std::uint8_t>(part.size());
+    entry.tokens = static_cast<std::uint8_t>(count);
+    std::memcpy(entry.piece, part.data(), part.size());
+    std::copy(into.begin() + static_cast<std::ptrdiff_t>(before), into.end(), entry.ids);
   }
-  Entry& entry = cache_[std::hash<std::string_view>()(piece) % kCacheEntries];
-  if (entry.bytes == piece.size() && std::memcmp(entry.piece, piece.data(), piece.size()) == 0) {
-    into.insert(into.end(), entry.ids, entry.ids + entry.tokens);
-    return;
-  }
-  const std::size_t before = into.size();
-  tokenizer_.bpe_.encode(piece, into);
-  const std::size_t count = into.size() - before;
-  if (count > kCachedTokensMax) return;
-  entry.bytes = static_cast<std::uint8_t>(piece.size());
-  entry.tokens = static_cast<std::uint8_t>(count);
-  std::memcpy(entry.piece, piece.data(), piece.size());
-  std::copy(into.begin() + static_cast<std::ptrdiff_t>(before), into.end(), entry.ids);
 }
 
 }  // namespace athanor::model

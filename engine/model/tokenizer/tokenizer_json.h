@@ -1,27 +1,24 @@
-// Tokenizers as Hugging Face's tokenizer.json and tokenizer_config.json.
+// Tokenizers as Hugging Face's tokenizer.json.
 //
-// Read are byte-level BPEs: merges as strings or as pairs; a pre-tokenizer made of "ByteLevel", "Split" (by Regex,
-// isolated) and "Digits"; added tokens. What such a file asks for beyond that (a normalizer, stripping added tokens,
-// byte fallback) is refused by name, because ignoring it would give other tokens. A post-processor is not applied: we
-// add no token that the text does not have.
+// Read are BPEs on bytes (GPT-2, Llama-3, Qwen, SmolLM2) and on characters with byte fallback (Llama-2, Mistral): merges
+// as strings or as pairs; the normalizers "NFC" (NFD, NFKC, NFKD), "Prepend" and "Replace"; pre-tokenizers made of
+// "ByteLevel", "Split" (isolated), "Digits" and "Metaspace"; added tokens with all their flags; the post-processors
+// "TemplateProcessing" and "ByteLevel". What a file asks for beyond that is refused by name, because ignoring it would
+// give other tokens. "truncation" and "padding" are the caller's business and are not applied.
 #pragma once
 
-#include <cstdint>
 #include <string>
 #include <string_view>
 
-#include "common/files.h"
 #include "engine/model/tokenizer/tokenizer.h"
 
 namespace athanor::model {
 
 // The contents of a tokenizer.json. `source` names it in errors. Throws kInvalid.
+TokenizerParts tokenizer_parts_from_json(std::string_view json, std::string_view source);
 Tokenizer tokenizer_from_json(std::string_view json, std::string_view source);
+// The very text that the tokenizer was read from, or one that gives the same tokenizer. Throws kInvalid for a
+// sentencepiece model, which has a file of its own kind.
 std::string tokenizer_to_json(const Tokenizer& tokenizer);
-
-// FOLDER/tokenizer.json. Throws kNotFound, kInvalid.
-Tokenizer load_tokenizer(Files& files, const std::string& folder);
-// FOLDER/tokenizer.json and FOLDER/tokenizer_config.json; `context` is the longest text that the model takes.
-void save_tokenizer(Files& files, const std::string& folder, const Tokenizer& tokenizer, std::int64_t context);
 
 }  // namespace athanor::model

@@ -1,0 +1,180 @@
+#include "engine/model/tokenizer/sentencepiece.h"
+
+#include <sentencepiece_processor.h>
+
+#include "common/error.h"
+#include "engine/model/tokenizer/character_bpe.h"
+
+namespace athanor::model {
+
+namespace {
+
+std::string spaced(std::string_view piece) {
+  std::string text;
+  for (std::size_t at = 0; at < piece.size();) {
+    const bool space = piece.substr(at, kMetaspace.size()) == kMetaspace;
+    text += space ? ' ' : piece[at];
+    at += space ? kMetaspace.size() : 1;
+  }
+  return text;
+}
+
+// Protocol buffers' wire format, as far as it takes to walk through a message.
+class Fields {
+ public:
+  explicit Fields(std::string_view message) : rest_(message) {}
+
+  // The next field; false at the end, and where the message is none.
+  bool next() {
+    std::uint64_t key = 0;
+    if (!varint(key)) return false;
+    number = key >> 3;
+    switch (key & 7) {
+      case 0: return varint(value);
+      case 1: return take(8);
+      case 2: {
+        std::uint64_t size = 0;
+        return varint(size) && take(size);
+      }
+      case 5: return take(4);
+      default: return false;
+    }
+  }
+
+  std::uint64_t number = 0, value = 0;
+  std::string_view bytes;
+
+ private:
+  bool varint(std::uint64_t& into) {
+    into = 0;
+    for (int shift = 0; shift < 64 && !rest_.empty(); shift += 7) {
+      const auto byte = static_cast<unsigned char>(rest_.front());
+      rest_.remove_prefix(1);
+      into |= static_cast<std::uint64_t>(byte & 0x7f) << shift;
+      if (byte < 0x80) return true;
+    }
+    return false;
+  }
+  bool take(std::uint64_t size) {
+    if (size > rest_.size()) return false;
+    bytes = rest_.substr(0, size);
+    rest_.remove_prefix(size);
+    return true;
+  }
+  std::string_view rest_;
+};
+
+// The library's own numbers (sentencepiece_model.proto).
+constexpr std::uint64_t kPieces = 1, kTrainerSpec = 2, kNormalizerSpec = 3, kBpe = 2;
+
+// A BPE on text as it is: the same by our own merges.
+std::shared_ptr<const CharacterBpe> character_bpe(const SentencePiece& from) {
+  std::vector<CharacterBpe::Token> tokens;
+  CharacterBpe::Options options;
+  for (TokenId id = 0; id < from.id_end(); ++id) {
+    using Kind = CharacterBpe::Kind;
+    const Kind kind = from.controls(id) ? Kind::kControl : from.is_byte(id) ? Kind::kByte : Kind::kText;
+    if (from.piece(id).empty()) return nullptr;
+    tokens.push_back({from.piece(id), id, kind, from.score(id)});
+  }
+  options.unknown = from.unknown();
+  return std::make_shared<const CharacterBpe>(CharacterBpe::from_scores(std::move(tokens), options));
+}
+
+}  // namespace
+
+SentencePieceKind sentencepiece_kind(std::string_view model) {
+  SentencePieceKind kind;
+  bool escaped = true, spaces_kept = false, suffix = false, mapped = false, only_plain_pieces = true;
+  for (Fields fields(model); fields.next();) {
+    if (fields.number == kPieces) {
+      for (Fields piece(fields.bytes); piece.next();) {
+        // 4 is user-defined and 5 unused: the library cuts and glues at such pieces.
+        if (piece.number == 3 && (piece.value == 4 || piece.value == 5)) only_plain_pieces = false;
+      }
+    } else if (fields.number == kTrainerSpec) {
+      for (Fields spec(fields.bytes); spec.next();) {
+        if (spec.number == 3) kind.bpe = spec.value == kBpe;
+        if (spec.number == 24) suffix = spec.value != 0;
+      }
+    } else if (fields.number == kNormalizerSpec) {
+      for (Fields spec(fields.bytes); spec.next();) {
+        if (spec.number == 2) mapped = !spec.bytes.empty();
+        if (spec.number == 3) kind.prefix = spec.value != 0;
+        if (spec.number == 4) spaces_kept = spec.value == 0;
+        if (spec.number == 5) escaped = spec.value != 0;
+      }
+    }
+  }
+  kind.plain = escaped && spaces_kept && !suffix && !mapped && only_plain_pieces;
+  return kind;
+}
+
+SentencePiece::SentencePiece(std::string_view model) : processor_(std::make_unique<sentencepiece::SentencePieceProcessor>()) {
+  const auto status = processor_->LoadFromSerializedProto({model.data(), model.size()});
+  if (!status.ok()) throw Error(ErrorKind::kInvalid, "it is no sentencepiece model: {}", status.ToString());
+  const int size = processor_->GetPieceSize();
+  if (size <= 0 || size > kTokenIdMax) throw Error(ErrorKind::kInvalid, "it has {} tokens; 1 to {} are possible", size, kTokenIdMax);
+  bytes_.resize(static_cast<std::size_t>(size));
+  for (TokenId id = 0; id < size; ++id) {
+    std::string& bytes = bytes_[static_cast<std::size_t>(id)];
+    const std::string& name = piece(id);
+    if (controls(id)) continue;
+    if (processor_->IsByte(id)) {
+      bytes.assign(1, static_cast<char>(std::stoi(name.substr(3, 2), nullptr, 16)));
+    } else {
+      bytes = spaced(name);
+    }
+  }
+  std::vector<TokenId> probe;
+  encode("a", probe);
+  prefixes_ = !probe.empty() && bytes(probe[0]).starts_with(' ');
+}
+
+SentencePiece::~SentencePiece() = default;
+
+void SentencePiece::encode(std::string_view piece, std::vector<TokenId>& into) const {
+  std::vector<int> ids;
+  const auto status = processor_->Encode({piece.data(), piece.size()}, &ids);
+  if (!status.ok()) throw Error(ErrorKind::kInvalid, "Encoding a text with a sentencepiece model: {}", status.ToString());
+  into.insert(into.end(), ids.begin(), ids.end());
+}
+
+const std::string& SentencePiece::piece(TokenId id) const { return processor_->IdToPiece(id); }
+bool SentencePiece::controls(TokenId id) const { return processor_->IsControl(id) || processor_->IsUnknown(id); }
+bool SentencePiece::is_byte(TokenId id) const { return processor_->IsByte(id); }
+float SentencePiece::score(TokenId id) const { return processor_->GetScore(id); }
+TokenId SentencePiece::unknown() const { return processor_->unk_id(); }
+TokenId SentencePiece::bos() const { return processor_->bos_id(); }
+TokenId SentencePiece::eos() const { return processor_->eos_id(); }
+
+TokenizerParts tokenizer_parts_from_sentencepiece(std::string_view model, std::string_view source) {
+  try {
+    const auto made = std::make_shared<const SentencePiece>(model);
+    TokenizerParts parts;
+    for (TokenId id = 0; id < made->id_end(); ++id) {
+      if (made->controls(id)) parts.added.push_back({.content = made->piece(id), .id = id});
+    }
+    if (made->bos() >= 0) {
+      parts.bos = made->piece(made->bos());
+      parts.before = {made->bos()};
+    }
+    if (made->eos() >= 0) parts.eos = made->piece(made->eos());
+    parts.strip_first_space = made->prefixes();
+    parts.subwords = made;
+    const SentencePieceKind kind = sentencepiece_kind(model);
+    if (const auto faster = kind.bpe && kind.plain ? character_bpe(*made) : nullptr) {
+      std::vector<NormalizerStep> steps{{.kind = NormalizerStep::Kind::kRepair}};
+      if (kind.prefix) steps.push_back({.kind = NormalizerStep::Kind::kPrepend, .text = std::string(kMetaspace)});
+      steps.push_back({.kind = NormalizerStep::Kind::kReplace, .text = std::string(kMetaspace), .from = " "});
+      parts.normalizer = Normalizer(std::move(steps));
+      parts.subwords = faster;
+    }
+    parts.files.emplace("tokenizer.model", model);
+    return parts;
+  } catch (const Error& error) {
+    throw Error(ErrorKind::kInvalid, "{} is no tokenizer that can be used: {}", source, error.what());
+  }
+}
+
+}  // namespace athanor::model

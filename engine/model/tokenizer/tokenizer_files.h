@@ -1,0 +1,34 @@
+// Tokenizers as the files of a checkpoint: tokenizer.json or tokenizer.model (sentencepiece) with what stands beside it,
+// tokenizer_config.json, special_tokens_map.json, added_tokens.json and chat_template.jinja; or a llama2.c tokenizer.
+// Saving gives back the files that were read, byte for byte; a tokenizer that came from elsewhere is written as
+// tokenizer.json and tokenizer_config.json.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "common/files.h"
+#include "engine/model/tokenizer/tokenizer.h"
+
+namespace athanor::model {
+
+// From a folder, or from one file: tokenizer.json, a sentencepiece model (.model), a llama2.c tokenizer (.bin). Throws
+// kNotFound, kInvalid.
+Tokenizer load_tokenizer(Files& files, const std::string& path);
+// Into a folder that exists; `context` is the longest text that the model takes, for a tokenizer_config.json that has
+// to be made.
+void save_tokenizer(Files& files, const std::string& folder, const Tokenizer& tokenizer, std::int64_t context);
+
+// The same without a disk: the files by name. `source` names their folder in errors.
+Tokenizer tokenizer_from_files(TokenizerFiles files, std::string_view source);
+TokenizerFiles tokenizer_files(const Tokenizer& tokenizer, std::int64_t context);
+
+// What decides about its ids: the contents of its tokenizer.json or tokenizer.model.
+std::string tokenizer_definition(const Tokenizer& tokenizer);
+
+// A tokenizer as one run of bytes, to hand to another process: the same tokenizer gives the same bytes.
+std::string pack_tokenizer(const Tokenizer& tokenizer);
+Tokenizer unpack_tokenizer(std::string_view packed);
+
+}  // namespace athanor::model

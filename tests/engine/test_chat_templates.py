@@ -1,0 +1,114 @@
+"""Chat templates against Jinja itself, as `transformers` sets it up: the same text for the same conversation, and where
+the answers stand in it."""
+
+import json
+import time
+
+import pytest
+from transformers.utils.chat_template_utils import _compile_jinja_template
+
+import peers
+from test_tokenizer_peers import smollm2_json
+
+TOOLS = [{"type": "function", "function": {"name": "weather", "description": "The \"weather\" of a place; é & <b>",
+                                           "parameters": {"type": "object", "properties": {"place": {"type": "string", "enum": ["a", "b"]}}, "required": ["place"]}}}]
+CALL = {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": {"name": "weather", "arguments": {"place": "Köln", "n": [1, 2.5, None, True]}}}]}
+CHATS = [
+    [{"role": "user", "content": "Hi"}],
+    [{"role": "user", "content": " Hi \n"}, {"role": "assistant", "content": "  Hello 🙂\n"}, {"role": "user", "content": "日本?\t"}, {"role": "assistant", "content": "No."}],
+    [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}],
+    [{"role": "user", "content": "a"}, {"role": "assistant", "content": "<think>\nhm\n</think>\n\nb"}, {"role": "user", "content": "c"},
+     {"role": "assistant", "content": "<think>\nwell\n</think>\n\nd"}],
+    [{"role": "user", "content": "a"}, {"role": "assistant", "reasoning_content": "hm", "content": "b"}],
+    [{"role": "system", "content": "s"}, {"role": "user", "content": "Weather?"}, CALL, {"role": "tool", "content": "{\"t\": 3}"}, {"role": "tool", "content": "x"},
+     {"role": "assistant", "content": "3 degrees"}],
+]
+# The language, one construct after the other; `messages` and `tools` are there.
+LANGUAGE = [
+    "{%- for m in messages -%}\n  {{- m.role | upper }}: {{ m['content'] | trim }}\n{%- if not loop.last %}, {% endif -%}\n{% endfor %}\n\nend\n",
+    "{% for m in messages %}\n    {% if m.role == 'user' %}\n  U {{ loop.index0 }}/{{ loop.length }} {{ loop.revindex }}\n    {% elif loop.first %}\nF\n    {% else %}\nE{{ loop.previtem.role }}\n    {%- endif +%}\n{% endfor %}",
+    "{% set ns = namespace(found=false, n=0) %}{% for m in messages %}{% if m.role != 'user' %}{% set ns.found = true %}{% endif %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.found }} {{ ns.n }}",
+    "{{ messages[::-1] | map(attribute='role') | join('|') }} {{ messages[1:] | length }} {{ messages[-1]['role'][0] }} {{ (messages | first).role }} {{ messages[:1][0].content[1:3] }}",
+    "{{ messages | tojson }}\n{{ messages[0] | tojson(indent=4) }} {{ tools | tojson(indent=2) if tools else 'none' }}",
+    "{% macro one(m, tag='x', end=true) -%}<{{ tag }}>{{ m.content }}{% if end %}</{{ tag }}>{% endif %}{%- endmacro %}{% for m in messages %}{{ one(m, tag=m.role) }}{{ one(m, end=false) }}{% endfor %}",
+    "{% set x %}block {{ messages | length }}{% endset %}{{ x | upper ~ 1 ~ none ~ [1, 'a', 2.0, {'k': 'it\\'s'}] }}{# comment #}  {#- gone -#}  .",
+    "{{ 7 // 2 }} {{ -7 // 2 }} {{ -7 % 3 }} {{ 7 / 2 }} {{ 2 ** 3 ** 2 }} {{ 1 + 2 * 3 - 4 }} {{ 1e3 }} {{ 0.1 + 0.2 }} {{ 1 == 1.0 }} {{ 3 > 2 > 1 }} {{ 'a' < 'b' }} {{ not 1 in [1] }} {{ 5 | string + 'x' }}",
+    "{{ 'aXbXc'.split('X') }} {{ ' a  b '.split() }} {{ 'a,b,c'.rsplit(',', 1) }} {{ '--x--'.strip('-') }} {{ 'abc'.replace('b', 'ß').upper() }} {{ 'Hello World'.title() }} {{ 'hELLO wORLD'.capitalize() }} {{ 'x'.startswith(('a', 'x')) }} {{ 'abc'.find('c') }} {{ 'aaa'.count('a') }}",
+    "{% for k, v in {'b': 1, 'a': [2]}.items() %}{{ k }}={{ v }} {% endfor %}{% for k, v in {'b': 1, 'a': 2} | dictsort %}{{ k }}{{ v }} {% endfor %}{{ {'b': 1}.get('c', 'no') }} {{ {'a': 1} | items | list }} {{ [3, 1, 2] | sort }} {{ ['b', 'A'] | sort | join }} {{ [1, 1, 2] | unique | list }} {{ [1, 2] | sum }} {{ [1, 5, 2] | max }}",
+    "{{ missing is defined }}{{ missing | default('d') }}{{ missing }}{{ '' | default('e', true) }}{{ messages is iterable }}{{ messages is string }}{{ 'a' is string }}{{ {} is mapping }}{{ none is none }}{{ 1 is number }}{{ true is boolean }}{{ 4 is even }}{{ 9 is divisibleby 3 }}{{ 1 is not none }}",
+    "{{ messages | selectattr('role', 'equalto', 'user') | list | length }}{{ messages | rejectattr('role', 'in', ['user']) | map(attribute='content') | list }}{{ ['a', '', 'b'] | select | list }}{{ [1, 2, 3, 4] | select('odd') | list }}{{ ['a', 'b'] | map('upper') | list }}",
+    "{% for i in range(10) if i % 2 %}{% if i == 7 %}{% break %}{% endif %}{% if i == 3 %}{% continue %}{% endif %}{{ i }}{{ loop.cycle('a', 'b') }}{% else %}none{% endfor %}{% for i in [] %}{% else %}empty{% endfor %}{{ range(5, 0, -2) | list }}",
+    "{% raw %}{{ not this }}{% endraw %}{% filter upper %}x{{ 1 }}y{% endfilter %}{{ 'one' 'two' }}{{ '\\n\\t\\u00e9\\x41\\\\' }}{{ \"q'\\\"\" }}{{ 'yes' if messages else 'no' }}{{ 'x' if false }}",
+    "{{ 'line one\nline two' | indent(2) }}|{{ 'abc' | reverse }}|{{ '3' | int + 1 }}|{{ 'x' | int(7) }}|{{ '2.5' | float }}|{{ 2.567 | round(1) }}|{{ -3 | abs }}|{{ 'a b' | title }}|{{ 'A' | lower }}|{{ '<a&b>' | e }}|{{ 'añb' | length }}|{{ 'añb'[1] }}|{{ 'añb'[::-1] }}",
+    "   {%- if true -%}   a   {%- endif %}   \n   {% if true +%}\n b{%+ if true %} c{% endif %}\n{% endif %}\n{{- ' d' -}}\n\n e {{ 'f' -}}   \n\n",
+    "{{ strftime_now('%d %b %Y') }}",
+]
+
+
+@pytest.fixture(scope="module")
+def templates():
+    """Name: (template, its tokens, a tokenizer of ours)."""
+    found = {}
+    for name in ("llama3", "qwen3"):
+        config = json.loads((peers.from_npm(name) / "tokenizer_config.json").read_text())
+        found[name] = (config["chat_template"], {key: config[key] for key in ("bos_token", "eos_token") if config.get(key)}, peers.from_npm(name))
+    path = smollm2_json().parent / "smollm2.gguf.json"
+    found["smollm2"] = (json.loads(path.read_text())["chat_template"], {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>"}, path)
+    return found
+
+
+def ours(chats, tokenizer="-"):
+    return [json.loads(line) for line in peers.chat_lines(tokenizer, [json.dumps(chat).encode() for chat in chats])]
+
+
+def expected(template, messages, tokens, prompt=False, tools=None, **variables):
+    return _compile_jinja_template(template).render(messages=messages, tools=tools, documents=None, add_generation_prompt=prompt, **tokens, **variables)
+
+
+@pytest.mark.parametrize("name", ["llama3", "qwen3", "smollm2"])
+def test_real_templates_write_what_jinja_writes(templates, name):
+    template, tokens, _ = templates[name]
+    cases = [(chat, prompt, tools, variables) for chat in CHATS for prompt in (False, True) for tools in (None, TOOLS)
+             for variables in ({}, {"enable_thinking": False})]
+    found = ours([{"template": template, "messages": chat, "tokens": tokens, "add_generation_prompt": prompt, "tools": tools, "variables": variables}
+                  for chat, prompt, tools, variables in cases])
+    for (chat, prompt, tools, variables), one in zip(cases, found):
+        assert one["text"] == expected(template, chat, tokens, prompt, tools, **variables)
+
+
+@pytest.mark.parametrize("number", range(len(LANGUAGE)))
+def test_the_language_is_jinjas(number):
+    template = LANGUAGE[number]
+    now = int(time.time())
+    cases = [(chat, tools) for chat in CHATS for tools in (None, TOOLS)]
+    found = ours([{"template": template, "messages": chat, "tools": tools, "now": now} for chat, tools in cases])
+    for (chat, tools), one in zip(cases, found):
+        assert one.get("text", one) == expected(template, chat, {}, tools=tools)
+
+
+@pytest.mark.parametrize("name", ["llama3", "qwen3", "smollm2"])
+def test_answers_are_where_they_stand(templates, name):
+    template, tokens, tokenizer = templates[name]
+    end = {"llama3": "<|eot_id|>"}.get(name, "<|im_end|>")
+    for chat, one in zip(CHATS, ours([{"template": template, "messages": chat, "tokens": tokens} for chat in CHATS], tokenizer)):
+        text = one["text"].encode()
+        said = [message for message in chat if message["role"] == "assistant"]
+        spans = [text[begin:stop].decode() for role, begin, stop in one["answers"] if role == "assistant"]
+        if any("tool_calls" in message for message in said) and name != "qwen3":
+            continue  # these templates do not write tool calls
+        assert len(spans) == len(said)
+        for message, span in zip(said, spans):
+            assert span.endswith(end) and span.count(end) == 1
+            assert message["content"].split("</think>")[-1].strip() in span
+            assert "<|im_start|>" not in span and "<|start_header_id|>" not in span
+        # An answer begins where a prompt of the messages before it ends: nothing of the header is learned.
+        for (_, begin, _) in one["answers"]:
+            assert text[:begin].decode().endswith({"llama3": "<|end_header_id|>\n\n"}.get(name, "<|im_start|>assistant\n"))
+        # And as tokens: those of the answers are those spans.
+        learned = [token for token, inside in zip(one["ids"], one["in_answer"]) if inside]
+        assert peers.decode(tokenizer, [learned], "with-specials")[0].decode() == "".join(spans)
+
+
+def test_a_refusal_names_the_line():
+    found, = ours([{"template": "a\n{{ raise_exception('Roles must alternate') }}", "messages": CHATS[0]}])
+    assert "line 2" in found["error"] and "Roles must alternate" in found["error"]
