@@ -60,7 +60,7 @@ void add_train(CLI::App& app, TrainCommand& options, Action& action) {
   CLI::App* command = app.add_subcommand("train", "Train a model on texts, from nothing");
   command->add_option("--text", options.text, "What to train on")->type_name("PATH...");
   command->add_option("--validation", options.validation, "What to evaluate on (default: the end of --text, see --held-out)")->type_name("PATH...");
-  command->add_option("--tokenizer", options.tokenizer, "Folder with a tokenizer.json (default: one is trained on --text)")->type_name("DIR");
+  command->add_option("--tokenizer", options.tokenizer, "Folder with a tokenizer, or its file: tokenizer.json, .model, .bin (default: one is trained on --text)")->type_name("PATH");
   command->add_option("--out", options.out, "Folder for the model")->type_name("DIR");
   command->add_option("--checkpoints", options.checkpoints, "Folder for checkpoints (default: OUT/checkpoints)")->type_name("DIR");
   command->add_flag("--resume", options.resume, "Go on from the newest checkpoint, if there is one");
@@ -80,9 +80,15 @@ void add_train(CLI::App& app, TrainCommand& options, Action& action) {
   command->callback([&] { action = [&] { return train_model(options); }; });
 }
 
+// What a command is given to work with.
+void add_model(CLI::App& command, std::string& model, std::string& tokenizer) {
+  command.add_option("--model", model, "Folder with a Hugging Face checkpoint, or a GGUF or llama2.c file")->type_name("PATH")->required();
+  command.add_option("--tokenizer", tokenizer, "Folder with a tokenizer, or its file (default: the model's own)")->type_name("PATH");
+}
+
 void add_eval(CLI::App& app, EvaluateCommand& options, Action& action) {
   CLI::App* command = app.add_subcommand("eval", "Measure how well a model predicts texts");
-  command->add_option("--model", options.model, "Folder with a Hugging Face checkpoint")->type_name("DIR")->required();
+  add_model(*command, options.model, options.tokenizer);
   command->add_option("--text", options.text, "UTF-8 files, or folders of them")->type_name("PATH...")->required();
   command->add_option("--length", options.length, "Tokens that are seen at once (default: the model's context)")->type_name("TOKENS");
   command->add_option("--batch", options.batch, "Windows computed at once")->type_name("N")->check(CLI::Range(1, 65536))->capture_default_str();
@@ -99,9 +105,9 @@ Example:
 
 void add_generate(CLI::App& app, GenerateCommand& options, Action& action) {
   CLI::App* command = app.add_subcommand("generate", "Let a model write");
-  command->add_option("--model", options.model, "Folder with a Hugging Face checkpoint")->type_name("DIR")->required();
+  add_model(*command, options.model, options.tokenizer);
   command->add_option("--prompt", options.prompt, "What the text begins with ('-': standard input)")->type_name("TEXT");
-  command->add_option("--tokens", options.options.tokens, "Tokens to write, at most")->type_name("N")->capture_default_str();
+  command->add_option("--tokens,--max-tokens", options.options.tokens, "Tokens to write, at most")->type_name("N")->capture_default_str();
   command->add_option("--temperature", options.options.temperature, "0: always the likeliest token; higher: bolder")->type_name("NUMBER")->capture_default_str();
   command->add_option("--top-k", options.options.top_k, "Choose among the k likeliest tokens; 0: all")->type_name("K")->capture_default_str();
   command->add_option("--top-p", options.options.top_p, "Choose among the likeliest that together have this probability")->type_name("P")->capture_default_str();
@@ -110,7 +116,8 @@ void add_generate(CLI::App& app, GenerateCommand& options, Action& action) {
   command->footer(R"text(
 Examples:
   athanor-llm generate --model my-model --prompt "In the beginning" --tokens 200
-  athanor-llm generate --model my-model --prompt "In the beginning" --temperature 0)text");
+  athanor-llm generate --model my-model --prompt "In the beginning" --temperature 0
+  athanor-llm generate --model stories260K.bin --tokenizer tok512.bin --prompt "Once upon a time" --temperature 0)text");
   command->callback([&] { action = [&] { return generate(options); }; });
 }
 
@@ -125,7 +132,7 @@ void add_tokenize(CLI::App& app, TokenizerTrainCommand& learn, EncodeCommand& wr
   train->callback([&] { action = [&] { return train_tokenizer(learn); }; });
   CLI::App* encode_command = command->add_subcommand("encode", "Write texts as a token file, which `train --text` takes");
   encode_command->add_option("--text", write.text, "UTF-8 files, or folders of them")->type_name("PATH...")->required();
-  encode_command->add_option("--tokenizer", write.tokenizer, "Folder with a tokenizer.json")->type_name("DIR")->required();
+  encode_command->add_option("--tokenizer", write.tokenizer, "Folder with a tokenizer, or its file: tokenizer.json, .model, .bin")->type_name("PATH")->required();
   encode_command->add_option("--out", write.out, "The token file")->type_name("FILE")->required();
   encode_command->footer(
       "\nExample:\n  athanor-llm tokenize encode --tokenizer my-tokenizer --text texts/ --out texts.tokens\n"

@@ -25,7 +25,8 @@ struct TrainCommand {
 int train_model(const TrainCommand& command);
 
 struct EvaluateCommand {
-  std::string model;
+  std::string model;      // a Hugging Face folder, or a file: GGUF, llama2.c
+  std::string tokenizer;  // a folder or file; empty: the model's own
   std::vector<std::string> text;
   std::int64_t length = 0;  // 0: the model's context
   std::int64_t batch = 8;
@@ -35,7 +36,8 @@ struct EvaluateCommand {
 int evaluate(const EvaluateCommand& command);
 
 struct GenerateCommand {
-  std::string model;
+  std::string model;      // likewise
+  std::string tokenizer;  // likewise
   std::string prompt;  // "-": standard input
   model::GenerateOptions options;
   std::int64_t threads = 0;

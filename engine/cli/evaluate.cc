@@ -60,7 +60,7 @@ class Evaluation {
 int evaluate(const EvaluateCommand& command) {
   SystemFiles files;
   const std::vector<std::string> texts = text_files(files, command.text);
-  LoadedModel model(files, command.model);
+  LoadedModel model(files, command.model, command.tokenizer);
   const std::int64_t context_length = model.description.config.max_position_embeddings;
   if (command.length < 0 || command.length > context_length) {
     throw Error(ErrorKind::kInvalid, "--length is {}; the model's context is {}", command.length, context_length);
@@ -77,8 +77,12 @@ int evaluate(const EvaluateCommand& command) {
   const auto end_of_text = model.tokenizer.end_of_text();
   std::vector<model::TokenId> ids;
   for (const std::string& path : texts) {
-    ids.clear();
-    for_each_piece(files, path, [&](std::string_view piece) { encoder.encode(piece, ids); });
+    ids = model.tokenizer.parts().before;
+    bool continues = false;
+    for_each_piece(files, path, [&](std::string_view piece) {
+      encoder.encode(piece, ids, {.continues = continues});
+      continues = true;
+    });
     if (end_of_text) ids.push_back(*end_of_text);
     evaluation.add(ids);
   }

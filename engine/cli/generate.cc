@@ -16,10 +16,11 @@ namespace athanor::llm {
 int generate(const GenerateCommand& command) {
   model::check(command.options);
   SystemFiles files;
-  LoadedModel model(files, command.model);
+  LoadedModel model(files, command.model, command.tokenizer);
   const std::string prompt =
       command.prompt == "-" ? std::string(std::istreambuf_iterator<char>(std::cin), {}) : command.prompt;
-  std::vector<model::TokenId> tokens = model.tokenizer.encode(prompt);
+  std::vector<model::TokenId> tokens = model.tokenizer.parts().before;  // as the model has seen texts begin
+  model::Encoder(model.tokenizer).encode(prompt, tokens);
   const auto end_of_text = model.tokenizer.end_of_text();
   if (tokens.empty()) tokens.push_back(end_of_text.value_or(0));  // a text begins where another has ended
 

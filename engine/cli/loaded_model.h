@@ -1,25 +1,27 @@
-// A Hugging Face checkpoint opened for use: its shape, its tokenizer, and its weights once the memory is planned.
+// A model opened for use, whatever its files are (model/model_source.h): its shape, its tokenizer, and its weights once the
+// memory is planned.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "common/files.h"
-#include "engine/model/huggingface.h"
+#include "engine/model/model_source.h"
 #include "engine/model/tokenizer/tokenizer.h"
 #include "engine/tensor/memory_plan.h"
 
 namespace athanor::llm {
 
-//   LoadedModel model(files, folder);  CachedDecoder decoder(context, model.parameters, …, model.plan);  model.load("…");
+//   LoadedModel model(files, path, "");  CachedDecoder decoder(context, model.parameters, …, model.plan);  model.load("…");
 struct LoadedModel {
-  // Reads what is small. Throws kNotFound, kInvalid, also when the tokenizer is not the model's.
-  LoadedModel(Files& files, const std::string& folder);
+  // Reads what is small. `tokenizer_path`: a folder or file with the tokenizer; empty: the one that belongs to the model,
+  // in its folder or its GGUF file. Throws kNotFound, kDenied, kCorrupt, kInvalid, also when the tokenizer is not the model's.
+  LoadedModel(Files& files, const std::string& path, const std::string& tokenizer_path);
   // Allocates the plan and reads the weights. `advice`: what to do when memory is short.
   void load(const std::string& advice);
 
-  Files& files;
-  const std::string folder;
-  const model::HuggingFaceModel description;
+  const std::unique_ptr<model::ModelSource> source;
+  const model::HuggingFaceModel& description;
   const model::Tokenizer tokenizer;
   tensor::MemoryPlan plan;
   model::Parameters parameters;

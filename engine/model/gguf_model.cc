@@ -189,19 +189,20 @@ GgufTokenizer gguf_tokenizer(const GgufFile& file) {
     const auto found = file.get<std::int64_t>(std::string("tokenizer.ggml.") + key);
     return found ? std::optional(*found != 0) : std::nullopt;
   };
-  return {.kind = get("model", std::string()),
-          .split = get("pre", std::string()),
+  const std::vector<double> scores = get("scores", std::vector<double>());
+  const std::vector<std::int64_t> types = get("token_type", std::vector<std::int64_t>());
+  return {.model = get("model", std::string()),
+          .pre = get("pre", std::string()),
           .tokens = get("tokens", std::vector<std::string>()),
-          .scores = get("scores", std::vector<double>()),
-          .types = get("token_type", std::vector<std::int64_t>()),
           .merges = get("merges", std::vector<std::string>()),
-          .begin_of_text = token(file, "tokenizer.ggml.bos_token_id"),
-          .end_of_text = token(file, "tokenizer.ggml.eos_token_id"),
-          .unknown = token(file, "tokenizer.ggml.unknown_token_id"),
-          .padding = token(file, "tokenizer.ggml.padding_token_id"),
-          .adds_begin = flag("add_bos_token"),
-          .adds_end = flag("add_eos_token"),
-          .adds_space = flag("add_space_prefix"),
+          .scores = {scores.begin(), scores.end()},
+          .types = {types.begin(), types.end()},
+          .bos_token_id = token(file, "tokenizer.ggml.bos_token_id"),
+          .eos_token_id = token(file, "tokenizer.ggml.eos_token_id"),
+          .unknown_token_id = token(file, "tokenizer.ggml.unknown_token_id"),
+          .add_bos_token = flag("add_bos_token"),
+          .add_eos_token = flag("add_eos_token"),
+          .add_space_prefix = flag("add_space_prefix"),
           .chat_template = file.get<std::string>("tokenizer.chat_template").value_or("")};
 }
 

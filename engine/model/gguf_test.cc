@@ -161,14 +161,14 @@ TEST(Gguf, OffersTheTokenizerAsItStands) {
   const TemporaryFolder folder;
   files.replace(folder.path() + "/model.gguf", w.bytes);
   const GgufTokenizer tokenizer = gguf_tokenizer(GgufFile(folder.path() + "/model.gguf"));
-  EXPECT_EQ(tokenizer.kind, "llama");
+  EXPECT_EQ(tokenizer.model, "llama");
   EXPECT_EQ(tokenizer.tokens, (std::vector<std::string>{"<s>", "a"}));
-  EXPECT_EQ(tokenizer.scores, (std::vector<double>{0, -1.5}));
-  EXPECT_EQ(tokenizer.types, (std::vector<std::int64_t>{3, 1}));
-  EXPECT_EQ(tokenizer.begin_of_text, 0);
-  EXPECT_EQ(tokenizer.end_of_text, std::nullopt);
-  EXPECT_EQ(tokenizer.adds_begin, true);
-  EXPECT_EQ(tokenizer.adds_end, std::nullopt);
+  EXPECT_EQ(tokenizer.scores, (std::vector<float>{0, -1.5}));
+  EXPECT_EQ(tokenizer.types, (std::vector<std::int32_t>{3, 1}));
+  EXPECT_EQ(tokenizer.bos_token_id, 0);
+  EXPECT_EQ(tokenizer.eos_token_id, std::nullopt);
+  EXPECT_EQ(tokenizer.add_bos_token, true);
+  EXPECT_EQ(tokenizer.add_eos_token, std::nullopt);
   EXPECT_TRUE(tokenizer.merges.empty());
 }
 

@@ -240,8 +240,8 @@ TEST(Checkpoint, FallsBackWhenTheNewestIsDamagedInAnyWay) {
   const std::vector<std::pair<const char*, std::function<void(const std::string&)>>> damages = {
       {"empty folder", [](const std::string& path) { std::filesystem::remove_all(path); std::filesystem::create_directory(path); }},
       {"no manifest", [](const std::string& path) { std::filesystem::remove(path + "/checkpoint.json"); }},
-      {"no tokenizer", [](const std::string& path) { std::filesystem::remove(path + "/tokenizer.json"); }},
-      {"another tokenizer", [&](const std::string& path) { files.replace(path + "/tokenizer.json", "[]"); }},
+      {"no tokenizer", [](const std::string& path) { std::filesystem::remove(path + "/tokenizer"); }},
+      {"another tokenizer", [&](const std::string& path) { files.replace(path + "/tokenizer", "[]"); }},
       {"no shard", [](const std::string& path) { std::filesystem::remove(path + "/shard-00000.safetensors"); }},
       {"short shard", [](const std::string& path) {
          const std::string shard = path + "/shard-00000.safetensors";
@@ -364,7 +364,7 @@ TEST(Checkpoint, AnotherTextIsGoneOnWithInTheTokenizerThatTheRunBeganWith) {
   ASSERT_TRUE(loaded);
   EXPECT_EQ(loaded->step, 2);
   // A damaged one is passed over here as there.
-  std::filesystem::remove(folder / "step-00000002/tokenizer.json");
+  std::filesystem::remove(folder / "step-00000002/tokenizer");
   EXPECT_EQ(find_tokenizer(files, folder.path(), more), "{}");
 }
 
