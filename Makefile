@@ -26,8 +26,9 @@ test-slow: build
 	@tools/install-packages test demo
 	@tools/run-tests slow
 
-demo: programs
-	@tools/install-packages demo
+demo:
+	@tools/install-packages build demo
+	@$(MAKE) --no-print-directory programs
 	@tools/demo
 
 clean:
