@@ -22,6 +22,7 @@
 #include "engine/model/huggingface.h"
 #include "engine/model/model_source.h"
 #include "engine/model/safetensors.h"
+#include "engine/tensor/available_memory.h"
 #include "engine/tensor/cross_entropy.h"
 
 namespace athanor::model {

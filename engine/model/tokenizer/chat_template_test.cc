@@ -96,7 +96,7 @@ TEST(ChatTemplate, EndsWhateverTheTemplateDoes) {
   EXPECT_THAT(refusal("{{ range(10000000) }}"), HasSubstr("100000"));
   EXPECT_THAT(refusal("{{ 'aaaaaaaa' * 100000000 }}"), HasSubstr("bytes"));
   EXPECT_THAT(refusal("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"), HasSubstr("too long"));
-  EXPECT_THAT(refusal(std::string("{{ ") + std::string(100'000, '(')), HasSubstr("deep"));
+  EXPECT_THAT(refusal("{{ " + std::string(100'000, '(') + std::string(100'000, ')') + " }}"), HasSubstr("deep"));
   std::string sum = "{{ 1";
   for (int i = 0; i < 100'000; ++i) sum += "+1";
   EXPECT_THAT(refusal(sum + " }}"), HasSubstr("too many"));

@@ -312,11 +312,19 @@ TEST(SafeCut, FindsPlacesInEveryScriptAndNoneInsideAToken) {
   EXPECT_EQ(safe_cut("whole", 5), 5U);
 }
 
+// What a tokenizer.json says, in our own words: not the text that was read, which saving gives back.
+std::string rewritten(std::string_view json) {
+  TokenizerParts parts = tokenizer_parts_from_json(json, "tokenizer.json");
+  parts.files.clear();
+  return tokenizer_to_json(Tokenizer(std::move(parts)));
+}
+
 TEST(TokenizerJson, ReadsWhatItWrote) {
   const Tokenizer tokenizer = trained();
   const std::string written = tokenizer_to_json(tokenizer);
   const Tokenizer read = tokenizer_from_json(written, "tokenizer.json");
-  EXPECT_EQ(tokenizer_to_json(read), written);
+  EXPECT_EQ(rewritten(written), written);
+  EXPECT_EQ(tokenizer_to_json(tokenizer_from_json(written + " ", "tokenizer.json")), written + " ") << "byte for byte";
   const std::string text = some_text(3000, 5);
   EXPECT_EQ(read.encode(text), tokenizer.encode(text));
   EXPECT_EQ(read.vocabulary(), tokenizer.vocabulary());
@@ -336,7 +344,7 @@ TEST(TokenizerJson, ReadsMergesAsStringsAndOtherPreTokenizers) {
   as_string.replace(pair, 4, " ");
   as_string.erase(written.find('[', merges + 12), 1);
   as_string.erase(as_string.find(']', merges), 1);
-  EXPECT_EQ(tokenizer_to_json(tokenizer_from_json(as_string, "x")), written);
+  EXPECT_EQ(rewritten(as_string), written);
 
   const std::string split = replaced(
       written, R"({"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true})",

@@ -12,7 +12,7 @@ namespace athanor::model::jinja {
 
 namespace {
 
-constexpr std::int64_t kStepsMax = 20'000'000;
+constexpr std::int64_t kStepsMax = 5'000'000;
 constexpr std::size_t kTextBytesMax = 64 << 20;
 constexpr int kCallsMax = 40;
 constexpr int kDepthMax = 600;  // of expressions and statements in each other, through macros too
@@ -182,6 +182,7 @@ class Interpreter {
 
   void loop(const Statement& statement) {
     List items = items_of(evaluate(*statement.expressions[0]));
+    steps_ += static_cast<std::int64_t>(items.size());
     if (const Expression* condition = statement.expressions[1].get()) {
       List kept;
       for (Value& item : items) {
