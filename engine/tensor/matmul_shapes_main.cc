@@ -12,6 +12,7 @@
 
 #include "common/clock.h"
 #include "common/error.h"
+#include "engine/tensor/available_memory.h"
 #include "engine/tensor/cpu/kernels.h"
 #include "engine/tensor/matmul.h"
 #include "engine/tensor/memory_plan.h"
