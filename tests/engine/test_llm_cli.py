@@ -19,8 +19,8 @@ SETTINGS = """vocabulary layers hidden_size intermediate_size heads kv_heads hea
     evaluate_sequences checkpoint_every checkpoints_kept log_every seed threads prompt sample_tokens temperature""".split()
 OPTIONS = {
     ("train",): ["text", "validation", "tokenizer", "out", "checkpoints", "resume", "contract", *SETTINGS],
-    ("eval",): ["model", "text", "length", "batch", "threads", "json"],
-    ("generate",): ["model", "prompt", "tokens", "temperature", "top_k", "top_p", "seed", "threads"],
+    ("eval",): ["model", "tokenizer", "text", "length", "batch", "threads", "json"],
+    ("generate",): ["model", "tokenizer", "prompt", "tokens", "temperature", "top_k", "top_p", "seed", "threads"],
     ("tokenize", "train"): ["text", "vocabulary", "out"],
     ("tokenize", "encode"): ["text", "tokenizer", "out"],
 }
@@ -139,15 +139,15 @@ WRONG_INPUTS = [
     ("train --text {place}/latin.txt --out {new}", "{place}/latin.txt is not UTF-8 text: byte 3 is 0xe9. Convert it"),
     ("train --text {place}/binary.txt --out {new}", "{place}/binary.txt is not UTF-8 text: byte 1 is 0x00"),
     ("train --text {place}/text.txt --validation {place}/gone.txt --out {new}", "There is no file or folder {place}/gone.txt"),
-    ("train --text {place}/text.txt --tokenizer {place}/gone --out {new}", "{place}/gone/tokenizer.json does not exist"),
+    ("train --text {place}/text.txt --tokenizer {place}/gone --out {new}", "{place}/gone does not exist, so it holds no tokenizer"),
     ("train --text {place}/text.tokens --out {new}", "the tokenizer that made it is needed: --tokenizer DIR"),
     ("train --text {place}/text.tokens --tokenizer {place}/other-tokenizer --out {new}", "made with another tokenizer"),
     ("train --text {place}/text.txt --out {place}/model", "give --resume to go on with it, or another --out"),
     ("train --text {place}/text.txt --out /proc/gone", "/proc/gone"),
-    ("eval --model {place}/gone --text {place}/text.txt", "{place}/gone/config.json does not exist"),
+    ("eval --model {place}/gone --text {place}/text.txt", "{place}/gone does not exist; a model is a folder with config.json and safetensors, a .gguf file"),
     ("eval --model {place}/model --text {place}/empty.txt", "{place}/empty.txt has no tokens to predict"),
     ("eval --model {place}/model --text {place}/latin.txt", "not UTF-8"),
-    ("generate --model {place}/nothing", "{place}/nothing is no Hugging Face checkpoint"),
+    ("generate --model {place}/nothing", "{place}/nothing has no config.json and is no model that can be read"),
     ("tokenize train --text {place}/empty.txt --out {new}", "nothing to learn from: {place}/empty.txt has empty files only"),
     ("tokenize train --text {place}/gone.txt --out {new}", "There is no file or folder"),
     ("tokenize encode --tokenizer {place}/nothing --text {place}/text.txt --out {new}", "holds no tokenizer"),
@@ -233,13 +233,14 @@ def test_parts_of_a_model_that_do_not_belong_together(place, tmp_path):
     config = json.loads((tmp_path / "model/config.json").read_text())
     told = {}
     for name, value in [("vocab_size", 300), ("num_hidden_layers", 3), ("num_hidden_layers", 1), ("hidden_act", "gelu"), ("model_type", "bert"),
-                        ("rope_scaling", {"rope_type": "llama3", "factor": 8}), ("head_dim", 7), ("hidden_size", -1), ("hidden_size", "wide")]:
+                        ("rope_scaling", {"rope_type": "dynamic", "factor": 8}), ("head_dim", 7), ("hidden_size", -1), ("hidden_size", "wide")]:
         (tmp_path / "model/config.json").write_text(json.dumps(config | {name: value}))
-        done = llm.run("generate", "--model", tmp_path / "model", code=1 if name == "num_hidden_layers" and value == 3 else 2)
+        damaged = (name, value) in [("num_hidden_layers", 3), ("vocab_size", 300)]  # other tensors than config.json says
+        done = llm.run("generate", "--model", tmp_path / "model", code=1 if damaged else 2)
         assert len(done.stderr.splitlines()) == 1, done.stderr
         told[name, str(value)] = done.stderr
     for (name, _), text in told.items():
-        word = {"vocab_size": "belong together", "num_hidden_layers": "model.layers.", "rope_scaling": "RoPE is scaled"}.get(name, name)
+        word = {"vocab_size": "model.embed_tokens.weight", "num_hidden_layers": "model.layers.", "rope_scaling": "dynamic"}.get(name, name)
         assert word in text, text
 
 

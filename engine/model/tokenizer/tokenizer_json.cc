@@ -192,12 +192,25 @@ class Reader {
     return read_id(id.get_int64());
   }
 
+  // Added tokens that are no part of words: merges neither make them nor build on them. The others, if the vocabulary has
+  // them, are tokens like any other wherever they are not found whole.
+  std::unordered_set<std::string> added_apart(const json::object& model) const {
+    std::unordered_set<std::string> apart;
+    for (const AddedToken& token : parts_.added) apart.insert(token.content);
+    const json::array* merges = json::find_array(model, "merges");
+    if (merges == nullptr || apart.empty()) return apart;
+    for (const json::value& item : *merges) {
+      const auto [left, right] = read_merge(item);
+      for (const std::string& part : {std::string(left), std::string(right), std::string(left) + std::string(right)}) apart.erase(part);
+    }
+    return apart;
+  }
+
   void read_byte_bpe(const json::object& model) {
     if (json::find_bool(model, "byte_fallback").value_or(false)) {
       refuse("it asks for byte_fallback, though its pre_tokenizer makes bytes of everything (\"ByteLevel\")");
     }
-    std::unordered_set<std::string_view> added;
-    for (const AddedToken& token : parts_.added) added.insert(token.content);
+    const std::unordered_set<std::string> apart = added_apart(model);
     std::vector<std::pair<std::string, TokenId>> vocabulary;
     const json::object& vocab = vocabulary_of(model);
     vocabulary.reserve(vocab.size());
@@ -205,8 +218,8 @@ class Reader {
     for (const auto& entry : vocab) {
       const std::string_view key(entry.key().data(), entry.key().size());
       const TokenId id = id_of(key, entry.value());
-      if (added.count(key) != 0) continue;
       std::optional<std::string> bytes = alphabet_to_bytes(key);
+      if (apart.count(std::string(key)) != 0 && !(bytes && bytes->size() == 1)) continue;  // "é" is the sign of a byte
       if (!bytes) refuse("its token \"{}\" is not written in the byte alphabet, so it is no BPE on bytes", key);
       ids_.emplace(key, id);
       vocabulary.emplace_back(std::move(*bytes), id);
@@ -222,9 +235,11 @@ class Reader {
       refuse("it uses ignore_merges without a \"ByteLevel\" pre_tokenizer, which is not supported");
     }
     const bool fallback = json::find_bool(model, "byte_fallback").value_or(false);
+    const std::unordered_set<std::string> apart = added_apart(model);
     std::unordered_set<std::string_view> controls;
     for (const AddedToken& token : parts_.added) {
-      if (token.special) controls.insert(token.content);
+      const bool one_character = std::count_if(token.content.begin(), token.content.end(), [](char c) { return (c & 0xc0) != 0x80; }) <= 1;
+      if (token.special && apart.count(token.content) != 0 && !one_character) controls.insert(token.content);
     }
     std::vector<CharacterBpe::Token> tokens;
     const json::object& vocab = vocabulary_of(model);
