@@ -1,5 +1,6 @@
 #include "engine/model/tokenizer/tokenizer_json.h"
 
+#include <algorithm>
 #include <unordered_map>
 #include <unordered_set>
 
