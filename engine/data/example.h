@@ -1,0 +1,24 @@
+// A line of a JSONL file for instruction tuning, one of:
+//
+//   {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}
+//   {"prompt": "…", "completion": "…"}        or both as lists of messages
+//   {"text": "…"}
+//
+// Other fields are left alone.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "common/json.h"
+#include "engine/data/conversation.h"
+
+namespace athanor::data {
+
+// `source` names the line in errors ("chats.jsonl, line 17"). Throws kInvalid with what is wrong and what would do.
+Example parse_example(std::string_view line, std::string_view source);
+
+// The messages of field `key`; throws kInvalid, without a source. For what else is made of messages.
+std::vector<Message> messages_of(const json::object& from, std::string_view key);
+
+}  // namespace athanor::data

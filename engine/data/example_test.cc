@@ -1,0 +1,109 @@
+#include "engine/data/example.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/error.h"
+#include "engine/data/preference.h"
+
+namespace athanor::data {
+namespace {
+
+using testing::HasSubstr;
+
+const Message kAsk{"user", "2 + 2?"}, kFour{"assistant", "4"}, kFive{"assistant", "5"}, kSure{"user", "Sure?"};
+
+TEST(Example, IsReadInEveryForm) {
+  const std::pair<const char*, Example> cases[] = {
+      {R"({"text": "Once", "id": 7})", Text{"Once"}},
+      {R"({"prompt": "2 + 2 =", "completion": " 4"})", Completion{"2 + 2 =", " 4"}},
+      {R"({"prompt": "", "completion": "4\n"})", Completion{"", "4\n"}},
+      {R"({"messages": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4", "weight": 1}]})",
+       Conversation{{kAsk, kFour}, 0}},
+      {R"({"prompt": [{"role": "user", "content": "2 + 2?"}], "completion": [{"role": "assistant", "content": "4"}]})",
+       Conversation{{kAsk, kFour}, 1}},
+  };
+  for (const auto& [line, expected] : cases) EXPECT_EQ(parse_example(line, "x"), expected) << line;
+}
+
+TEST(Example, IsRefusedWithItsLineAndTheReason) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"{", "not JSON"},
+      {R"({"text": "a"} {"text": "b"})", "not JSON"},
+      {"[1]", "not an object"},
+      {R"({"content": "a"})", "neither \"messages\", nor \"prompt\" and \"completion\", nor \"text\""},
+      {R"({"text": ""})", "\"text\" is empty"},
+      {R"({"text": 5})", "'text' must be a string"},
+      {R"({"prompt": "a", "completion": ""})", "\"completion\" is empty"},
+      {R"({"prompt": "a", "completion": [{"role": "assistant", "content": "b"}]})", "'prompt' must be an array"},
+      {R"({"prompt": [{"role": "user", "content": "b"}], "completion": [{"role": "user", "content": "b"}]})",
+       "begins with the role \"user\""},
+      {R"({"messages": []})", "\"messages\" is an empty list"},
+      {R"({"messages": "hello"})", "'messages' must be an array"},
+      {R"({"messages": ["hello"]})", "message 1 of \"messages\" is not an object"},
+      {R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant"}]})", "message 2 of \"messages\": JSON field 'content' is missing"},
+      {R"({"messages": [{"role": "", "content": "a"}]})", "message 1 of \"messages\": its role is empty"},
+      {R"({"messages": [{"role": "user", "content": [{"type": "text"}]}]})", "'content' must be a string"},
+      {R"({"messages": [{"role": "user", "content": "a"}]})", "none of its messages has the role \"assistant\""},
+  };
+  for (const auto& [line, expected] : cases) {
+    try {
+      parse_example(line, "chats.jsonl, line 17");
+      ADD_FAILURE() << line;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kInvalid);
+      EXPECT_THAT(error.what(), HasSubstr(expected));
+      EXPECT_THAT(error.what(), HasSubstr("chats.jsonl, line 17"));
+    }
+  }
+}
+
+TEST(Preference, IsReadInEveryForm) {
+  const auto pair = [](std::string_view line) { return parse_preference(line, "x"); };
+  const Preference texts = pair(R"({"prompt": "2 + 2 =", "chosen": " 4", "rejected": " 5"})");
+  EXPECT_EQ(texts.chosen, Example(Completion{"2 + 2 =", " 4"}));
+  EXPECT_EQ(texts.rejected, Example(Completion{"2 + 2 =", " 5"}));
+  for (const char* line :
+       {R"({"prompt": [{"role": "user", "content": "2 + 2?"}], "chosen": [{"role": "assistant", "content": "4"}],
+            "rejected": [{"role": "assistant", "content": "5"}]})",
+        R"({"chosen": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}],
+            "rejected": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "5"}]})"}) {
+    EXPECT_EQ(pair(line).chosen, Example(Conversation{{kAsk, kFour}, 1}));
+    EXPECT_EQ(pair(line).rejected, Example(Conversation{{kAsk, kFive}, 1}));
+  }
+  // Answers that both have said before are read, not learnt.
+  const Preference later = pair(
+      R"({"chosen": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "5"}, {"role": "user", "content": "Sure?"}, {"role": "assistant", "content": "4"}],
+          "rejected": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "5"}, {"role": "user", "content": "Sure?"}, {"role": "assistant", "content": "5"}]})");
+  EXPECT_EQ(later.chosen, Example(Conversation{{kAsk, kFive, kSure, kFour}, 3}));
+}
+
+TEST(Preference, IsRefusedWithItsLineAndTheReason) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"nothing", "not JSON"},
+      {"7", "not an object"},
+      {R"({"prompt": "a", "chosen": "b"})", "\"rejected\" is missing"},
+      {R"({"prompt": "a", "rejected": "b"})", "\"chosen\" is missing"},
+      {R"({"prompt": "a", "chosen": "b", "rejected": "b"})", "the same"},
+      {R"({"chosen": "b", "rejected": "c"})", "'chosen' must be an array"},
+      {R"({"chosen": [{"role": "user", "content": "a"}], "rejected": [{"role": "user", "content": "b"}]})",
+       "begin with different messages"},
+      {R"({"chosen": [{"role": "user", "content": "a"}], "rejected": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})",
+       "no answer of its own"},
+      {R"({"prompt": [{"role": "user", "content": "a"}], "chosen": [{"role": "user", "content": "a"}], "rejected": [{"role": "assistant", "content": "b"}]})",
+       "\"chosen\" goes on after the prompt with the role \"user\""},
+  };
+  for (const auto& [line, expected] : cases) {
+    try {
+      parse_preference(line, "pairs.jsonl, line 3");
+      ADD_FAILURE() << line;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kInvalid);
+      EXPECT_THAT(error.what(), HasSubstr(expected));
+      EXPECT_THAT(error.what(), HasSubstr("pairs.jsonl, line 3"));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace athanor::data

@@ -1,0 +1,23 @@
+// A line of a JSONL file for direct preference optimisation: two answers to one prompt, the better and the worse.
+//
+//   {"prompt": "…", "chosen": "…", "rejected": "…"}       texts, or lists of messages
+//   {"chosen": [messages], "rejected": [messages]}        the prompt is what both begin with
+//
+// Other fields are left alone.
+#pragma once
+
+#include <string_view>
+
+#include "engine/data/conversation.h"
+
+namespace athanor::data {
+
+struct Preference {
+  Example chosen;  // a Completion or a Conversation, with the same prompt as
+  Example rejected;
+};
+
+// `source` names the line in errors ("pairs.jsonl, line 17"). Throws kInvalid with what is wrong and what would do.
+Preference parse_preference(std::string_view line, std::string_view source);
+
+}  // namespace athanor::data
