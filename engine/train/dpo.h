@@ -1,0 +1,71 @@
+// Direct preference optimisation (Rafailov et al. 2023): a model learns to prefer the chosen answer y_w over the rejected
+// y_l of a prompt x, measured against a reference, usually itself before.
+//
+//   Δ    = (log π(y_w|x) − log π(y_l|x)) − (log ref(y_w|x) − log ref(y_l|x))
+//   loss = −log σ(β Δ)
+//
+// with, as in conservative DPO, a part ε of the labels taken to be wrong:
+//
+//   loss = −(1 − ε) log σ(β Δ) − ε log σ(−β Δ)
+//   d loss / d log π(y_w|x) = −β ((1 − ε) σ(−β Δ) − ε σ(β Δ)) = −d loss / d log π(y_l|x)
+//
+// What it asks of the decoder, beyond what pre-training does. log π(y|x) is the sum over an answer's tokens (those that
+// are targets), so cross-entropy, which now returns one sum for all rows, must give it by sequence; and the gradient of a
+// sequence is known only when the sums of both of its pair are. Rows 2i and 2i + 1 of a batch are a pair, chosen first:
+//
+//   tensor/cross_entropy.h
+//     cross_entropy_forward(…, row_losses)             also writes −log p(target) of each row, 0 where it has none, to
+//                                                      row_losses (N) float32
+//     cross_entropy_forward_backward(…, row_scales)    row_scales (N) float32 in place of `scale`
+//   model/decoder.h
+//     using Weigh = std::function<void(std::span<const double> log_probabilities, std::span<float> weights)>;
+//     void sequence_log_probabilities(tokens, targets, document_starts, std::span<double> into);       // (B)
+//     void forward_backward(tokens, targets, document_starts, const Weigh& weigh);
+//
+// The last one goes through the layers once, computes the head's losses and sums them by sequence (in float64), calls
+// `weigh` with log π(y|x) of each sequence, and adds sum over b of weights[b] · d(log_probabilities[b]) to the gradients:
+// it goes back through the head, with row_scales = −weights[sequence of the row], and through the layers. Only the head's
+// product with the weights is computed twice. `weigh` is weights_of() below, with the pairs' references.
+#pragma once
+
+#include <span>
+
+namespace athanor::train {
+
+struct DpoOptions {
+  double beta = 0.1;             // how dear it is to move away from the reference
+  double label_smoothing = 0.0;  // ε in [0, 0.5)
+};
+
+// Throws kInvalid, naming the option.
+void check(const DpoOptions& options);
+
+// Sums of log-probabilities of an answer's tokens, in nats.
+struct AnswerLogProbabilities {
+  double chosen = 0;
+  double rejected = 0;
+};
+
+struct DpoLoss {
+  double loss = 0;
+  double d_chosen = 0;  // d loss / d log π(y_w|x)
+  double d_rejected = 0;
+  double chosen_reward = 0;  // β (log π − log ref): what the model pays for an answer more than the reference
+  double rejected_reward = 0;
+};
+
+DpoLoss dpo_loss(const AnswerLogProbabilities& policy, const AnswerLogProbabilities& reference, const DpoOptions& options);
+
+// Of the pairs of a batch, summed.
+struct DpoSums {
+  double loss = 0;
+  double margin = 0;           // chosen_reward − rejected_reward
+  double chosen_preferred = 0;  // pairs of which the chosen has the larger reward
+};
+
+// log_probabilities, weights (2 · pairs): chosen and rejected of each pair, side by side. weights become the gradient of
+// scale · (sum of losses).
+DpoSums weights_of(std::span<const double> log_probabilities, std::span<const AnswerLogProbabilities> references, double scale,
+                   const DpoOptions& options, std::span<float> weights);
+
+}  // namespace athanor::train
