@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "common/error.h"
+#include "engine/cli/run_log.h"
 
 namespace athanor::llm {
 
@@ -55,8 +56,10 @@ std::vector<Setting> table_of(TrainSettings& s) {
       {"micro_batch", batches, "Sequences that an instance computes at once; fewer need less memory", &t.micro_batch},
       {"length", batches, "Tokens in a sequence, and the model's context", &t.length},
       {"learning_rate", optimizer, "Peak of the learning rate", &t.learning_rate},
-      {"learning_rate_min", optimizer, "Where the cosine decay ends, at the last step; -1: a tenth of learning_rate", &t.learning_rate_min},
+      {"schedule", optimizer, "What the learning rate does after its peak: cosine, linear, wsd or constant", &t.schedule},
+      {"learning_rate_min", optimizer, "Where the schedule ends, at the last step; -1: a tenth of learning_rate", &t.learning_rate_min},
       {"warmup_steps", optimizer, "Steps in which the learning rate rises to its peak", &t.warmup_steps},
+      {"decay_steps", optimizer, "Steps of the fall at the end of wsd; 0: a fifth of the steps", &t.decay_steps},
       {"weight_decay", optimizer, "AdamW's decay of matrices", &t.weight_decay},
       {"beta1", optimizer, "AdamW's decay of the first moment", &t.beta1},
       {"beta2", optimizer, "AdamW's decay of the second moment", &t.beta2},
@@ -67,6 +70,11 @@ std::vector<Setting> table_of(TrainSettings& s) {
       {"evaluate_sequences", run, "Held-out sequences of an evaluation, at most; 0: no evaluation", &t.evaluate_sequences},
       {"checkpoint_every", run, "Steps between checkpoints; 0: at the end and when stopped", &t.checkpoint_every},
       {"checkpoints_kept", run, "Checkpoints kept, the newest", &t.checkpoints_kept},
+      {"checkpoint_room", run, "With checkpoint_every: plan memory to copy what is not written when the next update comes; false: it waits", &t.checkpoint_room},
+      {"non_finite_steps_max", run, "Steps in a row without a finite loss and gradient, which are skipped; more end the run", &t.non_finite_steps_max},
+      {"spike_factor", run, "A loss above so many times the median of the last ones goes back to the last checkpoint, and on with later data; 0: never", &t.spike_factor},
+      {"spike_rollbacks_max", run, "Times that a run goes back to one checkpoint", &t.spike_rollbacks_max},
+      {"log", run, "Lines of progress for people (text), or for machines (json)", &s.log},
       {"log_every", run, "Steps between lines of progress", &s.log_every},
       {"seed", run, "Of the initial parameters and the order of the text", &t.seed},
       {"threads", run, "Threads that compute; 0: one for each processor", &s.threads},
@@ -166,6 +174,7 @@ void check(const TrainSettings& s) {
   require(s.vocabulary >= 257 && s.vocabulary <= 1 << 22, "vocabulary", s.vocabulary,
           "between 257 (the bytes, and the end of a text) and 4194304");
   require(s.held_out >= 0 && s.held_out <= 0.5, "held_out", s.held_out, "between 0 and 0.5");
+  log_format(s.log);
   require(s.log_every >= 1, "log_every", s.log_every, "1 or more");
   require(s.threads >= 0 && s.threads <= 4096, "threads", s.threads, "between 0 and 4096");
   require(s.sample_tokens >= 0, "sample_tokens", s.sample_tokens, "0 or more");

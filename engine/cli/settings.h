@@ -32,6 +32,7 @@ struct TrainSettings {
   std::string prompt;
   std::int64_t sample_tokens = 100;
   double temperature = 0.8;
+  std::string log = "text";  // or "json"
   std::int64_t log_every = 10;
   std::int64_t threads = 0;
 };

@@ -16,6 +16,7 @@
 #include "engine/cli/contract.h"
 #include "engine/cli/corpus.h"
 #include "engine/cli/ring_collectives.h"
+#include "engine/cli/run_log.h"
 #include "engine/cli/stop_signals.h"
 #include "engine/data/token_sequences.h"
 #include "engine/model/decoder_cached.h"
@@ -99,9 +100,9 @@ Run run_by_hand(const TrainCommand& command, Files& files) {
   return run;
 }
 
-std::unique_ptr<parallel::Collectives> connect(const Peers& peers) {
+std::unique_ptr<parallel::Collectives> connect(const Peers& peers, LogFormat log) {
   if (peers.world_size == 1) return std::make_unique<parallel::Alone>();
-  say("rank {} of {}: meeting the others at {}", peers.rank, peers.world_size, peers.rendezvous);
+  note(log, "rank {} of {}: meeting the others at {}", peers.rank, peers.world_size, peers.rendezvous);
   return std::make_unique<RingCollectives>(comm::CommOptions{.rank = peers.rank,
                                                              .world_size = peers.world_size,
                                                              .rendezvous = peers.rendezvous,
@@ -110,19 +111,27 @@ std::unique_ptr<parallel::Collectives> connect(const Peers& peers) {
                                                              .timeout_ms = kSilenceTimeout_ms});
 }
 
-void say_sizes(const model::Config& c, const Corpus& corpus, const data::TokenSequences& sequences, const TrainSettings& s,
+void say_sizes(LogFormat log, const model::Config& c, const Corpus& corpus, const data::TokenSequences& sequences, const TrainSettings& s,
                const train::Trainer& trainer, const parallel::Collectives& collectives, int threads) {
-  say("text        {} tokens to train on, {} held out; vocabulary {}", format_count(corpus.train->count()),
+  write_line(start_line(log, {.parameters = model::parameter_count(c),
+                              .tokens = corpus.train->count(),
+                              .steps = s.train.steps,
+                              .batch = s.train.batch,
+                              .length = s.train.length,
+                              .ranks = collectives.size(),
+                              .threads = threads,
+                              .memory_bytes = trainer.memory().bytes()}));
+  note(log, "text        {} tokens to train on, {} held out; vocabulary {}", format_count(corpus.train->count()),
       format_count(corpus.held_out ? corpus.held_out->count() : 0), format_count(c.vocab_size));
-  say("model       {} parameters: {} layers, width {}, {} heads ({} for keys and values) of {}, feed-forward {}",
+  note(log, "model       {} parameters: {} layers, width {}, {} heads ({} for keys and values) of {}, feed-forward {}",
       format_count(model::parameter_count(c)), c.num_hidden_layers, c.hidden_size, c.num_attention_heads,
       c.num_key_value_heads, c.head_dim, c.intermediate_size);
-  say("training    {} steps of {} sequences of {} tokens ({:.2f} times the text), on {} rank{} with {} thread{} each",
+  note(log, "training    {} steps of {} sequences of {} tokens ({:.2f} times the text), on {} rank{} with {} thread{} each",
       format_count(s.train.steps), s.train.batch, s.train.length,
       static_cast<double>(s.train.steps) * static_cast<double>(s.train.batch) / static_cast<double>(sequences.windows()),
       collectives.size(),
       collectives.size() == 1 ? "" : "s", threads, threads == 1 ? "" : "s");
-  say("memory of each rank, all of it taken before the first step:\n{}", trainer.memory().table());
+  note(log, "memory of each rank, all of it taken before the first step:\n{}", trainer.memory().table());
 }
 
 // Which sequences come next, but for the text.
@@ -131,7 +140,7 @@ train::TrainInput position_of(const train::TrainOptions& options) {
 }
 
 // A text in the model's own words, on standard output.
-void say_sample(tensor::Context& context, train::Trainer& trainer, const model::Config& config,
+void say_sample(LogFormat log, tensor::Context& context, train::Trainer& trainer, const model::Config& config,
                 const model::Tokenizer& tokenizer, const TrainSettings& settings) {
   std::vector<model::TokenId> prompt = tokenizer.encode(settings.prompt);
   if (prompt.empty()) prompt.push_back(tokenizer.end_of_text().value_or(0));
@@ -144,7 +153,7 @@ void say_sample(tensor::Context& context, train::Trainer& trainer, const model::
                   {.tokens = settings.sample_tokens, .temperature = settings.temperature, .seed = settings.train.seed,
                    .end_of_text = tokenizer.end_of_text()},
                   [&](model::TokenId token) { return written.push_back(token), true; });
-  say("sample:\n{}{}", settings.prompt, model::utf8_repaired(tokenizer.decode(written)));
+  note(log, "sample:\n{}{}", settings.prompt, model::utf8_repaired(tokenizer.decode(written)));
 }
 
 // A run that trains for hours must not find out at its end that its result has no place.
@@ -166,33 +175,33 @@ void save_model(Files& files, const std::string& folder, const model::Config& co
 // What is said while it trains, and sent to the agent. Rank 0 speaks for all.
 train::Events events_of(const TrainSettings& settings, const Clock& clock, AgentSocket& agent, double& last_loss) {
   train::Events events;
-  events.on_step = [&, beaten_s = -kBeatEvery_s](const train::Progress& p) mutable {
+  const LogFormat log = log_format(settings.log);
+  events.on_step = [&, log, beaten_s = -kBeatEvery_s](const train::Progress& p) mutable {
     const bool last = p.step == p.steps;
-    if (p.step == 1 || last || p.step % settings.log_every == 0) {
-      say("step {}/{}  loss {:.6f}  rate {:.2e}  gradient {:.3f}  {} tokens/s  {} left", p.step, p.steps, p.loss,
-          p.learning_rate, p.gradient_norm, format_count(std::llround(p.tokens_per_s)), format_seconds(p.seconds_left));
-    }
+    if (p.step == 1 || last || p.skipped || p.step % settings.log_every == 0) write_line(step_line(log, p));
     const double now_s = static_cast<double>(clock.monotonic_ns()) * 1e-9;
     if (last || now_s - beaten_s >= kBeatEvery_s) {
       beaten_s = now_s;
       agent.beat(p.step, p.steps, p.loss, p.tokens_per_s, p.seconds_left);
     }
   };
-  events.on_evaluation = [&](std::int64_t step, double loss) {
+  events.on_evaluation = [&, log](std::int64_t step, double loss) {
     last_loss = loss;
-    say("evaluation loss {:.6f} at step {} (perplexity {:.2f})", loss, step, std::exp(loss));
+    write_line(evaluation_line(log, step, loss));
   };
-  events.on_checkpoint = [&](const std::string& name, std::int64_t step) {
-    say("checkpoint {}", name);
+  events.on_checkpoint = [&, log](const std::string& name, std::int64_t step) {
+    write_line(checkpoint_line(log, name, step));
     agent.checkpoint(name, step);
   };
+  events.on_rollback = [log](const train::Rollback& rollback) { write_line(rollback_line(log, rollback)); };
   return events;
 }
 
 int carry_out(Run run, Files& files, StopSignals& signals) {
   check(run.settings);
+  const LogFormat log = log_format(run.settings.log);
   const SystemClock clock;
-  const std::unique_ptr<parallel::Collectives> collectives = connect(run.peers);
+  const std::unique_ptr<parallel::Collectives> collectives = connect(run.peers, log);
   check_agreement(run.settings, run.resume, *collectives);
   const bool speaks = collectives->rank() == 0;
   if (speaks) {
@@ -220,11 +229,11 @@ int carry_out(Run run, Files& files, StopSignals& signals) {
   if (text.tokenizer.empty()) text.tokenizer = model::pack_tokenizer(corpus.tokenizer);
   if (speaks) text.fingerprint = corpus.train->fingerprint();
   train::Trainer trainer(config, options, context, *collectives, sequences, files, clock, std::move(text));
-  if (speaks) say_sizes(config, corpus, sequences, run.settings, trainer, *collectives, context.threads());
-  if (speaks && !evaluates) say("There is no evaluation: the held-out text has not one sequence of {} tokens", options.length);
+  if (speaks) say_sizes(log, config, corpus, sequences, run.settings, trainer, *collectives, context.threads());
+  if (speaks && !evaluates) note(log, "There is no evaluation: the held-out text has not one sequence of {} tokens", options.length);
 
   if (run.resume && trainer.resume()) {
-    if (speaks) say("going on after step {}, from {}", trainer.state().step, run.checkpoints);
+    if (speaks) note(log, "going on after step {}, from {}", trainer.state().step, run.checkpoints);
   } else {
     trainer.initialize();
   }
@@ -240,15 +249,15 @@ int carry_out(Run run, Files& files, StopSignals& signals) {
   if (speaks) {
     save_model(files, run.model, config, corpus.tokenizer, trainer);
     if (stopped) {
-      say("stopped after step {} of {}; the model as it stands is in {}", trainer.state().step, options.steps, run.model);
+      note(log, "stopped after step {} of {}; the model as it stands is in {}", trainer.state().step, options.steps, run.model);
     } else {
       if (evaluates) {
         const double before = trainer.state().first_evaluation_loss;
-        say("evaluation loss before {:.4f}, after {:.4f} (perplexity {:.1f} before, {:.1f} after)", before, evaluation_loss,
+        note(log, "evaluation loss before {:.4f}, after {:.4f} (perplexity {:.1f} before, {:.1f} after)", before, evaluation_loss,
             std::exp(before), std::exp(evaluation_loss));
       }
-      say("the model is in {}", run.model);
-      say_sample(context, trainer, config, corpus.tokenizer, run.settings);
+      note(log, "the model is in {}", run.model);
+      say_sample(log, context, trainer, config, corpus.tokenizer, run.settings);
     }
   }
   collectives->barrier();  // an instance that leaves early would end the others

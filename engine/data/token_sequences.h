@@ -26,9 +26,9 @@ class TokenSequences final : public Sequences {
   TokenSequences(std::shared_ptr<const TokenFile> train, std::shared_ptr<const TokenFile> held_out,
                  const TokenSequencesOptions& options);
 
-  void training(std::int64_t step, std::int64_t index, std::span<std::int32_t> tokens) override;
+  void training(std::int64_t step, std::int64_t index, const Row& row) override;
   std::int64_t evaluation_count(std::int64_t length) override;
-  void evaluation(std::int64_t index, std::span<std::int32_t> tokens) override;
+  void evaluation(std::int64_t index, const Row& row) override;
 
   // Sequences of an epoch.
   std::int64_t windows() const { return windows_; }
@@ -39,9 +39,5 @@ class TokenSequences final : public Sequences {
   const TokenSequencesOptions options_;
   std::int64_t windows_ = 0;
 };
-
-// Where `index` in [0, count) goes in the permutation of [0, count) that `key` chooses: four rounds of a Feistel network
-// over the next power of four, walked until the result is below `count` (Black and Rogaway, 2002). O(1), no table.
-std::uint64_t permuted(std::uint64_t index, std::uint64_t count, std::uint64_t key);
 
 }  // namespace athanor::data

@@ -20,7 +20,8 @@ constexpr std::string_view kPrefix = "step-";
 constexpr std::string_view kManifest = "checkpoint.json";
 constexpr std::string_view kShard = "shard-00000.safetensors";
 constexpr std::string_view kTokenizer = "tokenizer";
-constexpr std::size_t kPiece = 4 << 20;  // bytes written or read at once
+constexpr std::size_t kPiece = 4 << 20;      // bytes written or read at once
+constexpr std::size_t kCopyPiece = 1 << 20;  // the same through a snapshot: what is copied should stay in cache
 constexpr std::uint64_t kManifestBytesMax = 64 << 20;
 constexpr std::uint64_t kTokenizerBytesMax = 256 << 20;
 constexpr std::uint64_t kShardHeaderBytesMax = 64 << 20;
@@ -56,16 +57,23 @@ struct Written {
   std::string data_sha256;  // of the tensors' bytes, in order
 };
 
-Written write_shard(Files& files, const std::string& path, const std::vector<Entry>& entries) {
+Written write_shard(Files& files, const std::string& path, const std::vector<Entry>& entries, Snapshot* snapshot) {
   std::vector<model::SafetensorsEntry> described;
   for (const Entry& entry : entries) described.push_back({.name = entry.name, .dtype = "F32", .shape = entry.info->shape});
   model::SafetensorsWriter writer(files, path, std::move(described));
   Hasher hasher("SHA256");
+  std::string copy(snapshot ? kCopyPiece : 0, '\0');
   for (const Entry& entry : entries) {
     std::string_view bytes(static_cast<const char*>(entry.data.data()), entry.data.bytes());
-    for (; !bytes.empty(); bytes.remove_prefix(std::min(kPiece, bytes.size()))) {
-      hasher.update(bytes.substr(0, kPiece));
-      writer.append(bytes.substr(0, kPiece));
+    while (!bytes.empty()) {
+      std::string_view piece = bytes.substr(0, snapshot ? kCopyPiece : kPiece);
+      bytes.remove_prefix(piece.size());
+      if (snapshot) {
+        snapshot->read(piece.data(), std::span(copy).first(piece.size()));
+        piece = std::string_view(copy).substr(0, piece.size());
+      }
+      hasher.update(piece);
+      writer.append(piece);
     }
   }
   writer.finish();
@@ -91,6 +99,8 @@ std::string manifest_text(const model::Config& config, const std::vector<Entry>&
                        {"extent", shape_of(*entry.info)},
                        {"file", kShard}});
   }
+  json::array losses;
+  for (const double loss : state.losses.losses()) losses.push_back(json::value(fmt::format("{}", loss)));  // to the last bit, as a JSON number is not
   json::object listed{{kShard, {{"size", shard.size}, {"data_sha256", shard.data_sha256}}}};
   if (const std::string& text = input.text.tokenizer; !text.empty()) {
     listed[kTokenizer] = {{"size", text.size()}, {"data_sha256", to_hex(sha256(text))}};
@@ -104,7 +114,11 @@ std::string manifest_text(const model::Config& config, const std::vector<Entry>&
       {"text", {{"tokens", input.text.tokens}, {"fingerprint", input.text.fingerprint}}},
       {"tokens_seen", state.tokens_seen},
       {"first_evaluation_loss", state.first_evaluation_loss},
-      {"data_position", {{"next_step", state.step + 1}}},
+      {"data_position", {{"next_step", state.data_step + 1}}},
+      {"skipped_steps", state.skipped_steps},
+      {"skipped_in_a_row", state.skipped_in_a_row},
+      {"rollbacks", state.rollbacks},
+      {"recent_losses", losses},
       {"model", model_object(config)},
       {"files", listed},
       {"tensors", tensors},
@@ -186,6 +200,27 @@ std::string read_tokenizer(Files& files, const std::string& path, const json::ob
     throw damaged(file, "its contents have changed since it was written");
   }
   return text;
+}
+
+// What a run goes on from. Throws anything.
+TrainState state_of(const json::object& manifest) {
+  TrainState state;
+  state.step = json::get_int(manifest, "step");
+  state.tokens_seen = json::get_int(manifest, "tokens_seen");
+  state.first_evaluation_loss = json::find_double(manifest, "first_evaluation_loss").value_or(0);
+  const json::object* position = json::find_object(manifest, "data_position");
+  state.data_step = position ? json::get_int(*position, "next_step") - 1 : state.step;
+  state.skipped_steps = json::find_int(manifest, "skipped_steps").value_or(0);
+  state.skipped_in_a_row = json::find_int(manifest, "skipped_in_a_row").value_or(0);
+  state.rollbacks = json::find_int(manifest, "rollbacks").value_or(0);
+  if (state.step < 0 || state.data_step < state.step || state.skipped_steps < 0 || state.skipped_steps > state.step) {
+    throw Error(ErrorKind::kInvalid, "it has done {} steps with the data of {}, {} of them skipped", state.step,
+                state.data_step, state.skipped_steps);
+  }
+  if (const json::array* losses = json::find_array(manifest, "recent_losses")) {
+    for (const json::value& loss : *losses) state.losses.add(std::stod(std::string(loss.as_string())));
+  }
+  return state;
 }
 
 // Checks that what the index says of a tensor is what this model wants, whole in our one shard.
@@ -289,7 +324,7 @@ std::vector<std::string> list_checkpoints(Files& files, const std::string& folde
 
 std::string save_checkpoint(Files& files, const std::string& folder, const model::Config& config,
                             const model::ParameterLayout& layout, const TrainInput& input, const TrainState& state,
-                            const TrainTensors& tensors, std::int64_t kept) {
+                            const TrainTensors& tensors, std::int64_t kept, Snapshot* snapshot) {
   ATHANOR_ASSERT(kept >= 1 && state.step >= 0);
   make_durable_folders(files, folder);
   for (const std::string& name : files.list(folder)) {
@@ -299,7 +334,7 @@ std::string save_checkpoint(Files& files, const std::string& folder, const model
   const std::string temporary = folder + "/" + temporary_name(name);
   files.make_folders(temporary);
   const std::vector<Entry> entries = entries_of(layout, tensors);
-  const Written shard = write_shard(files, temporary + "/" + std::string(kShard), entries);
+  const Written shard = write_shard(files, temporary + "/" + std::string(kShard), entries, snapshot);
   if (!input.text.tokenizer.empty()) files.replace(temporary + "/" + std::string(kTokenizer), input.text.tokenizer);
   files.replace(temporary + "/" + std::string(kManifest), manifest_text(config, entries, input, state, shard));
   files.sync_folder(temporary);
@@ -344,9 +379,7 @@ TrainState load_checkpoint(Files& files, const std::string& folder, const std::s
   std::map<std::string, const json::object*> named;
   const json::object* shard = nullptr;
   try {
-    state.step = json::get_int(manifest, "step");
-    state.tokens_seen = json::get_int(manifest, "tokens_seen");
-    state.first_evaluation_loss = json::find_double(manifest, "first_evaluation_loss").value_or(0);
+    state = state_of(manifest);
     const json::object* list = json::find_object(manifest, "files");
     shard = list ? json::find_object(*list, kShard) : nullptr;
     const json::array* all = json::find_array(manifest, "tensors");

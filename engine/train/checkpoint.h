@@ -8,9 +8,12 @@
 //                           there when the run was given none
 //     shard-00000.safetensors   parameters, and AdamW's two moments, as "NAME", "optimizer.m.NAME", "optimizer.v.NAME"
 //
+// checkpoint.json also has what was skipped and rolled back, and the last losses, so that a resumed run judges as one that
+// never stopped.
+//
 // A folder is written as FOLDER/.step-00000100.tmp, synced and renamed, so a crash or a power failure at any moment leaves
 // the older checkpoints whole and at most temporary folders, which the next save removes. Any number of ranks can load what any
-// other wrote. One thread; only rank 0 writes.
+// other wrote. One thread at a time; only rank 0 writes.
 #pragma once
 
 #include <cstdint>
@@ -21,14 +24,21 @@
 #include "common/files.h"
 #include "engine/model/parameters.h"
 #include "engine/tensor/tensor.h"
+#include "engine/train/loss_history.h"
+#include "engine/train/snapshot.h"
 
 namespace athanor::train {
 
 // What a run goes on from, apart from the tensors.
 struct TrainState {
-  std::int64_t step = 0;             // steps done; sequences of step + 1 come next
-  std::int64_t tokens_seen = 0;      // in training, over all ranks
-  double first_evaluation_loss = 0;  // 0 when there was none
+  std::int64_t step = 0;              // steps done
+  std::int64_t data_step = 0;         // of the sequences that came last; ahead of `step` by what rollbacks passed over
+  std::int64_t tokens_seen = 0;       // in training, over all ranks
+  double first_evaluation_loss = 0;   // 0 when there was none
+  std::int64_t skipped_steps = 0;     // of `step`: without an update, because something was not finite
+  std::int64_t skipped_in_a_row = 0;  // the last ones
+  std::int64_t rollbacks = 0;
+  LossHistory losses;
 };
 
 // The text that a run learns from.
@@ -64,10 +74,11 @@ void make_durable_folders(Files& files, const std::string& folder);
 std::vector<std::string> list_checkpoints(Files& files, const std::string& folder);
 
 // Writes FOLDER/step-N, and then removes those of later steps (the run would have gone on from them, were they whole)
-// and all but the newest `kept` of the others. Returns the name.
+// and all but the newest `kept` of the others. Returns the name. With `snapshot`, which has begun, the tensors are read
+// through it, so that another thread may go on to change them.
 std::string save_checkpoint(Files& files, const std::string& folder, const model::Config& config,
                             const model::ParameterLayout& layout, const TrainInput& input, const TrainState& state,
-                            const TrainTensors& tensors, std::int64_t kept);
+                            const TrainTensors& tensors, std::int64_t kept, Snapshot* snapshot = nullptr);
 
 // The packed tokenizer that a run on `input` has to go on with, from the newest checkpoint that tells: a tokenizer learned
 // anew, from a text that may have changed, would give the ids other meanings than the parameters know. Nothing when there

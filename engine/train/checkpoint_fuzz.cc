@@ -18,7 +18,7 @@ void write(const std::string& path, std::string_view bytes) {
 
 struct Run {
   Run() : layout(config), values(static_cast<std::size_t>(3 * layout.size())) {
-    save_checkpoint(files, folder.path(), config, layout, input, {.step = 1}, tensors(), 1);
+    save_checkpoint(files, folder.path(), config, layout, input, {.step = 1, .data_step = 1}, tensors(), 1);
     shard = files.read_all(folder / "step-00000001/shard-00000.safetensors");
   }
   train::TrainTensors tensors() {

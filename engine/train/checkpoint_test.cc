@@ -11,6 +11,7 @@
 
 #include "common/error.h"
 #include "common/temporary_folder.h"
+#include "engine/train/checkpoint_test_support.h"
 
 namespace athanor::train {
 namespace {
@@ -18,150 +19,10 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-model::Config tiny_config() {
-  return {.vocab_size = 11,
-          .hidden_size = 4,
-          .intermediate_size = 6,
-          .num_hidden_layers = 1,
-          .num_attention_heads = 2,
-          .num_key_value_heads = 1,
-          .head_dim = 2,
-          .max_position_embeddings = 8};
-}
-
-// The state of a run whose every number is `value`.
-struct State {
-  explicit State(float value)
-      : layout(tiny_config()), parameters(size(), value), m(size(), value + 0.25F), v(size(), value + 0.5F) {}
-  std::size_t size() const { return static_cast<std::size_t>(layout.size()); }
-  TrainTensors tensors() {
-    const auto view = [this](std::vector<float>& values) { return tensor::Tensor::of(values.data(), {layout.size()}); };
-    return {view(parameters), view(m), view(v)};
-  }
-  bool holds(float value) const {
-    bool same = true;
-    for (const model::ParameterInfo& info : layout.all()) {
-      for (std::int64_t i = info.offset; i < info.offset + info.count; ++i) {
-        const auto at = static_cast<std::size_t>(i);
-        same = same && parameters[at] == value && m[at] == value + 0.25F && v[at] == value + 0.5F;
-      }
-    }
-    return same;
-  }
-  model::ParameterLayout layout;
-  std::vector<float> parameters, m, v;
-};
-
-std::string parent_of(const std::string& path) { return std::filesystem::path(path).parent_path(); }
-
-// Files that fail at the n-th change and at every later one, as if the process had ended there. A failing write has
-// written half of its bytes. A power failure may then take the names that no sync_folder() had made durable, while what
-// was removed is gone: the worst that a file system may make of the order of changes.
-class CrashingFiles final : public Files {
- public:
-  explicit CrashingFiles(std::int64_t at) : left_(at) {}
-  bool crashed() const { return left_ < 0; }
-
-  void lose_power() {
-    for (auto name = unsynced_.rbegin(); name != unsynced_.rend(); ++name) {
-      if (name->from.empty()) {
-        real_.remove_all(name->path);
-      } else if (real_.stat(name->path)) {
-        real_.rename(name->path, name->from);
-      }
-    }
-    unsynced_.clear();
-  }
-
-  std::unique_ptr<File> open(const std::string& path, Open how, std::uint32_t mode) override {
-    if (how != Open::kRead) {
-      change("opening " + path);
-      if (!real_.stat(path)) unsynced_.push_back({path, ""});
-    }
-    return std::make_unique<CrashingFile>(*this, real_.open(path, how, mode));
-  }
-  std::optional<FileInfo> stat(const std::string& path) override { return real_.stat(path); }
-  std::vector<std::string> list(const std::string& path) override { return real_.list(path); }
-  void make_folders(const std::string& path, std::uint32_t mode) override {
-    change("making " + path);
-    const std::size_t before = unsynced_.size();
-    for (std::string made = path; !real_.stat(made); made = parent_of(made)) {
-      unsynced_.insert(unsynced_.begin() + static_cast<std::ptrdiff_t>(before), {made, ""});
-    }
-    real_.make_folders(path, mode);
-  }
-  void rename(const std::string& from, const std::string& to) override {
-    change("renaming " + from);
-    real_.rename(from, to);
-    unsynced_.push_back({to, from});
-  }
-  bool remove(const std::string& path) override {
-    change("removing " + path);
-    return real_.remove(path);
-  }
-  void sync_folder(const std::string& path) override {
-    change("syncing " + path);
-    real_.sync_folder(path);
-    std::erase_if(unsynced_, [&](const Name& name) { return parent_of(name.path) == path; });
-  }
-
- private:
-  class CrashingFile final : public File {
-   public:
-    CrashingFile(CrashingFiles& files, std::unique_ptr<File> real) : files_(files), real_(std::move(real)) {}
-    std::size_t read_at(std::uint64_t offset, std::span<char> into) override { return real_->read_at(offset, into); }
-    void write_at(std::uint64_t offset, std::string_view bytes) override {
-      if (files_.left_ == 0) real_->write_at(offset, bytes.substr(0, bytes.size() / 2));
-      files_.change("writing");
-      real_->write_at(offset, bytes);
-    }
-    void append(std::string_view bytes) override {
-      if (files_.left_ == 0) real_->append(bytes.substr(0, bytes.size() / 2));
-      files_.change("writing");
-      real_->append(bytes);
-    }
-    std::uint64_t size() override { return real_->size(); }
-    void truncate(std::uint64_t size) override {
-      files_.change("truncating");
-      real_->truncate(size);
-    }
-    void sync() override {
-      files_.change("syncing");
-      real_->sync();
-    }
-
-   private:
-    CrashingFiles& files_;
-    std::unique_ptr<File> real_;
-  };
-
-  // A name that a power failure may take: its file or folder was made, or was called `from` before.
-  struct Name {
-    std::string path;
-    std::string from;  // empty: made
-  };
-
-  void change(const std::string& doing) {
-    if (left_-- <= 0) {
-      left_ = -1;
-      throw system_error(EIO, doing);
-    }
-  }
-
-  SystemFiles real_;
-  std::int64_t left_;
-  std::vector<Name> unsynced_;  // in the order of the changes
-};
-
-TrainInput input() {
-  return {.batch = 3, .length = 8, .seed = UINT64_MAX, .text = {.tokenizer = "{}", .tokens = 100, .fingerprint = "f00d"}};
-}
-
 std::string save(Files& files, const std::string& folder, std::int64_t step, std::int64_t kept = 2) {
   State state(static_cast<float>(step));
   return save_checkpoint(files, folder, tiny_config(), state.layout, input(),
-                         {.step = step, .tokens_seen = 7 * step, .first_evaluation_loss = 1.5},
-                         state.tensors(), kept);
+                         run_state(step), state.tensors(), kept);
 }
 
 TEST(Checkpoint, HoldsTheWholeStateAndReplacesOlderOnes) {
@@ -177,6 +38,11 @@ TEST(Checkpoint, HoldsTheWholeStateAndReplacesOlderOnes) {
   EXPECT_EQ(find_tokenizer(files, folder.path(), input()), "{}");
   EXPECT_EQ(loaded->tokens_seen, 210);
   EXPECT_EQ(loaded->first_evaluation_loss, 1.5);
+  EXPECT_EQ(loaded->data_step, 35);
+  EXPECT_EQ(loaded->skipped_steps, 1);
+  EXPECT_EQ(loaded->skipped_in_a_row, 1);
+  EXPECT_EQ(loaded->rollbacks, 2);
+  EXPECT_THAT(loaded->losses.losses(), ElementsAre(1.0 / 3, 2.5e-7));
   EXPECT_TRUE(state.holds(30));
 }
 
@@ -264,6 +130,11 @@ TEST(Checkpoint, FallsBackWhenTheNewestIsDamagedInAnyWay) {
          files.replace(path + "/checkpoint.json", text.substr(0, text.size() / 2));
        }},
       {"another manifest", [&](const std::string& path) { files.replace(path + "/checkpoint.json", "[1, 2]"); }},
+      {"a position before the step", [&](const std::string& path) {
+         std::string text = files.read_all(path + "/checkpoint.json");
+         text.replace(text.find("\"next_step\":8"), 13, "\"next_step\":2");
+         files.replace(path + "/checkpoint.json", text);
+       }},
       {"a seed that is no number", [&](const std::string& path) {
          std::string text = files.read_all(path + "/checkpoint.json");
          text.replace(text.find("18446744073709551615"), 20, "x");

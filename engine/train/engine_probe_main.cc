@@ -278,12 +278,13 @@ void probe_train(Probe& probe) {
   class Given final : public data::Sequences {
    public:
     explicit Given(const Tensor& all) : all_(all) {}
-    void training(std::int64_t step, std::int64_t index, std::span<std::int32_t> tokens) override {
+    void training(std::int64_t step, std::int64_t index, const data::Row& row) override {
       const auto from = all_.ints().subspan(static_cast<std::size_t>((step - 1) * all_.stride(0) + index * all_.stride(1)));
-      std::copy_n(from.begin(), tokens.size(), tokens.begin());
+      std::copy_n(from.begin(), row.tokens.size(), row.tokens.begin());
+      std::copy_n(from.begin() + 1, row.targets.size(), row.targets.begin());
     }
     std::int64_t evaluation_count(std::int64_t) override { return 0; }
-    void evaluation(std::int64_t, std::span<std::int32_t>) override {}
+    void evaluation(std::int64_t, const data::Row&) override {}
 
    private:
     const Tensor all_;

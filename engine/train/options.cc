@@ -1,7 +1,6 @@
 #include "engine/train/options.h"
 
 #include <cmath>
-#include <numbers>
 #include <string_view>
 
 #include "common/error.h"
@@ -29,10 +28,18 @@ void check(const TrainOptions& o) {
   count("micro_batch", o.micro_batch, 1, kBatchMax);
   count("length", o.length, 1, kLengthMax);
   count("warmup_steps", o.warmup_steps, 0);
+  count("decay_steps", o.decay_steps, 0);
+  count("non_finite_steps_max", o.non_finite_steps_max, 0);
+  count("spike_rollbacks_max", o.spike_rollbacks_max, 1);
   count("evaluate_every", o.evaluate_every, 0);
   count("evaluate_sequences", o.evaluate_sequences, 0);
   count("checkpoint_every", o.checkpoint_every, 0);
   count("checkpoints_kept", o.checkpoints_kept, 1);
+  schedule_kind(o.schedule);
+  require(o.spike_factor == 0 || (o.spike_factor > 1 && std::isfinite(o.spike_factor)), "spike_factor", o.spike_factor,
+          "0 (never) or above 1");
+  require(o.spike_factor == 0 || o.checkpoint_every > 0, "checkpoint_every", 0,
+          "positive for spike_factor to have checkpoints to go back to");
   require(o.learning_rate > 0 && std::isfinite(o.learning_rate), "learning_rate", o.learning_rate, "positive");
   require(o.learning_rate_min == -1 || (o.learning_rate_min >= 0 && o.learning_rate_min <= o.learning_rate),
           "learning_rate_min", o.learning_rate_min, "between 0 and learning_rate, or -1 (a tenth of learning_rate)");
@@ -46,14 +53,13 @@ void check(const TrainOptions& o) {
 }
 
 double learning_rate_at(const TrainOptions& o, std::int64_t step) {
-  if (step <= o.warmup_steps) {
-    return o.learning_rate * static_cast<double>(step) / static_cast<double>(o.warmup_steps);
-  }
-  const double least = o.learning_rate_min == -1 ? o.learning_rate / 10 : o.learning_rate_min;
-  if (step >= o.steps) return least;
-  const double progress =
-      static_cast<double>(step - o.warmup_steps) / static_cast<double>(o.steps - o.warmup_steps);
-  return least + (o.learning_rate - least) * 0.5 * (1 + std::cos(std::numbers::pi * progress));
+  return learning_rate_at(Schedule{.kind = schedule_kind(o.schedule),
+                                   .peak = o.learning_rate,
+                                   .end = o.learning_rate_min == -1 ? o.learning_rate / 10 : o.learning_rate_min,
+                                   .steps = o.steps,
+                                   .warmup_steps = o.warmup_steps,
+                                   .decay_steps = o.decay_steps},
+                          step);
 }
 
 }  // namespace athanor::train

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <string>
 
+#include "engine/train/schedule.h"
+
 namespace athanor::train {
 
 struct TrainOptions {
@@ -13,14 +15,24 @@ struct TrainOptions {
   std::int64_t micro_batch = 8;  // sequences that a rank computes at once; the rest of its share accumulates
   std::int64_t length = 256;     // tokens in a sequence
 
+  std::string schedule = "cosine";  // schedule.h names and explains them
   double learning_rate = 1e-3;      // the peak
-  double learning_rate_min = -1;    // where the cosine ends; -1: a tenth of the peak
+  double learning_rate_min = -1;    // where the schedule ends; -1: a tenth of the peak
   std::int64_t warmup_steps = 10;
+  std::int64_t decay_steps = 0;  // of the schedule wsd; 0: a fifth of the steps
   double beta1 = 0.9;
   double beta2 = 0.95;
   double adam_eps = 1e-8;
   double weight_decay = 0.1;   // of matrices
   double gradient_clip = 1.0;  // the largest global norm; 0 for none
+
+  // A step whose loss or gradient is not finite changes nothing but its number. More than so many in a row end the run.
+  std::int64_t non_finite_steps_max = 10;
+  // A step whose loss is above so many times the median of the last ones is a spike: training goes back to the newest
+  // checkpoint, and on with the data after the spike's. 0: never.
+  double spike_factor = 0;
+  // So often from one checkpoint; the spike after that is gone through.
+  std::int64_t spike_rollbacks_max = 3;
 
   std::int64_t evaluate_every = 0;  // steps; 0 for only when asked
   std::int64_t evaluate_sequences = 32;
@@ -28,6 +40,9 @@ struct TrainOptions {
   std::int64_t checkpoint_every = 0;  // steps; 0 for only when stopped
   std::string checkpoint_folder;      // empty: none are written
   std::int64_t checkpoints_kept = 2;
+  // With checkpoint_every: plan room for a copy of the state, used when a checkpoint is not written before the next update.
+  // Without it that update waits.
+  bool checkpoint_room = true;
 
   std::uint64_t seed = 1;  // of the initial parameters
 
@@ -37,8 +52,7 @@ struct TrainOptions {
 // Throws kInvalid, naming the option.
 void check(const TrainOptions& options);
 
-// The rate at a step, from 1: linear warm-up, then a cosine from the peak at the end of the warm-up to the least at the
-// last step.
+// The rate at a step, from 1.
 double learning_rate_at(const TrainOptions& options, std::int64_t step);
 
 }  // namespace athanor::train

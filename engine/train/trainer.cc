@@ -11,6 +11,7 @@
 #include "engine/parallel/data_parallel.h"
 #include "engine/tensor/adamw.h"
 #include "engine/tensor/available_memory.h"
+#include "engine/tensor/cross_entropy.h"
 
 namespace athanor::train {
 
@@ -22,6 +23,9 @@ namespace {
 model::DecoderSizes sizes_of(const TrainOptions& options) {
   return {.batch_max = std::min(options.micro_batch, options.batch), .length_max = options.length, .backward = true};
 }
+
+// A float holds whole numbers to 2^24: a count crosses the ranks in two.
+constexpr std::int64_t kCountUnit = 1 << 12;
 
 }  // namespace
 
@@ -43,11 +47,21 @@ Trainer::Trainer(const model::Config& config, const TrainOptions& options, tenso
   v_ = &plan_.add("optimizer", "v", DType::kFloat32, {size});
   tokens_ = &plan_.add("tokens", "tokens", DType::kInt32, {batch, options.length});
   targets_ = &plan_.add("tokens", "targets", DType::kInt32, {batch, options.length});
-  row_ = &plan_.add("tokens", "row", DType::kInt32, {options.length + 1});
+  starts_ = &plan_.add("tokens", "document starts", DType::kInt32, {batch, options.length});
+  const bool writes = collectives.rank() == 0 && !options.checkpoint_folder.empty();
+  const Tensor* room = nullptr;
+  if (writes && options.checkpoint_room && options.checkpoint_every > 0) {
+    room = &plan_.add("checkpoint", "room", DType::kFloat32, {3 * size});
+  }
   plan_.allocate(options.memory_limit_bytes ? options.memory_limit_bytes : tensor::available_memory_bytes(),
                  fmt::format("A smaller micro_batch ({} now) or length ({}) needs less for activations, a smaller model "
-                             "less for parameters, gradients and optimizer",
-                             batch, options.length));
+                             "less for parameters, gradients and optimizer{}",
+                             batch, options.length, room ? "; checkpoint_room false leaves out the checkpoint's" : ""));
+  if (writes) {
+    const std::span<char> bytes = room ? std::span(static_cast<char*>(room->data()), room->bytes()) : std::span<char>();
+    writer_ = std::make_unique<CheckpointWriter>(files, options_.checkpoint_folder, config_, parameters_.layout(), input_,
+                                                 tensors(), options_.checkpoints_kept, bytes);
+  }
   for (const model::ParameterInfo& info : parameters_.layout().all()) {
     const std::int64_t end = info.offset + info.count;
     if (!segments_.empty() && segments_.back().decays == info.decays) {
@@ -65,7 +79,7 @@ void Trainer::initialize() {
   std::memset(v_->data(), 0, v_->bytes());
 }
 
-bool Trainer::resume() {
+bool Trainer::load() {
   // Rank 0 reads and the others are told: they may have no checkpoints, or others.
   struct {
     std::int64_t found = 0;
@@ -85,18 +99,42 @@ bool Trainer::resume() {
   return true;
 }
 
-void Trainer::place(std::int64_t into) {
-  const std::span<const std::int32_t> row = row_->ints();
-  for (const std::int32_t id : row) {
-    if (id < 0 || id >= config_.vocab_size) {
-      throw Error(ErrorKind::kInvalid,
-                  "The training data has token {}, and the model knows {}: the tokens were made with another tokenizer",
-                  id, config_.vocab_size);
-    }
+bool Trainer::resume() { return load(); }
+
+data::Row Trainer::row(std::int64_t into) const {
+  const auto part = [&](const Tensor* of) { return of->rows(into, into + 1).ints(); };
+  return {part(tokens_), part(targets_), part(starts_)};
+}
+
+std::int64_t Trainer::check_row(std::int64_t into) const {
+  const data::Row filled = row(into);
+  const auto check_id = [&](std::int32_t id) {
+    if (id >= 0 && id < config_.vocab_size) return;
+    throw Error(ErrorKind::kInvalid,
+                "The training data has token {}, and the model knows {}: the tokens were made with another tokenizer", id,
+                config_.vocab_size);
+  };
+  std::int64_t targets = 0;
+  for (std::size_t i = 0; i < filled.tokens.size(); ++i) {
+    check_id(filled.tokens[i]);
+    if (filled.targets[i] == tensor::kNoTarget) continue;
+    check_id(filled.targets[i]);
+    ++targets;
   }
-  const auto length = static_cast<std::size_t>(options_.length);
-  std::copy_n(row.begin(), length, tokens_->rows(into, into + 1).i32());
-  std::copy_n(row.begin() + 1, length, targets_->rows(into, into + 1).i32());
+  return targets;
+}
+
+Tensor Trainer::starts(std::int64_t rows) const { return sequences_.packed() ? starts_->rows(0, rows) : Tensor(); }
+
+Trainer::Sums Trainer::summed(const Sums& mine, std::int64_t nominal) {
+  if (collectives_.size() == 1) return mine;
+  float all[] = {static_cast<float>(mine.loss / static_cast<double>(nominal)), static_cast<float>(mine.targets % kCountUnit),
+                 static_cast<float>(mine.targets / kCountUnit), mine.stop ? 1.0F : 0.0F, mine.given_up ? 1.0F : 0.0F};
+  collectives_.all_reduce_sum(all);
+  return {.loss = static_cast<double>(all[0]) * static_cast<double>(nominal),
+          .targets = static_cast<std::int64_t>(all[2]) * kCountUnit + static_cast<std::int64_t>(all[1]),
+          .stop = all[3] > 0,
+          .given_up = all[4] > 0};
 }
 
 // One step: this rank's share of the sequences in micro-batches, then everybody's gradients, then the update.
@@ -106,44 +144,63 @@ Trainer::StepResult Trainer::step(const std::atomic<bool>& stop) {
   const Tensor gradients = parameters_.gradients();
   std::memset(gradients.data(), 0, gradients.bytes());
 
-  double loss = 0;
+  Sums mine;
   const auto [begin, end] = parallel::share_of(options_.batch, collectives_.rank(), collectives_.size());
-  bool given_up = false;
   for (std::int64_t first = begin; first < end; first += micro_batch) {
     if (stop) {
-      given_up = true;
+      mine.given_up = true;
       break;
     }
     const std::int64_t count = std::min(micro_batch, end - first);
     for (std::int64_t i = 0; i < count; ++i) {
-      sequences_.training(number, first + i, row_->ints());
-      place(i);
+      sequences_.training(state_.data_step + 1, first + i, row(i));
+      mine.targets += check_row(i);
     }
-    loss += decoder_.forward_backward(tokens_->rows(0, count), targets_->rows(0, count),
-                                      1.0F / static_cast<float>(tokens_in_step));
+    mine.loss += decoder_.forward_backward(tokens_->rows(0, count), targets_->rows(0, count),
+                                           1.0F / static_cast<float>(tokens_in_step), starts(count));
   }
   // Before the gradients: whether there are any is for all to know.
-  float shared[3] = {static_cast<float>(loss / static_cast<double>(tokens_in_step)), stop ? 1.0F : 0.0F, given_up ? 1.0F : 0.0F};
-  if (collectives_.size() > 1) collectives_.all_reduce_sum(shared);
-  if (shared[2] > 0) return {.stop = true, .given_up = true};
+  mine.stop = stop;
+  const Sums all = summed(mine, tokens_in_step);
+  if (all.given_up) return {.stop = true, .given_up = true};
   parallel::all_reduce_buckets(collectives_, gradients);
-
-  StepResult result{.loss = collectives_.size() > 1 ? static_cast<double>(shared[0])
-                                                    : loss / static_cast<double>(tokens_in_step),
-                    .gradient_norm = std::sqrt(tensor::squared_norm(context_, gradients)),
+  ATHANOR_ASSERT(all.targets > 0);
+  // How many targets the step has in all is known only now: gradients were weighted as if every token had one.
+  const double to_mean = static_cast<double>(tokens_in_step) / static_cast<double>(all.targets);
+  StepResult result{.loss = all.loss / static_cast<double>(all.targets),
+                    .gradient_norm = std::sqrt(tensor::squared_norm(context_, gradients)) * to_mean,
                     .learning_rate = learning_rate_at(options_, number),
-                    .stop = shared[1] > 0};
-  if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) {
-    throw Error(ErrorKind::kInvalid,
-                "Step {}: the loss is {} and the gradient's norm {}; training has diverged. Lower learning_rate (now "
-                "{:.3g}), or lengthen warmup_steps",
-                number, result.loss, result.gradient_norm, options_.learning_rate);
+                    .targets = all.targets,
+                    .stop = all.stop};
+  result.skipped = !std::isfinite(result.loss) || !std::isfinite(result.gradient_norm);
+  result.spike = !result.skipped && state_.losses.is_spike(result.loss, options_.spike_factor) && can_roll_back();
+  if (result.spike) return result;
+  if (result.skipped) {
+    skip(result);
+  } else {
+    const bool clip = options_.gradient_clip > 0 && result.gradient_norm > options_.gradient_clip;
+    if (writer_) {
+      const std::int64_t start_ns = clock_.monotonic_ns();
+      writer_->before_update(context_);
+      checkpoint_wait_s_ += static_cast<double>(clock_.monotonic_ns() - start_ns) * 1e-9;
+    }
+    update(result.learning_rate, to_mean * (clip ? options_.gradient_clip / (result.gradient_norm + 1e-6) : 1.0));
+    state_.skipped_in_a_row = 0;
+    state_.losses.add(result.loss);
   }
-  const bool clip = options_.gradient_clip > 0 && result.gradient_norm > options_.gradient_clip;
-  update(result.learning_rate, clip ? options_.gradient_clip / (result.gradient_norm + 1e-6) : 1.0);
   state_.step = number;
+  ++state_.data_step;
   state_.tokens_seen += tokens_in_step;
   return result;
+}
+
+void Trainer::skip(const StepResult& result) {
+  ++state_.skipped_steps;
+  if (++state_.skipped_in_a_row <= options_.non_finite_steps_max) return;
+  throw Error(ErrorKind::kInvalid,
+              "Step {}: the loss is {} and the gradient's norm {}, and the {} steps before were no better; training has "
+              "diverged. Lower learning_rate (now {:.3g}), or lengthen warmup_steps",
+              state_.step + 1, result.loss, result.gradient_norm, options_.non_finite_steps_max, options_.learning_rate);
 }
 
 void Trainer::update(double learning_rate, double gradient_scale) {
@@ -155,7 +212,7 @@ void Trainer::update(double learning_rate, double gradient_scale) {
                    .beta2 = options_.beta2,
                    .eps = options_.adam_eps,
                    .weight_decay = segment.decays ? options_.weight_decay : 0,
-                   .step = state_.step + 1,
+                   .step = state_.step + 1 - state_.skipped_steps,
                    .gradient_scale = gradient_scale},
                   part(parameters_.values()), part(parameters_.gradients()), part(*m_), part(*v_));
   }
@@ -165,28 +222,50 @@ double Trainer::evaluate() {
   const std::int64_t count =
       std::min(options_.evaluate_sequences, sequences_.evaluation_count(options_.length)), micro_batch = tokens_->dim(0);
   if (count == 0) return 0;
-  double loss = 0;
+  Sums mine;
   const auto [begin, end] = parallel::share_of(count, collectives_.rank(), collectives_.size());
   for (std::int64_t first = begin; first < end; first += micro_batch) {
     const std::int64_t rows = std::min(micro_batch, end - first);
     for (std::int64_t i = 0; i < rows; ++i) {
-      sequences_.evaluation(first + i, row_->ints());
-      place(i);
+      sequences_.evaluation(first + i, row(i));
+      mine.targets += check_row(i);
     }
-    loss += decoder_.loss(tokens_->rows(0, rows), targets_->rows(0, rows));
+    mine.loss += decoder_.loss(tokens_->rows(0, rows), targets_->rows(0, rows), starts(rows));
   }
-  float mean = static_cast<float>(loss / static_cast<double>(count * options_.length));
-  collectives_.all_reduce_sum(std::span(&mean, 1));
-  return static_cast<double>(mean);
+  const Sums all = summed(mine, count * options_.length);
+  return all.targets > 0 ? all.loss / static_cast<double>(all.targets) : 0;
+}
+
+void Trainer::report(const Events& events, const std::optional<CheckpointWriter::Finished>& written) const {
+  if (written && events.on_checkpoint) events.on_checkpoint(written->name, written->step);
 }
 
 void Trainer::save(const Events& events) {
   if (options_.checkpoint_folder.empty() || saved_step_ == state_.step) return;
   saved_step_ = state_.step;
-  if (collectives_.rank() != 0) return;
-  const std::string name = save_checkpoint(files_, options_.checkpoint_folder, config_, parameters_.layout(), input_,
-                                           state_, tensors(), options_.checkpoints_kept);
-  if (events.on_checkpoint) events.on_checkpoint(name, state_.step);
+  rollbacks_to_it_ = 0;
+  if (!writer_) return;
+  const std::int64_t start_ns = clock_.monotonic_ns();
+  report(events, writer_->wait());
+  writer_->begin(state_);
+  checkpoint_wait_s_ += static_cast<double>(clock_.monotonic_ns() - start_ns) * 1e-9;
+}
+
+bool Trainer::can_roll_back() const { return saved_step_ >= 0 && rollbacks_to_it_ < options_.spike_rollbacks_max; }
+
+void Trainer::roll_back(double loss, const Events& events) {
+  if (writer_) report(events, writer_->wait());
+  Rollback news{.from_step = state_.step + 1, .loss = loss, .median = state_.losses.median()};
+  const std::int64_t data_step = state_.data_step + 1, rollbacks = state_.rollbacks + 1;
+  if (!load()) {
+    throw Error(ErrorKind::kCorrupt, "Going back from the loss {} at step {}: there is no whole checkpoint in {}", loss,
+                news.from_step, options_.checkpoint_folder);
+  }
+  state_.data_step = data_step;
+  state_.rollbacks = rollbacks;
+  ++rollbacks_to_it_;
+  news.to_step = state_.step;
+  if (events.on_rollback) events.on_rollback(news);
 }
 
 Outcome Trainer::run(const std::atomic<bool>& stop, const Events& events) {
@@ -203,12 +282,18 @@ Outcome Trainer::run(const std::atomic<bool>& stop, const Events& events) {
 
   if (state_.step == 0 && options_.evaluate_every > 0) evaluate_now();
   while (state_.step < options_.steps) {
+    if (writer_) report(events, writer_->poll());
     const double start = seconds();
     const StepResult result = step(stop);
     if (result.given_up) {
       save(events);
+      if (writer_) report(events, writer_->wait());
       collectives_.barrier();
       return Outcome::kStopped;
+    }
+    if (result.spike) {
+      roll_back(result.loss, events);
+      continue;
     }
     const double took_s = std::max(seconds() - start, 1e-9);
     step_s = step_s == 0 ? took_s : 0.9 * step_s + 0.1 * took_s;
@@ -222,17 +307,23 @@ Outcome Trainer::run(const std::atomic<bool>& stop, const Events& events) {
                       .gradient_norm = result.gradient_norm,
                       .tokens_per_s = static_cast<double>(options_.batch * options_.length) / step_s,
                       .seconds_left =
-                          static_cast<double>(left) * step_s + static_cast<double>(evaluations) * evaluation_s});
+                          static_cast<double>(left) * step_s + static_cast<double>(evaluations) * evaluation_s,
+                      .targets = result.targets,
+                      .skipped_steps = state_.skipped_steps,
+                      .skipped = result.skipped,
+                      .checkpoint_wait_s = checkpoint_wait_s_});
     }
     const bool done = state_.step == options_.steps;
     if (result.stop && !done) {
       save(events);
+      if (writer_) report(events, writer_->wait());
       collectives_.barrier();  // nobody leaves before the checkpoint is whole
       return Outcome::kStopped;
     }
     if (every(options_.evaluate_every) || (done && options_.evaluate_every > 0)) evaluate_now();
     if (every(options_.checkpoint_every) || done) save(events);
   }
+  if (writer_) report(events, writer_->wait());
   collectives_.barrier();
   return Outcome::kFinished;
 }

@@ -10,6 +10,8 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,6 +25,7 @@
 #include "engine/tensor/context.h"
 #include "engine/tensor/memory_plan.h"
 #include "engine/train/checkpoint.h"
+#include "engine/train/checkpoint_writer.h"
 #include "engine/train/options.h"
 
 namespace athanor::train {
@@ -30,19 +33,32 @@ namespace athanor::train {
 struct Progress {
   std::int64_t step = 0;  // just done
   std::int64_t steps = 0;
-  double loss = 0;  // mean over the step's tokens, over all ranks, in nats
+  double loss = 0;  // mean over the step's targets, over all ranks, in nats; may not be finite
   double learning_rate = 0;
-  double gradient_norm = 0;  // before clipping
-  double tokens_per_s = 0;   // over all ranks, over the last steps
+  double gradient_norm = 0;     // before clipping; may not be finite
+  double tokens_per_s = 0;      // over all ranks, over the last steps
   double seconds_left = 0;
+  std::int64_t targets = 0;        // of the step, over all ranks
+  std::int64_t skipped_steps = 0;  // so far: those whose loss or gradient was not finite
+  bool skipped = false;            // this was one
+  double checkpoint_wait_s = 0;    // how long steps have waited for checkpoints, since the run went on
+};
+
+// A loss spike that the run went back for.
+struct Rollback {
+  std::int64_t from_step = 0;  // the spike's
+  std::int64_t to_step = 0;    // the checkpoint's
+  double loss = 0;
+  double median = 0;  // of the losses before
 };
 
 // Called on the trainer's thread, on every rank. Any may be empty.
 struct Events {
   std::function<void(const Progress&)> on_step;
   std::function<void(std::int64_t step, double loss)> on_evaluation;
-  // The folder's name below checkpoint_folder, once it is durable. Rank 0 only.
+  // The folder's name below checkpoint_folder, once it is durable, which may be some steps after `step`. Rank 0 only.
   std::function<void(const std::string& name, std::int64_t step)> on_checkpoint;
+  std::function<void(const Rollback&)> on_rollback;
 };
 
 enum class Outcome {
@@ -69,7 +85,9 @@ class Trainer {
   // Goes on from the newest whole checkpoint that rank 0 has; false when it has none.
   bool resume();
 
-  // Until options.steps are done. `stop` may be set from another thread or a signal handler.
+  // Until options.steps are done. `stop` may be set from another thread or a signal handler. Checkpoints are written beside
+  // the steps; what goes wrong with one is thrown by a later step, and the last is whole when this returns. Throws kInvalid
+  // when too many steps in a row have a loss or gradient that is not finite.
   Outcome run(const std::atomic<bool>& stop, const Events& events);
 
   // Mean loss on held-out text, shared over the ranks. 0 when there is none.
@@ -80,8 +98,18 @@ class Trainer {
     double loss = 0;
     double gradient_norm = 0;
     double learning_rate = 0;
-    bool stop = false;  // some rank wanted to
+    std::int64_t targets = 0;
+    bool stop = false;      // some rank wanted to
     bool given_up = false;  // and before it was done with its share: nothing was updated, the rest says nothing
+    bool skipped = false;  // something was not finite: no update
+    bool spike = false;    // no update, and the step is not done
+  };
+  // What ranks sum of their shares.
+  struct Sums {
+    double loss = 0;  // of all targets
+    std::int64_t targets = 0;
+    bool stop = false;
+    bool given_up = false;
   };
   // Consecutive parameters with the same decay.
   struct Segment {
@@ -89,10 +117,22 @@ class Trainer {
     bool decays;
   };
   StepResult step(const std::atomic<bool>& stop);
+  // Over all ranks; with one rank the sums are its own, to the last bit. `nominal` targets are about as many as there are.
+  Sums summed(const Sums& mine, std::int64_t nominal);
+  void skip(const StepResult& result);
   void update(double learning_rate, double gradient_scale);
-  // Copies a text of length + 1 tokens from row_ into the batch.
-  void place(std::int64_t into);
+  // Row `into` of the batch, to be filled.
+  data::Row row(std::int64_t into) const;
+  // Checks it, and counts its targets.
+  std::int64_t check_row(std::int64_t into) const;
+  // The first rows of the document starts; none when there are none to keep apart.
+  tensor::Tensor starts(std::int64_t rows) const;
   void save(const Events& events);
+  bool can_roll_back() const;
+  void roll_back(double loss, const Events& events);
+  // Takes parameters, moments and state from the newest checkpoint that rank 0 has; false when it has none.
+  bool load();
+  void report(const Events& events, const std::optional<CheckpointWriter::Finished>& written) const;
   TrainTensors tensors() const { return {parameters_.values(), *m_, *v_}; }
 
   const model::Config config_;
@@ -111,10 +151,13 @@ class Trainer {
   const tensor::Tensor* v_;        // (size)
   const tensor::Tensor* tokens_;   // (micro_batch, length)
   const tensor::Tensor* targets_;  // (micro_batch, length)
-  const tensor::Tensor* row_;      // (length + 1)
+  const tensor::Tensor* starts_;   // (micro_batch, length)  of each token's document
   std::vector<Segment> segments_;
   TrainState state_;
-  std::int64_t saved_step_ = -1;  // of the newest checkpoint
+  std::int64_t saved_step_ = -1;     // of the newest checkpoint
+  std::int64_t rollbacks_to_it_ = 0;
+  double checkpoint_wait_s_ = 0;
+  std::unique_ptr<CheckpointWriter> writer_;  // of rank 0, with a folder
 };
 
 }  // namespace athanor::train

@@ -6,19 +6,25 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <functional>
+#include <memory>
 
 #include "common/error.h"
 #include "common/random.h"
 #include "common/temporary_folder.h"
 #include "engine/parallel/thread_group.h"
+#include "engine/tensor/cross_entropy.h"
+#include "engine/train/checkpoint_test_support.h"
 
 namespace athanor::train {
 namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Pair;
 
 model::Config small_config() {
   return {.vocab_size = 50,
@@ -47,57 +53,147 @@ TrainOptions small_options() {
 // A language with something to learn: each token is mostly the last one times 3 plus 1.
 class Language final : public data::Sequences {
  public:
-  // Called before each sequence of training.
-  std::function<void(std::int64_t step, std::int64_t index)> on_training = [](std::int64_t, std::int64_t) {};
-
-  void training(std::int64_t step, std::int64_t index, std::span<std::int32_t> tokens) override {
-    on_training(step, index);
-    fill(static_cast<std::uint64_t>(step * 1000 + index), tokens);
+  // At `noise_at` and the data step after it the tokens mean nothing.
+  explicit Language(std::int64_t noise_at = -1) : noise_at_(noise_at) {}
+  void training(std::int64_t step, std::int64_t index, const data::Row& row) override {
+    const bool noise = noise_at_ >= 0 && (step == noise_at_ || step == noise_at_ + 1);
+    fill(static_cast<std::uint64_t>(step * 1000 + index), row, noise ? 1 : 10);
   }
   std::int64_t evaluation_count(std::int64_t) override { return 100; }
-  void evaluation(std::int64_t index, std::span<std::int32_t> tokens) override {
-    fill(static_cast<std::uint64_t>(1'000'000 + index), tokens);
+  void evaluation(std::int64_t index, const data::Row& row) override {
+    fill(static_cast<std::uint64_t>(1'000'000 + index), row, 10);
   }
 
  private:
-  static void fill(std::uint64_t seed, std::span<std::int32_t> tokens) {
+  static void fill(std::uint64_t seed, const data::Row& row, std::uint64_t surprise_every) {
     SeededRandom random(seed);
     std::int32_t token = static_cast<std::int32_t>(random.below(50));
-    for (std::int32_t& next : tokens) {
-      next = token;
-      token = random.below(10) == 0 ? static_cast<std::int32_t>(random.below(50)) : (token * 3 + 1) % 50;
+    for (std::size_t i = 0; i < row.tokens.size(); ++i) {
+      row.tokens[i] = token;
+      token = random.below(surprise_every) == 0 ? static_cast<std::int32_t>(random.below(50)) : (token * 3 + 1) % 50;
+      row.targets[i] = token;
+      row.document_starts[i] = 0;
     }
   }
+  const std::int64_t noise_at_;
+};
+
+// Documents of 3 to 8 tokens of a language, of which each learns what follows from its third on; `per_row` of them in a row.
+class Documents final : public data::Sequences {
+ public:
+  explicit Documents(std::int64_t per_row) : per_row_(per_row) {}
+  bool packed() const override { return true; }
+  void training(std::int64_t step, std::int64_t index, const data::Row& row) override { fill(step, index, row); }
+  std::int64_t evaluation_count(std::int64_t) override { return 20 / per_row_; }
+  void evaluation(std::int64_t index, const data::Row& row) override { fill(1000, index, row); }
+
+ private:
+  void fill(std::int64_t step, std::int64_t index, const data::Row& row) const {
+    std::size_t at = 0;
+    for (std::int64_t document = index * per_row_; document < (index + 1) * per_row_; ++document) {
+      SeededRandom random(static_cast<std::uint64_t>(step * 1000 + document));
+      const std::size_t start = at, size = 3 + random.below(6);
+      std::int32_t token = static_cast<std::int32_t>(random.below(50));
+      for (; at < start + size; ++at) {
+        row.tokens[at] = token;
+        token = (token * 3 + 1) % 50;
+        row.targets[at] = at < start + 2 ? tensor::kNoTarget : token;
+        row.document_starts[at] = static_cast<std::int32_t>(start);
+      }
+    }
+    for (; at < row.tokens.size(); ++at) {
+      row.tokens[at] = 0;
+      row.targets[at] = tensor::kNoTarget;
+      row.document_starts[at] = static_cast<std::int32_t>(at);
+    }
+  }
+  const std::int64_t per_row_;
+};
+
+// Ranks of which one computes something that is no number, at the updates that are named (from 1).
+class Poisoned final : public parallel::Collectives {
+ public:
+  Poisoned(parallel::Collectives& real, std::vector<std::int64_t> steps) : real_(real), steps_(std::move(steps)) {}
+  int rank() const override { return real_.rank(); }
+  int size() const override { return real_.size(); }
+  void all_reduce_sum(std::span<float> buffer) override {
+    // The gradients are one bucket here; a few sums follow.
+    if (buffer.size() > 100 && std::count(steps_.begin(), steps_.end(), ++reduced_) > 0 && rank() == size() - 1) {
+      buffer[7] = NAN;
+    }
+    real_.all_reduce_sum(buffer);
+  }
+  void broadcast(std::span<std::byte> buffer, int root) override { real_.broadcast(buffer, root); }
+  void barrier() override { real_.barrier(); }
+
+ private:
+  parallel::Collectives& real_;
+  const std::vector<std::int64_t> steps_;
+  std::int64_t reduced_ = 0;
 };
 
 struct Report {
   std::vector<double> losses;                            // by step, of rank 0
   std::vector<std::pair<std::int64_t, double>> evaluations;
   std::vector<std::string> checkpoints;
+  std::vector<std::int64_t> skipped;                                // steps
+  std::vector<std::pair<std::int64_t, std::int64_t>> rollbacks;     // from, to
   Outcome outcome = Outcome::kFinished;
   std::vector<float> parameters;
+  TrainState state;
 };
 
-// One run from what its checkpoint folder holds; stops as if by a signal at sequence `stop_index` of step `stop_at`. The
-// last of a step's 7 sequences is in a micro-batch that has no other after it.
-Report run(const TrainOptions& options, int ranks = 1, std::int64_t stop_at = 0, std::int64_t stop_index = 6) {
+// Tells of every training sequence as it is drawn.
+class Watched final : public data::Sequences {
+ public:
+  Watched(data::Sequences& inner, std::function<void(std::int64_t step, std::int64_t index)> drawn)
+      : inner_(inner), drawn_(std::move(drawn)) {}
+  void training(std::int64_t step, std::int64_t index, const data::Row& row) override {
+    drawn_(step, index);
+    inner_.training(step, index, row);
+  }
+  bool packed() const override { return inner_.packed(); }
+  std::int64_t evaluation_count(std::int64_t length) override { return inner_.evaluation_count(length); }
+  void evaluation(std::int64_t index, const data::Row& row) override { inner_.evaluation(index, row); }
+
+ private:
+  data::Sequences& inner_;
+  const std::function<void(std::int64_t, std::int64_t)> drawn_;
+};
+
+struct Circumstances {
+  int ranks = 1;
+  // As if by a signal while this sequence of this step is drawn. The last of a step's 7 sequences is in a micro-batch that has
+  // no other after it.
+  std::int64_t stop_at = 0, stop_index = 6;
+  std::function<std::unique_ptr<data::Sequences>()> sequences = [] { return std::make_unique<Language>(); };
+  std::vector<std::int64_t> poisoned;  // updates
+};
+
+// One run from what its checkpoint folder holds.
+Report run(const TrainOptions& options, const Circumstances& with) {
   Report result;
-  parallel::ThreadGroup(ranks).run([&](parallel::Collectives& collectives) {
+  parallel::ThreadGroup(with.ranks).run([&](parallel::Collectives& group) {
+    Poisoned collectives(group, with.poisoned);
     tensor::Context context(1);
-    Language language;
+    const auto sequences = with.sequences();
     SystemFiles files;
     SystemClock clock;
-    Trainer trainer(small_config(), options, context, collectives, language, files, clock);
-    if (!trainer.resume()) trainer.initialize();
     std::atomic<bool> stop = false;
-    language.on_training = [&](std::int64_t step, std::int64_t index) { stop = stop || (step == stop_at && index == stop_index); };
+    Watched watched(*sequences, [&](std::int64_t step, std::int64_t index) {
+      stop = stop || (step == with.stop_at && index == with.stop_index);
+    });
+    Trainer trainer(small_config(), options, context, collectives, watched, files, clock);
+    if (!trainer.resume()) trainer.initialize();
     Events events;
     const bool reports = collectives.rank() == 0;
     events.on_step = [&](const Progress& progress) {
       if (reports) result.losses.push_back(progress.loss);
+      if (reports && progress.skipped) result.skipped.push_back(progress.step);
     };
     if (reports) {
       events.on_evaluation = [&](std::int64_t step, double loss) { result.evaluations.emplace_back(step, loss); };
+      events.on_rollback = [&](const Rollback& news) { result.rollbacks.emplace_back(news.from_step, news.to_step); };
     }
     events.on_checkpoint = [&](const std::string& name, std::int64_t) {
       EXPECT_TRUE(reports);
@@ -106,11 +202,21 @@ Report run(const TrainOptions& options, int ranks = 1, std::int64_t stop_at = 0,
     const Outcome outcome = trainer.run(stop, events);
     if (reports) {
       result.outcome = outcome;
+      result.state = trainer.state();
       const auto values = trainer.parameters().values().floats();
       result.parameters.assign(values.begin(), values.end());
     }
   });
   return result;
+}
+
+Report run(const TrainOptions& options, int ranks = 1, std::int64_t stop_at = 0, std::int64_t stop_index = 6) {
+  return run(options, Circumstances{.ranks = ranks, .stop_at = stop_at, .stop_index = stop_index});
+}
+
+void expect_near(const std::vector<double>& some, const std::vector<double>& others, double tolerance) {
+  ASSERT_EQ(some.size(), others.size());
+  for (std::size_t i = 0; i < some.size(); ++i) EXPECT_NEAR(some[i], others[i], tolerance) << "step " << i + 1;
 }
 
 TEST(Trainer, LearnsAndReportsEveryStep) {
@@ -198,6 +304,136 @@ TEST(Trainer, KeepsTheLastCheckpointsOnly) {
   EXPECT_THAT(files.list(folder.path()), ElementsAre("step-00000009", "step-00000012"));
 }
 
+TEST(Trainer, LearnsOnlyTargetsAndDocumentsDoNotSeeEachOther) {
+  // 8 documents a step: each in a row of its own, or packed; the numbers are the same.
+  std::vector<std::vector<double>> losses;
+  for (const std::int64_t per_row : {1, 2}) {
+    TrainOptions options = small_options();
+    options.batch = 8 / per_row;
+    options.evaluate_sequences = 100;
+    const auto sequences = [per_row] { return std::make_unique<Documents>(per_row); };
+    const Report one = run(options, Circumstances{.sequences = sequences});
+    losses.push_back(one.losses);
+    losses.back().push_back(one.evaluations.back().second);
+    EXPECT_LT(one.losses.back(), one.losses.front());
+    for (const int ranks : {2, 3}) {
+      options.micro_batch = ranks;
+      expect_near(run(options, Circumstances{.ranks = ranks, .sequences = sequences}).losses, one.losses, 2e-5);
+    }
+  }
+  expect_near(losses[1], losses[0], 2e-5);
+}
+
+TEST(Trainer, AStepThatIsNotFiniteChangesNothingOnAnyRank) {
+  const TrainOptions options = small_options();
+  const Report whole = run(options);
+  for (const int ranks : {2, 3}) {
+    const Report skipping = run(options, Circumstances{.ranks = ranks, .poisoned = {3, 6, 7}});
+    EXPECT_THAT(skipping.skipped, ElementsAre(3, 6, 7));
+    EXPECT_EQ(skipping.losses.size(), 12U);
+    EXPECT_EQ(skipping.state.step, 12);
+    EXPECT_EQ(skipping.state.skipped_steps, 3);
+    EXPECT_EQ(skipping.state.skipped_in_a_row, 0);
+    for (const float value : skipping.parameters) ASSERT_TRUE(std::isfinite(value));
+    EXPECT_NEAR(skipping.losses[2], whole.losses[2], 2e-5);
+    EXPECT_NE(skipping.losses[3], whole.losses[3]);
+  }
+}
+
+TEST(Trainer, TooManyStepsInARowThatAreNotFiniteEndTheRun) {
+  TrainOptions options = small_options();
+  options.non_finite_steps_max = 2;
+  EXPECT_EQ(run(options, Circumstances{.ranks = 2, .poisoned = {2, 3, 5, 6}}).state.skipped_steps, 4);
+  try {
+    run(options, Circumstances{.ranks = 2, .poisoned = {4, 5, 6}});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("Step 6"));
+    EXPECT_THAT(error.what(), HasSubstr("the 2 steps before"));
+    EXPECT_THAT(error.what(), HasSubstr("learning_rate"));
+  }
+}
+
+// Goes back once or twice, for the two steps of noise, on the way.
+TrainOptions spiky_options(const TemporaryFolder& folder) {
+  TrainOptions options = small_options();
+  options.steps = 60;
+  options.evaluate_every = 0;
+  options.checkpoint_every = 10;
+  options.checkpoint_folder = folder.path() + "/checkpoints";
+  options.spike_factor = 1.4;
+  return options;
+}
+
+TEST(Trainer, ASpikeGoesBackToTheCheckpointAndPastItsData) {
+  const auto noisy = [] { return std::make_unique<Language>(44); };
+  Report one;
+  for (const int ranks : {1, 2, 3}) {
+    const TemporaryFolder folder;
+    const Report report = run(spiky_options(folder), Circumstances{.ranks = ranks, .sequences = noisy});
+    EXPECT_THAT(report.rollbacks, ElementsAre(Pair(44, 40), Pair(41, 40)));
+    EXPECT_EQ(report.state.step, 60);
+    EXPECT_EQ(report.state.data_step, 65);  // 41 to 45 were passed over
+    EXPECT_EQ(report.state.rollbacks, 2);
+    if (ranks == 1) one = report;
+    expect_near(report.losses, one.losses, 2e-4);
+  }
+  // By default nobody goes back.
+  TrainOptions plain = spiky_options(TemporaryFolder());
+  plain.spike_factor = 0;
+  plain.checkpoint_every = 0;
+  plain.checkpoint_folder.clear();
+  const Report unaware = run(plain, Circumstances{.sequences = noisy});
+  EXPECT_TRUE(unaware.rollbacks.empty());
+  EXPECT_EQ(unaware.losses.size(), 60U);
+}
+
+TEST(Trainer, AfterARollbackResumedIsStillBitwiseTheSameRun) {
+  const auto noisy = [] { return std::make_unique<Language>(44); };
+  const TemporaryFolder folder, other;
+  const Report whole = run(spiky_options(folder), Circumstances{.sequences = noisy});
+  const Report first = run(spiky_options(other), Circumstances{.stop_at = 47, .sequences = noisy});
+  EXPECT_EQ(first.outcome, Outcome::kStopped);
+  const Report second = run(spiky_options(other), Circumstances{.sequences = noisy});
+  EXPECT_EQ(second.parameters, whole.parameters);
+  EXPECT_EQ(second.state.data_step, whole.state.data_step);
+}
+
+TEST(Trainer, ASpikeThatStaysIsGoneThrough) {
+  const TemporaryFolder folder;
+  TrainOptions options = spiky_options(folder);
+  options.spike_rollbacks_max = 1;
+  const Report report = run(options, Circumstances{.sequences = [] { return std::make_unique<Language>(44); }});
+  EXPECT_THAT(report.rollbacks, ElementsAre(Pair(44, 40)));
+  EXPECT_EQ(report.state.step, 60);
+}
+
+TEST(Trainer, WhatGoesWrongWithACheckpointEndsTheRunSoon) {
+  for (const bool with_room : {true, false}) {
+    const TemporaryFolder folder;
+    TrainOptions options = small_options();
+    options.steps = 1000;
+    options.checkpoint_every = 1;
+    options.checkpoint_room = with_room;
+    options.checkpoint_folder = folder.path();
+    tensor::Context context(1);
+    parallel::Alone alone;
+    Language language;
+    CrashingFiles files(400);  // some checkpoints are whole
+    SystemClock clock;
+    Trainer trainer(small_config(), options, context, alone, language, files, clock);
+    trainer.initialize();
+    try {
+      trainer.run(false, {});
+      FAIL();
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), HasSubstr("Input/output error"));
+    }
+    EXPECT_LT(trainer.state().step, 20);
+    EXPECT_TRUE(trainer.resume());  // from one that is whole
+  }
+}
+
 TEST(Trainer, SaysWhatToChangeWhenMemoryIsShort) {
   tensor::Context context(1);
   parallel::Alone alone;
@@ -223,6 +459,9 @@ TEST(Trainer, RefusesBadOptionsAndForeignTokensByName) {
            {[](TrainOptions& o) { o.learning_rate = NAN; }, "learning_rate"},
            {[](TrainOptions& o) { o.learning_rate_min = 1; }, "learning_rate_min"},
            {[](TrainOptions& o) { o.beta2 = 1; }, "beta2"},
+           {[](TrainOptions& o) { o.schedule = "step"; }, "schedule"},
+           {[](TrainOptions& o) { o.spike_factor = 0.9; }, "spike_factor"},
+           {[](TrainOptions& o) { o.spike_factor = 2; }, "checkpoint_every"},
            {[](TrainOptions& o) { o.checkpoints_kept = 0; }, "checkpoints_kept"}}) {
     TrainOptions options = small_options();
     change(options);
@@ -234,11 +473,12 @@ TEST(Trainer, RefusesBadOptionsAndForeignTokensByName) {
     }
   }
   class Foreign final : public data::Sequences {
-    void training(std::int64_t, std::int64_t, std::span<std::int32_t> tokens) override {
-      for (auto& token : tokens) token = 50;
+    void training(std::int64_t, std::int64_t, const data::Row& row) override {
+      std::ranges::fill(row.tokens, 0);
+      std::ranges::fill(row.targets, 50);
     }
     std::int64_t evaluation_count(std::int64_t) override { return 0; }
-    void evaluation(std::int64_t, std::span<std::int32_t>) override {}
+    void evaluation(std::int64_t, const data::Row&) override {}
   } foreign;
   tensor::Context context(1);
   parallel::Alone alone;

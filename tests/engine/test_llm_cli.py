@@ -15,8 +15,9 @@ import pytest
 import llm
 
 SETTINGS = """vocabulary layers hidden_size intermediate_size heads kv_heads head_dim rope_theta tied steps batch micro_batch
-    length learning_rate learning_rate_min warmup_steps weight_decay beta1 beta2 adam_eps gradient_clip held_out evaluate_every
-    evaluate_sequences checkpoint_every checkpoints_kept log_every seed threads prompt sample_tokens temperature""".split()
+    length learning_rate schedule learning_rate_min warmup_steps decay_steps weight_decay beta1 beta2 adam_eps gradient_clip
+    held_out evaluate_every evaluate_sequences checkpoint_every checkpoints_kept checkpoint_room non_finite_steps_max
+    spike_factor spike_rollbacks_max log log_every seed threads prompt sample_tokens temperature""".split()
 OPTIONS = {
     ("train",): ["text", "validation", "tokenizer", "out", "checkpoints", "resume", "contract", *SETTINGS],
     ("eval",): ["model", "tokenizer", "text", "length", "batch", "threads", "json"],
@@ -104,6 +105,9 @@ WRONG_LINES = [
     ("train --text {place}/text.txt --out {new} --hidden-size 50 --heads 7", "change one, or give head_dim"),
     ("train --text {place}/text.txt --out {new} --heads 4 --kv-heads 3", "multiple of num_key_value_heads (3)"),
     ("train --text {place}/text.txt --out {new} --hidden-size 36 --heads 4", "head_dim is 9; it must be even"),
+    ("train --text {place}/text.txt --out {new} --log xml", 'log is "xml"; it must be text or json'),
+    ("train --text {place}/text.txt --out {new} --schedule step", "it must be cosine, linear, wsd or constant"),
+    ("train --text {place}/text.txt --out {new} --spike-factor 2", "checkpoint_every is 0; it must be positive for spike_factor"),
     ("train --text {place}/text.txt --out {new} --log-every 0", "log_every is 0; it must be 1 or more"),
     ("train --text {place}/text.txt --out {new} --layers 100000", "num_hidden_layers is 100000; it must lie between 1 and 4096"),
     ("train --text {place}/text.txt --out {new} --hidden-size 16777216 --intermediate-size 16777216 --layers 4096 --heads 1 --head-dim 2",
@@ -281,6 +285,18 @@ def test_a_diverging_run_says_what_to_change(place, tmp_path):
         learning_rate=1e30, warmup_steps=0, weight_decay=0)), code=2)
     assert re.fullmatch(r"athanor-llm: Step \d+: the loss is .* Lower learning_rate .*\n", done.stderr), done.stderr
     assert not (tmp_path / "model/model.safetensors").exists()
+
+
+def test_lines_for_machines_tell_what_lines_for_people_do(place, tmp_path):
+    run = llm.SMALL | dict(steps=6, checkpoint_every=3, evaluate_every=3, schedule="wsd", text=place / "text.txt")
+    told = llm.losses(llm.train(out=tmp_path / "text", **run))
+    events = [json.loads(line) for line in llm.train(out=tmp_path / "json", log="json", **run).splitlines()]
+    by_name = {name: [event for event in events if event["event"] == name] for name in ("start", "step", "evaluation", "checkpoint")}
+    assert {step["step"]: f"{step['loss']:.6f}" for step in by_name["step"]} == {k: v for k, v in told.items() if isinstance(k, int)}
+    assert [f"{found['loss']:.6f}" for found in by_name["evaluation"]] == [v for k, v in told.items() if not isinstance(k, int)]
+    assert [found["name"] for found in by_name["checkpoint"]] == ["step-00000003", "step-00000006"]
+    assert [found["steps"] for found in by_name["start"]] == [6]
+    assert all(step["skipped_steps"] == 0 and step["targets"] == run["batch"] * run["length"] for step in by_name["step"])
 
 
 # ---------------------------------------------------------------------- as the program of a job
