@@ -1,13 +1,7 @@
 #include "engine/data/document_file.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <cstring>
 #include <limits>
 
@@ -78,6 +72,7 @@ std::uint64_t DocumentFileHeader::file_bytes() const {
 }
 
 DocumentFileHeader parse_document_file_header(std::string_view start, std::uint64_t file_bytes, std::string_view source) {
+  if (file_bytes == 0) throw damaged(source, "it is empty");
   if (file_bytes < sizeof(Raw) || start.size() < sizeof(Raw)) {
     throw damaged(source, "it has {} bytes, and a header alone has {}", file_bytes, sizeof(Raw));
   }
@@ -165,51 +160,29 @@ void DocumentFileWriter::finish() {
   files_.sync_folder(slash == std::string::npos ? "." : slash == 0 ? "/" : path_.substr(0, slash));
 }
 
-DocumentFile::DocumentFile(const std::string& path) : path_(path) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) throw system_error(errno, "opening the document file " + path);
-  struct stat info {};
-  void* mapping = MAP_FAILED;
-  int failure = 0;
-  if (::fstat(descriptor, &info) != 0) failure = errno;
-  if (failure == 0 && info.st_size > 0) {
-    mapping = ::mmap(nullptr, static_cast<std::size_t>(info.st_size), PROT_READ, MAP_SHARED, descriptor, 0);
-    if (mapping == MAP_FAILED) failure = errno;
-  }
-  ::close(descriptor);
-  if (failure != 0) throw system_error(failure, "mapping the document file " + path);
-  if (mapping == MAP_FAILED) throw damaged(path, "it is empty");
-  mapping_ = static_cast<const char*>(mapping);
-  mapped_bytes_ = static_cast<std::size_t>(info.st_size);
-  try {
-    header_ =
-        parse_document_file_header({mapping_, std::min(mapped_bytes_, DocumentFileHeader::kBytes)}, mapped_bytes_, path);
-    ends_ = reinterpret_cast<const std::int64_t*>(mapping_ + header_.ends_offset());
-    in_loss_ = reinterpret_cast<const std::uint64_t*>(mapping_ + header_.loss_offset());
-    check_ends();
-  } catch (const Error&) {
-    ::munmap(mapping, mapped_bytes_);
-    throw;
-  }
+DocumentFile::DocumentFile(const std::string& path)
+    : file_(path),
+      header_(parse_document_file_header(bytes().substr(0, DocumentFileHeader::kBytes), bytes().size(), path)),
+      ends_(reinterpret_cast<const std::int64_t*>(bytes().data() + header_.ends_offset())),
+      in_loss_(reinterpret_cast<const std::uint64_t*>(bytes().data() + header_.loss_offset())) {
+  check_ends();
 }
-
-DocumentFile::~DocumentFile() { ::munmap(const_cast<char*>(mapping_), mapped_bytes_); }
 
 void DocumentFile::check_ends() const {
   std::int64_t before = 0;
   for (std::int64_t i = 0; i < header_.documents; ++i) {
     if (end(i) <= before || end(i) > header_.ids) {
-      throw damaged(path_, "document {} of {} ends at id {}, after {} and of {}", i, header_.documents, end(i), before, header_.ids);
+      throw damaged(file_.path(), "document {} of {} ends at id {}, after {} and of {}", i, header_.documents, end(i), before, header_.ids);
     }
     before = end(i);
   }
-  if (before != header_.ids) throw damaged(path_, "its documents end at id {} of {}", before, header_.ids);
+  if (before != header_.ids) throw damaged(file_.path(), "its documents end at id {} of {}", before, header_.ids);
 }
 
 void DocumentFile::read(std::int64_t first, std::span<std::int32_t> into) const {
   const auto size = static_cast<std::int64_t>(into.size());
   ATHANOR_ASSERT(first >= 0 && size <= header_.ids && first <= header_.ids - size);
-  const char* from = mapping_ + DocumentFileHeader::kBytes + static_cast<std::size_t>(first) * header_.id_bytes;
+  const char* from = bytes().data() + DocumentFileHeader::kBytes + static_cast<std::size_t>(first) * header_.id_bytes;
   if (header_.id_bytes == 2) {
     std::copy_n(reinterpret_cast<const std::uint16_t*>(from), into.size(), into.begin());
   } else {
@@ -217,7 +190,7 @@ void DocumentFile::read(std::int64_t first, std::span<std::int32_t> into) const 
   }
   for (std::size_t i = 0; i < into.size(); ++i) {
     if (into[i] < 0 || into[i] >= header_.vocabulary) {
-      throw damaged(path_, "id {} is {}, and the vocabulary has {}", first + static_cast<std::int64_t>(i), into[i],
+      throw damaged(file_.path(), "id {} is {}, and the vocabulary has {}", first + static_cast<std::int64_t>(i), into[i],
                     header_.vocabulary);
     }
   }

@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "common/files.h"
+#include "common/mapped_file.h"
 #include "engine/data/conversation.h"
 #include "engine/data/documents.h"
 
@@ -84,9 +85,6 @@ class DocumentFile final : public Documents {
  public:
   // Throws kNotFound, kDenied, kCorrupt.
   explicit DocumentFile(const std::string& path);
-  ~DocumentFile() override;
-  DocumentFile(const DocumentFile&) = delete;
-  DocumentFile& operator=(const DocumentFile&) = delete;
 
   const DocumentFileHeader& header() const { return header_; }
   std::int64_t count() const override { return header_.documents; }
@@ -96,18 +94,16 @@ class DocumentFile final : public Documents {
   void read_targets(std::int64_t first, std::span<std::int32_t> into) const override;
   bool learns(std::int64_t first, std::int64_t last) const override;
   // The file's bytes, header included: to send it elsewhere.
-  std::string_view bytes() const { return {mapping_, mapped_bytes_}; }
+  std::string_view bytes() const { return file_.bytes(); }
 
  private:
   void check_ends() const;
   bool in_loss(std::int64_t id) const { return in_loss_[id / 64] >> (id % 64) & 1; }
 
-  const std::string path_;
-  const char* mapping_ = nullptr;
-  std::size_t mapped_bytes_ = 0;
-  DocumentFileHeader header_;
-  const std::int64_t* ends_ = nullptr;      // (documents)
-  const std::uint64_t* in_loss_ = nullptr;  // (ids / 64, rounded up)
+  const MappedFile file_;
+  const DocumentFileHeader header_;
+  const std::int64_t* const ends_;      // (documents)
+  const std::uint64_t* const in_loss_;  // (ids / 64, rounded up)
 };
 
 }  // namespace athanor::data

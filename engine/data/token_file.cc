@@ -1,13 +1,7 @@
 #include "engine/data/token_file.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <cstring>
 #include <limits>
 #include <utility>
@@ -62,6 +56,7 @@ Error damaged(std::string_view source, fmt::format_string<Args...> format, Args&
 bool looks_like_token_file(std::string_view start) { return start.starts_with(kMagic); }
 
 TokenFileHeader parse_token_file_header(std::string_view start, std::uint64_t file_bytes, std::string_view source) {
+  if (file_bytes == 0) throw damaged(source, "it is empty");
   if (file_bytes < sizeof(Raw) || start.size() < sizeof(Raw)) {
     throw damaged(source, "it has {} bytes, and a header alone has {}", file_bytes, sizeof(Raw));
   }
@@ -142,36 +137,13 @@ void TokenFileWriter::finish() {
   files_.sync_folder(slash == std::string::npos ? "." : slash == 0 ? "/" : path_.substr(0, slash));
 }
 
-TokenFile::TokenFile(const std::string& path) : path_(path) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) throw system_error(errno, "opening the token file " + path);
-  struct stat info {};
-  void* mapping = MAP_FAILED;
-  int failure = 0;
-  if (::fstat(descriptor, &info) != 0) failure = errno;
-  if (failure == 0 && info.st_size > 0) {
-    mapping = ::mmap(nullptr, static_cast<std::size_t>(info.st_size), PROT_READ, MAP_SHARED, descriptor, 0);
-    if (mapping == MAP_FAILED) failure = errno;
-  }
-  ::close(descriptor);
-  if (failure != 0) throw system_error(failure, "mapping the token file " + path);
-  if (mapping == MAP_FAILED) throw damaged(path, "it is empty");
-  mapping_ = static_cast<const char*>(mapping);
-  mapped_bytes_ = static_cast<std::size_t>(info.st_size);
-  try {
-    header_ = parse_token_file_header({mapping_, std::min(mapped_bytes_, TokenFileHeader::kBytes)}, mapped_bytes_, path);
-  } catch (const Error&) {
-    ::munmap(mapping, mapped_bytes_);
-    throw;
-  }
-}
-
-TokenFile::~TokenFile() { ::munmap(const_cast<char*>(mapping_), mapped_bytes_); }
+TokenFile::TokenFile(const std::string& path)
+    : file_(path), header_(parse_token_file_header(bytes().substr(0, TokenFileHeader::kBytes), bytes().size(), path)) {}
 
 void TokenFile::read(std::int64_t first, std::span<std::int32_t> into) const {
   const auto size = static_cast<std::int64_t>(into.size());
   ATHANOR_ASSERT(first >= 0 && size <= header_.count && first <= header_.count - size);
-  const char* from = mapping_ + TokenFileHeader::kBytes + static_cast<std::size_t>(first) * header_.id_bytes;
+  const char* from = bytes().data() + TokenFileHeader::kBytes + static_cast<std::size_t>(first) * header_.id_bytes;
   if (header_.id_bytes == 2) {
     const auto* ids = reinterpret_cast<const std::uint16_t*>(from);
     std::copy_n(ids, into.size(), into.begin());
@@ -180,7 +152,7 @@ void TokenFile::read(std::int64_t first, std::span<std::int32_t> into) const {
   }
   for (std::size_t i = 0; i < into.size(); ++i) {
     if (into[i] < 0 || into[i] >= header_.vocabulary) {
-      throw damaged(path_, "id {} is {}, and the vocabulary has {}", first + static_cast<std::int64_t>(i), into[i],
+      throw damaged(file_.path(), "id {} is {}, and the vocabulary has {}", first + static_cast<std::int64_t>(i), into[i],
                     header_.vocabulary);
     }
   }

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "common/files.h"
+#include "common/mapped_file.h"
 
 namespace athanor::data {
 
@@ -73,9 +74,6 @@ class TokenFile {
  public:
   // Throws kNotFound, kDenied, kCorrupt.
   explicit TokenFile(const std::string& path);
-  ~TokenFile();
-  TokenFile(const TokenFile&) = delete;
-  TokenFile& operator=(const TokenFile&) = delete;
 
   const TokenFileHeader& header() const { return header_; }
   std::int64_t count() const { return header_.count; }
@@ -85,13 +83,11 @@ class TokenFile {
   // places, so that a start costs the same whatever the size.
   std::string fingerprint() const;
   // The file's bytes, header included: to send it elsewhere.
-  std::string_view bytes() const { return {mapping_, mapped_bytes_}; }
+  std::string_view bytes() const { return file_.bytes(); }
 
  private:
-  const std::string path_;
-  const char* mapping_ = nullptr;
-  std::size_t mapped_bytes_ = 0;
-  TokenFileHeader header_;
+  const MappedFile file_;
+  const TokenFileHeader header_;
 };
 
 }  // namespace athanor::data

@@ -17,8 +17,8 @@
 #include <variant>
 #include <vector>
 
+#include "common/mapped_file.h"
 #include "engine/model/gguf_blocks.h"
-#include "engine/model/mapped_file.h"
 
 namespace athanor::model {
 

@@ -5,7 +5,7 @@
 #include <map>
 
 #include "common/error.h"
-#include "engine/model/mapped_file.h"
+#include "common/mapped_file.h"
 
 namespace athanor::model {
 

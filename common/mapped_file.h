@@ -1,10 +1,11 @@
-// A file mapped into memory for reading: opening it costs nothing, reading costs what is read. Immutable; any thread.
+// A file mapped into memory for reading: opening it costs nothing, reading costs what is read, and processes share the
+// pages. It may be removed while it is open. Immutable; any thread.
 #pragma once
 
 #include <string>
 #include <string_view>
 
-namespace athanor::model {
+namespace athanor {
 
 class MappedFile {
  public:
@@ -23,4 +24,4 @@ class MappedFile {
   std::string_view bytes_;
 };
 
-}  // namespace athanor::model
+}  // namespace athanor
