@@ -10,6 +10,7 @@
 #include <mutex>
 #include <span>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "common/error.h"
@@ -21,10 +22,9 @@ class ThreadGroup {
  public:
   explicit ThreadGroup(int size) : size_(size), buffers_(static_cast<std::size_t>(size)) {}
 
-  // Runs `body` as every rank and waits for all; throws on what the lowest failing rank threw. A rank that throws makes
-  // the others fail in their next collective, as a broken connection would.
+  // Runs `body` as every rank and waits for all; throws on what was thrown first. A rank that throws makes the
+  // others fail in their next collective, as a broken connection would.
   void run(const std::function<void(Collectives&)>& body) {
-    std::vector<std::exception_ptr> failures(static_cast<std::size_t>(size_));
     std::vector<std::thread> threads;
     for (int rank = 0; rank < size_; ++rank) {
       threads.emplace_back([&, rank] {
@@ -32,15 +32,12 @@ class ThreadGroup {
         try {
           body(member);
         } catch (...) {
-          failures[static_cast<std::size_t>(rank)] = std::current_exception();
-          break_up();
+          break_up(std::current_exception());
         }
       });
     }
     for (std::thread& thread : threads) thread.join();
-    for (const auto& failure : failures) {
-      if (failure) std::rethrow_exception(failure);
-    }
+    if (failure_) std::rethrow_exception(failure_);
   }
 
  private:
@@ -90,14 +87,14 @@ class ThreadGroup {
       ++round_;
       all_here_.notify_all();
     } else {
-      all_here_.wait(lock, [&] { return round_ != round || broken_; });
+      all_here_.wait(lock, [&] { return round_ != round || failure_; });
     }
-    if (broken_) throw Error(ErrorKind::kUnavailable, "Another rank of the group has failed");
+    if (round_ == round) throw Error(ErrorKind::kUnavailable, "Another rank of the group has failed");
   }
 
-  void break_up() {
+  void break_up(std::exception_ptr failure) {
     const std::lock_guard lock(mutex_);
-    broken_ = true;
+    if (!failure_) failure_ = std::move(failure);
     all_here_.notify_all();
   }
 
@@ -107,7 +104,7 @@ class ThreadGroup {
   std::condition_variable all_here_;
   std::uint64_t round_ = 0;
   int arrived_ = 0;
-  bool broken_ = false;
+  std::exception_ptr failure_;  // the first
 };
 
 }  // namespace athanor::parallel
