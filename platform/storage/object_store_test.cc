@@ -352,6 +352,37 @@ TEST_F(ObjectStoreTest, AbortedUploadsLeaveNothing) {
   expect_body_files(0);
 }
 
+// Clients send a part again while others end the upload: what is complete stays as it is, what was aborted stays away.
+TEST_F(ObjectStoreTest, PartsThatComeAsTheirUploadEndsTouchNothing) {
+  const std::string whole = pattern(100'000);
+  const std::string other = pattern(100'000, 2);
+  for (int round = 0; round < 60; ++round) {
+    const bool completes = round % 2 == 0;
+    const std::string id = start_upload(completes ? "kept" : "aborted");
+    const PartInfo part = put_part(completes ? "kept" : "aborted", id, 1, whole);
+    std::vector<std::thread> late;
+    for (int i = 0; i < 4; ++i) {
+      late.emplace_back([&] {
+        expect_fault(Fault::kNoSuchUpload, [&] {
+          for (;;) {
+            const auto body = store_->receive_part("b", completes ? "kept" : "aborted", id, 1, other.size(), {});
+            body->write(other);
+          }
+        });
+      });
+    }
+    ::usleep(2'000);
+    if (completes) {
+      complete("kept", id, {part});
+    } else {
+      wait_for<ObjectStore::Nothing>([&](auto done) { store_->abort_upload("b", "aborted", id, done); });
+    }
+    for (std::thread& thread : late) thread.join();
+    ASSERT_TRUE(get("kept") == whole) << "round " << round;
+  }
+  expect_body_files(1);
+}
+
 TEST_F(ObjectStoreTest, UploadsThatNobodyGoesOnWithEndAfterAWeek) {
   const auto uploads = [&] {
     std::vector<std::string> keys;
