@@ -1,5 +1,6 @@
 // Listing keys: in the order of their bytes, with groups skipped over by seeking instead of reading.
 #include "platform/storage/embedded_store.h"
+#include "platform/storage/read_transaction.h"
 
 namespace athanor::storage {
 
@@ -11,15 +12,6 @@ std::string after_prefix(std::string prefix) {
   if (!prefix.empty()) prefix.back() = static_cast<char>(static_cast<unsigned char>(prefix.back()) + 1);
   return prefix;
 }
-
-class ReadTransaction {
- public:
-  explicit ReadTransaction(Database& database) : database_(database) { database_.prepared("BEGIN").run(); }
-  ~ReadTransaction() { sqlite3_exec(database_.handle(), "COMMIT", nullptr, nullptr, nullptr); }
-
- private:
-  Database& database_;
-};
 
 }  // namespace
 

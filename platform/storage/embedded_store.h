@@ -102,12 +102,13 @@ class EmbeddedStore final : public ObjectStore {
     T value{};
     std::vector<std::uint64_t> unnamed;  // files that may go
   };
-  // Queues `work(database, result)`; afterwards removes the files that it unnamed and calls `done`.
+  // Queues `work(database, result)`; afterwards calls `done` and removes the files that it unnamed.
   template <typename T>
   void submit(std::function<void(Database&, Result<T>&)> work, Done<T> done,
               GroupCommit::Kind kind = GroupCommit::Kind::kAdds);
 
-  // Where the parts of an upload go; read from the database when it is not at hand.
+  // Where the parts of an upload go; read from the database when it is not at hand. Under uploads_mutex_, taken before
+  // `database` was looked at.
   std::shared_ptr<PartSpace> part_space(Database& database, const std::string& upload_id);
   void forget_part_space(const std::string& upload_id);
   // Drops uploads to which nothing has come for kUploadIdleMax_ms; looks for them at most every kExpiryPause_ms.
@@ -148,8 +149,8 @@ void EmbeddedStore::submit(std::function<void(Database&, Result<T>&)> work, Done
         work(database, *result);
       },
       [this, result, done = std::move(done)](std::exception_ptr failure) {
-        if (!failure && !result->unnamed.empty()) remover_.remove(std::move(result->unnamed));
         done(failure, std::move(result->value));
+        if (!failure && !result->unnamed.empty()) remover_.remove(std::move(result->unnamed));
       });
 }
 

@@ -3,6 +3,7 @@
 
 #include "common/log.h"
 #include "platform/storage/embedded_store.h"
+#include "platform/storage/read_transaction.h"
 
 namespace athanor::storage {
 
@@ -203,7 +204,6 @@ void EmbeddedStore::expire_uploads() {
 }
 
 std::shared_ptr<PartSpace> EmbeddedStore::part_space(Database& database, const std::string& upload_id) {
-  const std::lock_guard lock(uploads_mutex_);
   auto& space = part_spaces_[upload_id];
   if (!space) {
     space = std::make_shared<PartSpace>();
@@ -225,6 +225,10 @@ std::unique_ptr<IncomingBody> EmbeddedStore::receive_part(const std::string& buc
                                                           std::vector<ChecksumAlgorithm> algorithms) {
   ATHANOR_ASSERT(number >= 1 && number <= kPartNumberMax);
   auto reader = readers_.take();
+  // An upload ends by a commit, then forget_part_space(), then the removal of its file. Under the lock, therefore: whose
+  // row is here has its space where others found it, or has none yet; and the file that is opened is the upload's own.
+  const std::lock_guard lock(uploads_mutex_);
+  const ReadTransaction one_view(*reader);
   const UploadRow upload = upload_row(*reader, bucket, key, upload_id);
   if (std::find(algorithms.begin(), algorithms.end(), upload.info.algorithm) == algorithms.end()) {
     algorithms.push_back(upload.info.algorithm);

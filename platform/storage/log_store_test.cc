@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "common/crashing_files_test_support.h"
 #include "common/error.h"
 #include "common/random.h"
 #include "common/temporary_folder.h"
@@ -35,7 +36,7 @@ class LogStoreTest : public testing::Test {
       events.push_back({timestamp_ms, 0, line, 0});
       end += line.size() + 1;
     }
-    return store_->append(kGroup, kStream, offset, end, events);
+    return store_->append(kGroup, kStream, sender_, offset, end, events);
   }
 
   std::vector<std::string> messages(std::uint64_t position = 0) {
@@ -53,6 +54,7 @@ class LogStoreTest : public testing::Test {
   SystemFiles files_;
   VirtualClock clock_{1'700'000'000'000};
   std::unique_ptr<Logs> store_;
+  std::string sender_ = "i1-1-1";
 };
 
 using Lines = std::vector<std::string>;
@@ -80,6 +82,28 @@ TEST_F(LogStoreTest, DropsWhatASenderRepeats) {
   EXPECT_EQ(send(0, {"a", "bb"}), 5u);
   EXPECT_EQ(send(2, {"bb", "ccc", "d"}), 11u) << "a batch that overlaps gives only its new part";
   EXPECT_EQ(messages(), (Lines{"a", "bb", "ccc", "d"}));
+}
+
+// A job that is deleted and made again within a second writes to the same stream.
+TEST_F(LogStoreTest, AnotherSenderGoesOnBehindWhatIsThere) {
+  EXPECT_EQ(send(0, {"a", "bb"}), 5u);
+  for (const char* sender : {"i2-1-1", "i3-1-1"}) {
+    sender_ = sender;
+    EXPECT_EQ(send(0, {"c"}), 2u);
+    EXPECT_EQ(send(0, {"c"}), 2u) << "its own repetition";
+    reopen();
+    EXPECT_EQ(send(0, {"c", "dd"}), 5u) << "also after a restart";
+  }
+  EXPECT_EQ(messages(), (Lines{"a", "bb", "c", "dd", "c", "dd"}));
+}
+
+TEST_F(LogStoreTest, WhoBeganAStreamBeforeSendersWereKeptGoesOnWithIt) {
+  EXPECT_EQ(send(0, {"a", "bb"}), 5u);
+  store_.reset();
+  files_.replace(folder_ + "/1/name", R"({"group":"/aws/sagemaker/TrainingJobs","stream":"job/algo-1-1700000000","created_ms":1})");
+  reopen();
+  EXPECT_EQ(send(0, {"a", "bb", "c"}), 7u);
+  EXPECT_EQ(messages(), (Lines{"a", "bb", "c"}));
 }
 
 TEST_F(LogStoreTest, KeepsEverythingOverARestart) {
@@ -175,7 +199,7 @@ TEST_F(LogStoreTest, ManyWritersAndReadersAtOnce) {
   for (int w = 0; w < 4; ++w) {
     writers.emplace_back([&, w] {
       const std::string stream = "job/algo-" + std::to_string(w % 2);
-      for (int i = 0; i < 100; ++i) store_->append(kGroup, stream, 0, 0, {{i, 0, std::to_string(w), 0}});
+      for (int i = 0; i < 100; ++i) store_->append(kGroup, stream, sender_, 0, 0, {{i, 0, std::to_string(w), 0}});
     });
   }
   std::thread reader([&] {
@@ -189,6 +213,58 @@ TEST_F(LogStoreTest, ManyWritersAndReadersAtOnce) {
   over = true;
   reader.join();
   EXPECT_EQ(store_->read(kGroup, "job/algo-0", 0, 1000, 1 << 20).size(), 200u);
+}
+
+// At every write, sync and rename, the process ends or the power fails: what was acknowledged is there, and a sender that
+// repeats the rest brings every line in once.
+TEST_F(LogStoreTest, LosesNothingAcknowledgedWhateverChangeIsTheLast) {
+  const Lines lines = {"a", "bb", "", "dddd"};
+  bool ended = false;
+  for (std::int64_t at = 0; !ended; ++at) {
+    for (const bool power : {false, true}) {
+      SCOPED_TRACE(testing::Message() << "change " << at << (power ? ", power lost" : ""));
+      store_.reset();
+      files_.remove_all(folder_);
+      files_.make_folders(folder_, 0700);
+      const auto go_on = [&](const std::string& sender, std::uint64_t& taken) {
+        sender_ = sender;
+        std::uint64_t begin = 0;
+        for (const std::string& line : lines) {
+          const std::uint64_t end = begin + line.size() + 1;
+          if (end > taken) taken = send(begin, {line});
+          begin = end;
+        }
+      };
+      std::uint64_t taken[2] = {0, 0};
+      const auto all = [&] {
+        go_on("i1-1-1", taken[0]);
+        go_on("i2-1-1", taken[1]);
+      };
+      CrashingFiles crashing(at);
+      try {
+        store_ = open_log_store(folder_, crashing, clock_);
+        all();
+        ended = true;
+      } catch (const Error&) {
+        EXPECT_TRUE(crashing.crashed());
+      }
+      store_.reset();
+      if (power) crashing.lose_power();
+      reopen();
+      const Lines kept = store_->has_group(kGroup) ? messages() : Lines();
+      std::size_t kept_bytes = 0;
+      for (const std::string& line : kept) kept_bytes += line.size() + 1;
+      EXPECT_GE(kept_bytes, taken[0] + taken[1]);
+      if (ended || taken[1] > 0) {
+        go_on("i2-1-1", taken[1]);
+      } else {
+        all();
+      }
+      Lines twice = lines;
+      twice.insert(twice.end(), lines.begin(), lines.end());
+      EXPECT_EQ(messages(), twice);
+    }
+  }
 }
 
 // What was acknowledged is there after a kill -9 at any moment, and nothing else comes up.

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <thread>
 
+#include "common/crashing_files_test_support.h"
 #include "common/random.h"
 #include "common/temporary_folder.h"
 
@@ -352,6 +353,37 @@ TEST_F(ObjectStoreTest, AbortedUploadsLeaveNothing) {
   expect_body_files(0);
 }
 
+// Clients send a part again while others end the upload: what is complete stays as it is, what was aborted stays away.
+TEST_F(ObjectStoreTest, PartsThatComeAsTheirUploadEndsTouchNothing) {
+  const std::string whole = pattern(100'000);
+  const std::string other = pattern(100'000, 2);
+  for (int round = 0; round < 60; ++round) {
+    const bool completes = round % 2 == 0;
+    const std::string id = start_upload(completes ? "kept" : "aborted");
+    const PartInfo part = put_part(completes ? "kept" : "aborted", id, 1, whole);
+    std::vector<std::thread> late;
+    for (int i = 0; i < 4; ++i) {
+      late.emplace_back([&] {
+        expect_fault(Fault::kNoSuchUpload, [&] {
+          for (;;) {
+            const auto body = store_->receive_part("b", completes ? "kept" : "aborted", id, 1, other.size(), {});
+            body->write(other);
+          }
+        });
+      });
+    }
+    ::usleep(2'000);
+    if (completes) {
+      complete("kept", id, {part});
+    } else {
+      wait_for<ObjectStore::Nothing>([&](auto done) { store_->abort_upload("b", "aborted", id, done); });
+    }
+    for (std::thread& thread : late) thread.join();
+    ASSERT_TRUE(get("kept") == whole) << "round " << round;
+  }
+  expect_body_files(1);
+}
+
 TEST_F(ObjectStoreTest, UploadsThatNobodyGoesOnWithEndAfterAWeek) {
   const auto uploads = [&] {
     std::vector<std::string> keys;
@@ -459,6 +491,46 @@ TEST_F(ObjectStoreTest, AFullDiskIsACleanRefusal) {
   files_.bytes_left = UINT64_MAX;
   EXPECT_TRUE(get("old") == pattern(100'000));
   put("new", pattern(1'000'000));
+}
+
+// At every change of a body's file the process ends, or the power fails: what was acknowledged is whole, and nothing else
+// takes room.
+TEST_F(ObjectStoreTest, KeepsWhatItAcknowledgedWhateverChangeIsTheLast) {
+  const std::string large = pattern(100'000);
+  bool ended = false;
+  for (std::int64_t at = 0; !ended; ++at) {
+    for (const bool power : {false, true}) {
+      SCOPED_TRACE(testing::Message() << "change " << at << (power ? ", power lost" : ""));
+      CrashingFiles crashing(INT64_MAX);
+      store_.reset();
+      store_ = ObjectStore::open(folder_, crashing, clock_, random_);
+      for (const char* key : {"one", "two"}) remove(key);
+      crashing.crash_at(at);
+      bool kept[2] = {false, false};
+      try {
+        put("one", large);
+        kept[0] = true;
+        const std::string id = start_upload("two");
+        const PartInfo part = put_part("two", id, 1, large);
+        complete("two", id, {part});
+        kept[1] = true;
+        put("one", large);
+        ended = !crashing.crashed();
+      } catch (const Error&) {
+        EXPECT_TRUE(crashing.crashed());
+      }
+      store_.reset();
+      if (power) crashing.lose_power();
+      reopen();
+      if (kept[0]) EXPECT_TRUE(get("one") == large);
+      if (kept[1]) EXPECT_TRUE(get("two") == large);
+      const std::size_t begun = store_->list_uploads("b", {}).empty() ? 0 : 1;
+      EXPECT_LE(body_files(), std::size_t{kept[0]} + std::size_t{kept[1]} + begun);
+      for (const UploadInfo& upload : store_->list_uploads("b", {})) {
+        wait_for<ObjectStore::Nothing>([&](auto done) { store_->abort_upload("b", upload.key, upload.id, done); });
+      }
+    }
+  }
 }
 
 TEST_F(ObjectStoreTest, ManyWritersShareCommits) {
