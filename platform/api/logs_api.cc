@@ -7,6 +7,8 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <set>
+#include <utility>
 
 #include "common/error.h"
 #include "common/hash.h"
@@ -22,6 +24,7 @@ constexpr std::size_t kBytesMax = 1 << 20;            // of messages in a page, 
 constexpr std::size_t kStreamsMax = 50;               // a page of DescribeLogStreams
 constexpr std::size_t kFilteredStreamsMax = 1000;     // one FilterLogEvents reads at most so many streams
 constexpr std::size_t kScannedMax = 20 * kEventsMax;  // events that one FilterLogEvents looks at before it pages
+constexpr std::size_t kScannedBytesMax = 64 << 20;    // and what their messages have
 
 [[noreturn]] void invalid(const std::string& message) { throw ServiceError("InvalidParameterException", message); }
 
@@ -53,6 +56,40 @@ struct Range {
   std::uint64_t first = 0;
   std::uint64_t last = 0;
 };
+
+// The last events of `range`, in order: at most `count_max` and, but for a single longer one, kBytesMax. A page cut by
+// bytes loses its old end, not its new one, so that reading on backwards misses nothing. Steps back in blocks that grow
+// with success, and never holds more than two pages.
+std::vector<storage::LogEvent> read_back(const storage::Logs& logs, const std::string& group, const std::string& stream,
+                                         Range range, std::size_t count_max) {
+  static constexpr std::size_t kBlockFirst = 64;
+  static constexpr std::size_t kBlockMax = 4096;
+  std::vector<storage::LogEvent> latest_first;
+  std::size_t bytes = 0;
+  std::size_t block = kBlockFirst;
+  while (range.first < range.last && latest_first.size() < count_max) {
+    const auto count = static_cast<std::size_t>(
+        std::min<std::uint64_t>({block, range.last - range.first, count_max - latest_first.size()}));
+    auto piece = logs.read(group, stream, range.last - count, count, kBytesMax);
+    if (piece.empty()) break;
+    if (piece.size() < count) {  // the block holds more than a page: its end was not reached
+      block = count / 2;
+      continue;
+    }
+    for (auto event = piece.rbegin(); event != piece.rend(); ++event) {
+      bytes += event->message.size();
+      if (bytes > kBytesMax && !latest_first.empty()) {
+        std::reverse(latest_first.begin(), latest_first.end());
+        return latest_first;
+      }
+      latest_first.push_back(std::move(*event));
+    }
+    range.last -= count;
+    block = std::min(2 * block, kBlockMax);
+  }
+  std::reverse(latest_first.begin(), latest_first.end());
+  return latest_first;
+}
 
 std::string arn_of_group(const std::string& region, const std::string& account, const std::string& group) {
   return fmt::format("arn:aws:logs:{}:{}:log-group:{}", region, account, group);
@@ -192,25 +229,14 @@ json::object LogsApi::get_log_events(const json::object& request) const {
   } else {
     cursor.position = cursor.forward ? range.first : range.last;
   }
-  // Backwards is forwards from `limit` events earlier, cut at the cursor; a page cut by bytes loses its old end, not
-  // its new one, so that reading on backwards misses nothing.
   std::uint64_t first = std::max(cursor.position, range.first);
   std::uint64_t last = range.last;
-  if (!cursor.forward) {
-    last = std::min(std::max(cursor.position, range.first), range.last);
-    first = last - std::min<std::uint64_t>(limit, last - range.first);
-  }
+  if (!cursor.forward) last = std::min(first, range.last);
   std::vector<storage::LogEvent> events;
-  if (first < last) {
-    events = logs_.read(group, name, first, std::min<std::size_t>(limit, last - first),
-                        cursor.forward ? kBytesMax : std::numeric_limits<std::size_t>::max());
-  }
   if (!cursor.forward) {
-    std::size_t bytes = 0;
-    auto keep = events.end();
-    while (keep != events.begin() && (bytes += std::prev(keep)->message.size()) <= kBytesMax) --keep;
-    if (keep == events.end() && !events.empty()) --keep;  // one event beyond the bound still has to go out
-    events.erase(events.begin(), keep);
+    events = read_back(logs_, group, name, {range.first, last}, limit);
+  } else if (first < last) {
+    events = logs_.read(group, name, first, std::min<std::size_t>(limit, last - first), kBytesMax);
   }
 
   json::array rows;
@@ -226,28 +252,91 @@ json::object LogsApi::get_log_events(const json::object& request) const {
 
 namespace {
 
-// A stream being read by FilterLogEvents: a block of events and how far into it we are.
-struct Reader {
-  std::string name;
-  std::uint64_t next = 0;  // position after the block
-  std::uint64_t last = 0;
-  std::vector<storage::LogEvent> block;
-  std::size_t at = 0;
+// Streams being read by FilterLogEvents, merged by time. Of each the next event's time is known; the events themselves
+// are held a block at a time, of all streams together no more than kHeldBytesMax and one block.
+class Merge {
+ public:
+  Merge(const storage::Logs& logs, const std::string& group, std::size_t streams)
+      : logs_(logs),
+        group_(group),
+        block_bytes_max_(std::min(kHeldBytesMax / std::max<std::size_t>(streams, 1), kBytesMax)) {}
 
-  std::uint64_t position() const { return at < block.size() ? block[at].position : next; }
-
-  // The event to be looked at, or null at the end of the range.
-  const storage::LogEvent* peek(const storage::Logs& logs, const std::string& group) {
-    static constexpr std::size_t kBlock = 512;
-    if (at == block.size()) {
-      if (next >= last) return nullptr;
-      block = logs.read(group, name, next, std::min<std::size_t>(kBlock, last - next), kBytesMax);
-      at = 0;
-      if (block.empty()) return nullptr;
-      next = block.back().position + 1;
-    }
-    return &block[at];
+  // Events [range) of a stream.
+  void add(std::string name, Range range) {
+    readers_.push_back({std::move(name), range, {}, 0, 0});
+    advance(readers_.size() - 1);
   }
+
+  bool over() const { return next_.empty(); }
+  const std::string& stream() const { return readers_[front()].name; }
+  // The earliest event; good until the next call.
+  const storage::LogEvent& event() {
+    Reader& reader = readers_[front()];
+    if (reader.at == reader.block.size()) ATHANOR_ASSERT(fill(reader));
+    return reader.block[reader.at];
+  }
+  void pop() {
+    const std::size_t index = front();
+    next_.erase(next_.begin());
+    Reader& reader = readers_[index];
+    ++reader.range.first;
+    if (reader.at < reader.block.size()) ++reader.at;
+    advance(index);
+  }
+
+  // Where each stream is to be gone on with.
+  json::object positions() const {
+    json::object result;
+    for (const Reader& reader : readers_) result[reader.name] = reader.range.first;
+    return result;
+  }
+
+ private:
+  static constexpr std::size_t kBlockEvents = 512;
+  static constexpr std::size_t kHeldBytesMax = 8 << 20;
+
+  struct Reader {
+    std::string name;
+    Range range;  // from the next event on
+    std::vector<storage::LogEvent> block;
+    std::size_t at = 0;  // the next event in `block`
+    std::size_t held_bytes = 0;
+  };
+
+  std::size_t front() const { return next_.begin()->second; }
+
+  // Puts the reader among the others by its next event, or nowhere at its end.
+  void advance(std::size_t index) {
+    Reader& reader = readers_[index];
+    if (reader.at == reader.block.size() && !fill(reader)) return;
+    next_.emplace(reader.block[reader.at].timestamp_ms, index);
+  }
+
+  bool fill(Reader& reader) {
+    drop(reader);
+    if (reader.range.first >= reader.range.last) return false;
+    if (held_bytes_ > kHeldBytesMax) {
+      for (Reader& other : readers_) drop(other);
+    }
+    const auto count = std::min<std::uint64_t>(kBlockEvents, reader.range.last - reader.range.first);
+    reader.block = logs_.read(group_, reader.name, reader.range.first, static_cast<std::size_t>(count), block_bytes_max_);
+    for (const auto& event : reader.block) reader.held_bytes += event.message.size();
+    held_bytes_ += reader.held_bytes;
+    return !reader.block.empty();
+  }
+
+  void drop(Reader& reader) {
+    held_bytes_ -= std::exchange(reader.held_bytes, 0);
+    reader.block = {};
+    reader.at = 0;
+  }
+
+  const storage::Logs& logs_;
+  const std::string& group_;
+  const std::size_t block_bytes_max_;  // but one event may be longer
+  std::vector<Reader> readers_;
+  std::set<std::pair<std::int64_t, std::size_t>> next_;  // time of the next event, index of the reader
+  std::size_t held_bytes_ = 0;
 };
 
 // The token of FilterLogEvents: the position in each stream, as base64 of a JSON object.
@@ -273,63 +362,54 @@ json::object LogsApi::filter_log_events(const json::object& request) const {
   const auto token = json::find_string(request, "nextToken");
   const json::object resume = token ? parse_filter_token(*token) : json::object();
 
-  std::vector<Reader> readers;
-  for (const auto& stream : logs_.streams(group, prefix.value_or(""))) {
+  std::vector<std::pair<std::string, Range>> streams;
+  for (auto& stream : logs_.streams(group, prefix.value_or(""))) {
     if (names != nullptr && std::find(names->begin(), names->end(), json::value(stream.name)) == names->end()) continue;
     if (start_ms && stream.last_event_ms && *stream.last_event_ms < *start_ms) continue;
-    if (readers.size() == kFilteredStreamsMax) {
+    if (streams.size() == kFilteredStreamsMax) {
       invalid(fmt::format("More than {} log streams match: name some with logStreamNames or logStreamNamePrefix.",
                           kFilteredStreamsMax));
     }
-    Reader reader{.name = stream.name};
-    reader.last = end_ms ? logs_.seek(group, stream.name, *end_ms + 1) : stream.events;
+    Range range;
+    range.last = end_ms ? logs_.seek(group, stream.name, *end_ms + 1) : stream.events;
     const auto from = json::find_int(resume, stream.name);
-    reader.next = from ? static_cast<std::uint64_t>(std::max<std::int64_t>(*from, 0))
+    range.first = from ? static_cast<std::uint64_t>(std::max<std::int64_t>(*from, 0))
                        : start_ms ? logs_.seek(group, stream.name, *start_ms) : 0;
-    readers.push_back(std::move(reader));
+    streams.emplace_back(std::move(stream.name), range);
   }
-  if (names != nullptr && readers.size() < names->size() && !start_ms) {
+  if (names != nullptr && streams.size() < names->size() && !start_ms) {
     for (const auto& name : *names) {
-      const bool there = std::any_of(readers.begin(), readers.end(), [&](const auto& reader) { return reader.name == name.as_string(); });
+      const bool there = std::any_of(streams.begin(), streams.end(), [&](const auto& stream) { return stream.first == name.as_string(); });
       if (!there) throw ServiceError("ResourceNotFoundException", "The specified log stream does not exist.");
     }
   }
 
-  // Merge the streams by time. A page ends at the limit, at its bytes, or when enough was looked at in vain.
+  // A page ends at the limit, at its bytes, or when enough was looked at in vain.
+  Merge merge(logs_, group, streams.size());
+  for (auto& [name, range] : streams) merge.add(std::move(name), range);
   json::array rows;
   std::size_t bytes = 0;
-  bool more = false;
-  for (std::size_t scanned = 0;; ++scanned) {
-    Reader* earliest = nullptr;
-    const storage::LogEvent* event = nullptr;
-    for (auto& reader : readers) {
-      const auto* candidate = reader.peek(logs_, group);
-      if (candidate != nullptr && (event == nullptr || candidate->timestamp_ms < event->timestamp_ms)) {
-        earliest = &reader;
-        event = candidate;
-      }
-    }
-    if (event == nullptr) break;
-    if (rows.size() == limit || (bytes > 0 && bytes + event->message.size() > kBytesMax) || scanned == kScannedMax) {
-      more = true;
+  std::size_t scanned_bytes = 0;
+  for (std::size_t scanned = 0; !merge.over(); ++scanned) {
+    const storage::LogEvent& event = merge.event();
+    if (rows.size() == limit || (bytes > 0 && bytes + event.message.size() > kBytesMax) || scanned == kScannedMax ||
+        scanned_bytes >= kScannedBytesMax) {
       break;
     }
-    if (filter.matches(event->message)) {
-      bytes += event->message.size();
-      rows.push_back({{"logStreamName", earliest->name},
-                      {"timestamp", event->timestamp_ms},
-                      {"message", event->message},
-                      {"ingestionTime", event->ingestion_ms},
-                      {"eventId", fmt::format("{:020}{:036}", std::hash<std::string>()(earliest->name), event->position)}});
+    scanned_bytes += event.message.size();
+    if (filter.matches(event.message)) {
+      bytes += event.message.size();
+      const std::string& stream = merge.stream();
+      rows.push_back({{"logStreamName", stream},
+                      {"timestamp", event.timestamp_ms},
+                      {"message", event.message},
+                      {"ingestionTime", event.ingestion_ms},
+                      {"eventId", fmt::format("{:020}{:036}", std::hash<std::string>()(stream), event.position)}});
     }
-    ++earliest->at;
+    merge.pop();
   }
   json::object reply{{"events", std::move(rows)}, {"searchedLogStreams", json::array()}};
-  if (more) {
-    json::object positions;
-    for (const auto& reader : readers) positions[reader.name] = reader.position();
-    reply["nextToken"] = to_base64(json::serialize(positions));
-  }
+  if (!merge.over()) reply["nextToken"] = to_base64(json::serialize(merge.positions()));
   return reply;
 }
 

@@ -1,5 +1,6 @@
 #include "platform/api/logs_api.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -45,11 +46,15 @@ class MemoryLogs final : public storage::Logs {
                                       std::size_t count, std::size_t bytes_max) const override {
     std::vector<storage::LogEvent> events;
     const auto& kept = groups_.at(group).at(stream);
-    for (std::size_t bytes = 0; position < kept.size() && events.size() < count; ++position) {
-      bytes += kept[position].message.size();
-      if (!events.empty() && bytes > bytes_max) break;
+    std::size_t bytes = 0;
+    for (; position < kept.size() && events.size() < count; ++position) {
+      const std::size_t size = kept[position].message.size();
+      if (!events.empty() && bytes + size > bytes_max) break;
+      bytes += size;
       events.push_back(kept[position]);
     }
+    bytes_read += bytes;
+    longest_read_bytes = std::max(longest_read_bytes, bytes);
     return events;
   }
   std::uint64_t seek(const std::string& group, const std::string& stream, std::int64_t timestamp_ms) const override {
@@ -58,6 +63,9 @@ class MemoryLogs final : public storage::Logs {
                                         return event.timestamp_ms >= timestamp_ms;
                                       }) - kept.begin());
   }
+
+  mutable std::size_t bytes_read = 0;
+  mutable std::size_t longest_read_bytes = 0;
 
  private:
   std::map<std::string, std::map<std::string, std::vector<storage::LogEvent>>> groups_;
@@ -144,6 +152,49 @@ TEST_F(LogsApiTest, FilterMergesStreamsByTimeAndPages) {
   EXPECT_EQ(all[2], "one 1");
   EXPECT_EQ(messages(call("FilterLogEvents", R"({"logGroupName":"g","logStreamNamePrefix":"job/algo-2","filterPattern":"\"two 3\""})")),
             std::vector<std::string>{"two 3"});
+}
+
+// A page has 1 MiB, and little more is read for it, however long the lines and however many the streams.
+TEST_F(LogsApiTest, LongLinesAreReadBackwardsAPageAtATime) {
+  for (int i = 0; i < 300; ++i) add("long", i, std::to_string(i) + std::string(i % 7 == 0 ? 200'000 : 100, '.'));
+  std::vector<std::string> all;
+  std::string token;
+  for (;;) {
+    logs_.bytes_read = 0;
+    const auto reply = call("GetLogEvents", R"({"logGroupName":"g","logStreamName":"long")" +
+                                                (token.empty() ? "}" : R"(,"nextToken":")" + token + "\"}"));
+    EXPECT_LT(logs_.bytes_read, 8u << 20);
+    EXPECT_LT(logs_.longest_read_bytes, 2u << 20);
+    const auto page = messages(reply);
+    if (page.empty()) break;
+    std::size_t bytes = 0;
+    for (const auto& text : page) bytes += text.size();
+    EXPECT_LE(bytes, 1u << 20);
+    all.insert(all.begin(), page.begin(), page.end());
+    token = json::get_string(reply, "nextBackwardToken");
+  }
+  ASSERT_EQ(all.size(), 300u);
+  for (int i = 0; i < 300; ++i) EXPECT_TRUE(all[i].starts_with(std::to_string(i) + "."));
+}
+
+TEST_F(LogsApiTest, FilterReadsLittleOfEachOfManyStreams) {
+  for (int stream = 0; stream < 100; ++stream) {
+    for (int i = 0; i < 8; ++i) {
+      add(fmt::format("many/{:03}", stream), 100 * i + stream, fmt::format("{} of {}{}", i, stream, std::string(200'000, '.')));
+    }
+  }
+  std::vector<std::string> all;
+  std::string token;
+  do {
+    logs_.bytes_read = 0;
+    const auto reply = call("FilterLogEvents", R"({"logGroupName":"g","logStreamNamePrefix":"many/")" +
+                                                   (token.empty() ? "}" : R"(,"nextToken":")" + token + "\"}"));
+    EXPECT_LT(logs_.bytes_read, 32u << 20) << "a line of each stream, and those of the page";
+    for (const auto& text : messages(reply)) all.push_back(text.substr(0, text.find('.')));
+    token = json::find_string(reply, "nextToken").value_or("");
+  } while (!token.empty());
+  ASSERT_EQ(all.size(), 800u);
+  for (int i = 0; i < 800; ++i) EXPECT_EQ(all[i], fmt::format("{} of {}", i / 100, i % 100));
 }
 
 TEST_F(LogsApiTest, DescribeGivesATokenOnlyWhenThereIsMore) {
