@@ -16,8 +16,8 @@ namespace {
 // The log store's interface over memory: these tests are of paging and wording, not of durability.
 class MemoryLogs final : public storage::Logs {
  public:
-  std::uint64_t append(const std::string& group, const std::string& stream, std::uint64_t, std::uint64_t source_end,
-                       const std::vector<storage::LogEvent>& events) override {
+  std::uint64_t append(const std::string& group, const std::string& stream, const std::string&, std::uint64_t,
+                       std::uint64_t source_end, const std::vector<storage::LogEvent>& events) override {
     auto& kept = groups_[group][stream];
     for (auto event : events) {
       event.position = kept.size();
@@ -79,7 +79,7 @@ class LogsApiTest : public testing::Test {
     for (int i = 0; i < 5; ++i) add("job/algo-2", 2000 * i + 1000, "two " + std::to_string(i));
   }
   void add(const std::string& stream, std::int64_t at_ms, const std::string& message) {
-    logs_.append("g", stream, 0, 0, {{.timestamp_ms = at_ms, .ingestion_ms = at_ms, .message = message}});
+    logs_.append("g", stream, "", 0, 0, {{.timestamp_ms = at_ms, .ingestion_ms = at_ms, .message = message}});
   }
   json::object call(std::string_view operation, const std::string& request) {
     return api_.call(operation, json::parse(request, "the test"));

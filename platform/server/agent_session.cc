@@ -158,7 +158,7 @@ bool AgentSession::append_logs(AgentLogs logs) {
   const std::int64_t now_ms = clock_.wall_ms();
   for (auto& event : logs.events) event.ingestion_ms = now_ms;
   try {
-    const std::uint64_t durable = logs_.append(kLogGroup, logs.stream, logs.offset, logs.end_offset, logs.events);
+    const std::uint64_t durable = logs_.append(kLogGroup, logs.stream, instance(), logs.offset, logs.end_offset, logs.events);
     send(encode_logs_acknowledged(durable));
     return true;
   } catch (const Error& error) {

@@ -57,8 +57,8 @@ class FakeCompute final : public compute::Compute {
 
 class FakeLogs final : public storage::Logs {
  public:
-  std::uint64_t append(const std::string&, const std::string& stream, std::uint64_t, std::uint64_t source_end,
-                       const std::vector<storage::LogEvent>& events) override {
+  std::uint64_t append(const std::string&, const std::string& stream, const std::string&, std::uint64_t,
+                       std::uint64_t source_end, const std::vector<storage::LogEvent>& events) override {
     if (refusals > 0) {
       --refusals;
       throw Error(ErrorKind::kExhausted, "no space");

@@ -22,10 +22,11 @@ class LogStore final : public Logs {
     for (const std::string& number : files_.list(folder_)) load(number);
   }
 
-  std::uint64_t append(const std::string& group, const std::string& stream, std::uint64_t source_offset,
-                       std::uint64_t source_end, const std::vector<LogEvent>& events) override {
-    const auto file = find_or_create(group, stream);
-    return file->append(source_offset, source_end, events, clock_.wall_ms());
+  std::uint64_t append(const std::string& group, const std::string& stream, const std::string& sender,
+                       std::uint64_t source_offset, std::uint64_t source_end,
+                       const std::vector<LogEvent>& events) override {
+    const auto file = find_or_create(group, stream, sender);
+    return file->append(sender, source_offset, source_end, events, clock_.wall_ms());
   }
 
   bool has_group(const std::string& group) const override {
@@ -69,7 +70,8 @@ class LogStore final : public Logs {
     const auto name = json::parse(files_.read_all(folder + "/name"), folder + "/name").as_object();
     const std::string stream = json::get_string(name, "stream");
     groups_[json::get_string(name, "group")][stream] =
-        std::make_shared<LogStreamFile>(folder, stream, json::get_int(name, "created_ms"), files_);
+        std::make_shared<LogStreamFile>(folder, stream, json::find_string(name, "sender").value_or(""),
+                                        json::get_int(name, "created_ms"), files_);
   }
 
   std::shared_ptr<LogStreamFile> find_or_null(const std::string& group, const std::string& stream) const {
@@ -86,16 +88,18 @@ class LogStore final : public Logs {
     return file;
   }
 
-  std::shared_ptr<LogStreamFile> find_or_create(const std::string& group, const std::string& stream) {
+  std::shared_ptr<LogStreamFile> find_or_create(const std::string& group, const std::string& stream,
+                                                const std::string& sender) {
     if (auto file = find_or_null(group, stream)) return file;
     const std::lock_guard create_lock(create_mutex_);
     if (auto file = find_or_null(group, stream)) return file;
     const std::int64_t created_ms = clock_.wall_ms();
     const std::string folder = folder_ + "/" + std::to_string(next_number_++);
     files_.make_folders(folder, 0700);
-    const json::object name = {{"group", group}, {"stream", stream}, {"created_ms", created_ms}};
+    const json::object name = {
+        {"group", group}, {"stream", stream}, {"sender", sender}, {"created_ms", created_ms}};
     files_.replace(folder + "/name", json::serialize(name), 0600);
-    auto file = std::make_shared<LogStreamFile>(folder, stream, created_ms, files_);
+    auto file = std::make_shared<LogStreamFile>(folder, stream, sender, created_ms, files_);
     files_.sync_folder(folder);
     files_.sync_folder(folder_);
     const std::unique_lock lock(mutex_);

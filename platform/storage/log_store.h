@@ -1,6 +1,7 @@
-// Logs on disk: a folder for each stream, FOLDER/NUMBER/, with three files.
+// Logs on disk: a folder for each stream, FOLDER/NUMBER/, with three files or four.
 //
-//   name    JSON: group, stream, time of creation
+//   name    JSON: group, stream, first sender, time of creation
+//   sender  JSON: the latest sender and where its positions begin; only when it is not the first
 //   events  records: length, CRC-32C, times, the sender's position after it, message
 //   index   an entry of 16 bytes for every 64 events: where the block begins, and the latest time before it
 //

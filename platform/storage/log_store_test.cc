@@ -35,7 +35,7 @@ class LogStoreTest : public testing::Test {
       events.push_back({timestamp_ms, 0, line, 0});
       end += line.size() + 1;
     }
-    return store_->append(kGroup, kStream, offset, end, events);
+    return store_->append(kGroup, kStream, sender_, offset, end, events);
   }
 
   std::vector<std::string> messages(std::uint64_t position = 0) {
@@ -54,6 +54,7 @@ class LogStoreTest : public testing::Test {
   VirtualClock clock_{1'700'000'000'000};
   std::unique_ptr<Logs> store_;
 };
+  std::string sender_ = "i1-1-1";
 
 using Lines = std::vector<std::string>;
 
@@ -83,6 +84,28 @@ TEST_F(LogStoreTest, DropsWhatASenderRepeats) {
 }
 
 TEST_F(LogStoreTest, KeepsEverythingOverARestart) {
+// A job that is deleted and made again within a second writes to the same stream.
+TEST_F(LogStoreTest, AnotherSenderGoesOnBehindWhatIsThere) {
+  EXPECT_EQ(send(0, {"a", "bb"}), 5u);
+  for (const char* sender : {"i2-1-1", "i3-1-1"}) {
+    sender_ = sender;
+    EXPECT_EQ(send(0, {"c"}), 2u);
+    EXPECT_EQ(send(0, {"c"}), 2u) << "its own repetition";
+    reopen();
+    EXPECT_EQ(send(0, {"c", "dd"}), 5u) << "also after a restart";
+  }
+  EXPECT_EQ(messages(), (Lines{"a", "bb", "c", "dd", "c", "dd"}));
+}
+
+TEST_F(LogStoreTest, WhoBeganAStreamBeforeSendersWereKeptGoesOnWithIt) {
+  EXPECT_EQ(send(0, {"a", "bb"}), 5u);
+  store_.reset();
+  files_.replace(folder_ + "/1/name", R"({"group":"/aws/sagemaker/TrainingJobs","stream":"job/algo-1-1700000000","created_ms":1})");
+  reopen();
+  EXPECT_EQ(send(0, {"a", "bb", "c"}), 7u);
+  EXPECT_EQ(messages(), (Lines{"a", "bb", "c"}));
+}
+
   Lines all;
   std::uint64_t offset = 0;
   for (int i = 0; i < 1000; ++i) {
@@ -175,7 +198,7 @@ TEST_F(LogStoreTest, ManyWritersAndReadersAtOnce) {
   for (int w = 0; w < 4; ++w) {
     writers.emplace_back([&, w] {
       const std::string stream = "job/algo-" + std::to_string(w % 2);
-      for (int i = 0; i < 100; ++i) store_->append(kGroup, stream, 0, 0, {{i, 0, std::to_string(w), 0}});
+      for (int i = 0; i < 100; ++i) store_->append(kGroup, stream, sender_, 0, 0, {{i, 0, std::to_string(w), 0}});
     });
   }
   std::thread reader([&] {

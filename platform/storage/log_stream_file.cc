@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "common/error.h"
+#include "common/json.h"
 
 namespace athanor::storage {
 
@@ -71,8 +72,13 @@ std::optional<std::uint64_t> bytes_added_per_event(std::uint64_t span, const std
 
 }  // namespace
 
-LogStreamFile::LogStreamFile(std::string folder, std::string name, std::int64_t created_ms, Files& files)
-    : folder_(std::move(folder)), name_(std::move(name)), created_ms_(created_ms), files_(files) {
+LogStreamFile::LogStreamFile(std::string folder, std::string name, std::string first_sender, std::int64_t created_ms,
+                             Files& files)
+    : folder_(std::move(folder)),
+      name_(std::move(name)),
+      created_ms_(created_ms),
+      files_(files),
+      sender_(std::move(first_sender)) {
   recover();
 }
 
@@ -95,6 +101,19 @@ void LogStreamFile::recover() {
   if (size > published_.end) file->truncate(published_.end);
   written_ = published_;
   write_index(0, blocks_.size());
+  const std::string path = folder_ + "/sender";
+  if (!files_.stat(path)) return;
+  const json::value sender = json::parse(files_.read_all(path), path);
+  sender_ = json::get_string(sender.as_object(), "sender");
+  sender_base_ = static_cast<std::uint64_t>(json::get_int(sender.as_object(), "base"));
+}
+
+void LogStreamFile::begin_sender(const std::string& sender) {
+  // Who began a stream whose first sender is not known goes on with it.
+  const std::uint64_t base = sender_.empty() ? 0 : written_.taken;
+  files_.replace(folder_ + "/sender", json::serialize(json::object{{"sender", sender}, {"base", base}}), 0600);
+  sender_ = sender;
+  sender_base_ = base;
 }
 
 std::vector<LogStreamFile::Block> LogStreamFile::read_index(std::uint64_t size) {
@@ -166,13 +185,18 @@ void LogStreamFile::write_index(std::size_t from_block, std::size_t to_block) {
   file->write_at(from_block * kIndexEntryBytes, bytes);
 }
 
-std::uint64_t LogStreamFile::append(std::uint64_t source_offset, std::uint64_t source_end,
+std::uint64_t LogStreamFile::append(const std::string& sender, std::uint64_t source_offset, std::uint64_t source_end,
                                     const std::vector<LogEvent>& events, std::int64_t now_ms) {
   const auto file = files_.open(folder_ + "/events", Files::Open::kCreate);
+  std::uint64_t base = 0;
   std::uint64_t end = 0;
   std::uint64_t setbacks = 0;
   {
     const std::lock_guard lock(mutex_);
+    if (sender != sender_) begin_sender(sender);
+    base = sender_base_;
+    source_offset += base;
+    source_end += base;
     std::size_t from = 0;
     if (source_offset < written_.taken) {
       const auto added = bytes_added_per_event(source_end - source_offset, events);
@@ -206,7 +230,7 @@ std::uint64_t LogStreamFile::append(std::uint64_t source_offset, std::uint64_t s
     if (setbacks_ != setbacks) {
       throw Error(ErrorKind::kUnavailable, "writing {}: an earlier write was lost; send again", folder_);
     }
-    if (published_.end >= end) return published_.taken;
+    if (published_.end >= end) return published_.taken - std::min(base, published_.taken);
     reached = written_;
   }
   try {
@@ -223,7 +247,7 @@ std::uint64_t LogStreamFile::append(std::uint64_t source_offset, std::uint64_t s
   const std::size_t blocks_before = published_.blocks();
   published_ = reached;
   if (published_.blocks() > blocks_before) write_index(blocks_before, published_.blocks());
-  return published_.taken;
+  return published_.taken - std::min(base, published_.taken);
 }
 
 LogStream LogStreamFile::describe() const {

@@ -17,11 +17,12 @@ class LogStreamFile {
   static constexpr std::uint64_t kEventsPerBlock = 64;
 
   // Reads what is in `folder`, and cuts off what a crash left half-written.
-  LogStreamFile(std::string folder, std::string name, std::int64_t created_ms, Files& files);
+  // `first_sender` may be empty: not known.
+  LogStreamFile(std::string folder, std::string name, std::string first_sender, std::int64_t created_ms, Files& files);
 
   // As Logs::append.
-  std::uint64_t append(std::uint64_t source_offset, std::uint64_t source_end, const std::vector<LogEvent>& events,
-                       std::int64_t now_ms);
+  std::uint64_t append(const std::string& sender, std::uint64_t source_offset, std::uint64_t source_end,
+                       const std::vector<LogEvent>& events, std::int64_t now_ms);
   LogStream describe() const;
   std::vector<LogEvent> read(std::uint64_t position, std::size_t count, std::size_t bytes_max) const;
   std::uint64_t seek(std::int64_t timestamp_ms) const;
@@ -36,7 +37,7 @@ class LogStreamFile {
   struct Extent {
     std::uint64_t end = 0;    // bytes of `events`
     std::uint64_t count = 0;  // events
-    std::uint64_t taken = 0;  // the sender's position
+    std::uint64_t taken = 0;  // the sender's position, counted on from its predecessors'
     std::int64_t latest_ms = INT64_MIN;
     std::int64_t first_event_ms = 0;
     std::int64_t last_event_ms = 0;
@@ -46,6 +47,7 @@ class LogStreamFile {
   };
 
   void recover();
+  void begin_sender(const std::string& sender);  // with mutex_ held
   std::vector<Block> read_index(std::uint64_t size);
   void scan(File& file, std::uint64_t size);
   void account(Extent& extent, const LogRecord& record);  // adds to blocks_ too
@@ -63,6 +65,8 @@ class LogStreamFile {
 
   std::mutex sync_mutex_;  // held while the device is waited for; taken before the other
   mutable std::mutex mutex_;
+  std::string sender_;             // guarded by mutex_
+  std::uint64_t sender_base_ = 0;  // guarded by mutex_: where its position 0 is among all senders'
   Extent written_;    // guarded by mutex_: handed to the system
   Extent published_;  // guarded by mutex_: durable
   std::vector<Block> blocks_;  // guarded by mutex_: of what is written; the first ones of what is published

@@ -30,13 +30,15 @@ struct LogStream {
 class Logs {
  public:
   virtual ~Logs() = default;
-  // Appends, making group and stream when absent. `source_offset`/`source_end` are positions in the sender's spool: events
-  // that start before what was already taken are dropped, so that a sender may repeat after a break (where each starts
-  // is told from the messages' sizes: the spool must add equally many bytes to each, a newline say). Returns the spool
-  // position up to which everything is durable (group commit: it may wait a few milliseconds for company). Throws
-  // kExhausted when the disk is full; nothing is then kept.
-  virtual std::uint64_t append(const std::string& group, const std::string& stream, std::uint64_t source_offset,
-                               std::uint64_t source_end, const std::vector<LogEvent>& events) = 0;
+  // Appends, making group and stream when absent. `source_offset`/`source_end` are positions in the spool of `sender`:
+  // events that start before what was already taken are dropped, so that a sender may repeat after a break (where each
+  // starts is told from the messages' sizes: the spool must add equally many bytes to each, a newline say). A stream has
+  // one sender at a time; another one, whose spool begins at 0, goes on behind what is there. Returns the spool position
+  // up to which everything is durable (group commit: it may wait a few milliseconds for company). Throws kExhausted when
+  // the disk is full; nothing is then kept.
+  virtual std::uint64_t append(const std::string& group, const std::string& stream, const std::string& sender,
+                               std::uint64_t source_offset, std::uint64_t source_end,
+                               const std::vector<LogEvent>& events) = 0;
   virtual bool has_group(const std::string& group) const = 0;
   virtual std::vector<std::string> groups() const = 0;
   // Streams whose name starts with `prefix`, by name.
