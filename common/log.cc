@@ -1,12 +1,15 @@
 #include "common/log.h"
 
-#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/rotating_file_sink.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
 namespace athanor::log {
 
 namespace {
+
+constexpr std::size_t kFileBytesMax = 16 << 20;
+constexpr std::size_t kOldFilesMax = 2;
 
 spdlog::level::level_enum level_of(Level level) {
   switch (level) {
@@ -26,7 +29,7 @@ spdlog::level::level_enum level_of(Level level) {
 
 void open(std::string_view program, Level least, const std::string& file) {
   std::vector<spdlog::sink_ptr> sinks{std::make_shared<spdlog::sinks::stderr_color_sink_mt>()};
-  if (!file.empty()) sinks.push_back(std::make_shared<spdlog::sinks::basic_file_sink_mt>(file));
+  if (!file.empty()) sinks.push_back(std::make_shared<spdlog::sinks::rotating_file_sink_mt>(file, kFileBytesMax, kOldFilesMax));
   auto logger = std::make_shared<spdlog::logger>(std::string(program), sinks.begin(), sinks.end());
   logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e %^%-7l%$ %n %v");
   logger->set_level(level_of(least));

@@ -2,6 +2,7 @@
 
 #include <boost/asio/post.hpp>
 #include <chrono>
+#include <utility>
 
 #include "common/error.h"
 #include "common/log.h"
@@ -128,18 +129,20 @@ void AgentSession::work() {
 bool AgentSession::take(const std::string& message) {
   FromAgent word = decode_from_agent(message);
   if (auto* hello = std::get_if<AgentHello>(&word)) {
-    if (said_hello_) throw Error(ErrorKind::kInvalid, "reading an agent's message: a second hello");
+    if (has_said_hello()) throw Error(ErrorKind::kInvalid, "reading an agent's message: a second hello");
     {
       const std::lock_guard hold(mutex_);
       said_hello_ = true;
       waits_for_accept_ = true;
       hello_deadline_.cancel();
     }
+    latest_ = hello->report;
     listener_.on_hello(shared_from_this(), std::move(*hello));
     return true;
   }
-  if (!said_hello_) throw Error(ErrorKind::kInvalid, "reading an agent's message: it did not say hello first");
+  if (!has_said_hello()) throw Error(ErrorKind::kInvalid, "reading an agent's message: it did not say hello first");
   if (auto* report = std::get_if<AgentReport>(&word)) {
+    latest_ = report->report;
     listener_.on_report(shared_from_this(), std::move(*report));
   } else if (auto* progress = std::get_if<AgentProgress>(&word)) {
     listener_.on_progress(shared_from_this(), std::move(*progress));
@@ -155,16 +158,32 @@ bool AgentSession::append_logs(AgentLogs logs) {
   if (!logs.stream.starts_with(job + "/")) {
     throw Error(ErrorKind::kDenied, "storing logs: the stream {} is not of job {}", logs.stream, job);
   }
+  if (logs_lost_) return true;
   const std::int64_t now_ms = clock_.wall_ms();
   for (auto& event : logs.events) event.ingestion_ms = now_ms;
   try {
     const std::uint64_t durable = logs_.append(kLogGroup, logs.stream, instance(), logs.offset, logs.end_offset, logs.events);
+    logs_wait_ = false;
     send(encode_logs_acknowledged(durable));
-    return true;
   } catch (const Error& error) {
-    log::error("server", "logs of {} wait: {}", logs.stream, error.what());
-    return false;
+    if (error.kind() == ErrorKind::kExhausted || error.kind() == ErrorKind::kUnavailable) {
+      if (!std::exchange(logs_wait_, true)) {
+        log::error("server", "logs of {} wait, and are tried again every second: {}", logs.stream, error.what());
+      }
+      return false;
+    }
+    log::error("server", "logs of {} cannot be stored: {}", logs.stream, error.what());
+    logs_lost_ = true;
+    fail(fmt::format("InternalServerError: the logs of {} cannot be stored: {}", logs.stream, error.what()));
   }
+  return true;
+}
+
+void AgentSession::fail(const std::string& why) {
+  AgentReport report{latest_};
+  report.report.phase = control::Phase::kBroken;
+  report.report.error = why;
+  listener_.on_report(shared_from_this(), std::move(report));
 }
 
 }  // namespace athanor::server

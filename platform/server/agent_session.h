@@ -2,6 +2,9 @@
 // the disk: what an agent said before its last report is durable before that report is acted upon, so a job whose end
 // is seen has all its lines in the log.
 //
+// Logs that find no room are tried again every second, and all behind them waits. Logs that cannot be stored for any other
+// reason fail the instance, as if it had reported that it is broken.
+//
 // Whoever connects says hello within `hello_max_ms`, or the link is closed: strangers hold none of the port's connections.
 #pragma once
 
@@ -59,6 +62,7 @@ class AgentSession : public std::enable_shared_from_this<AgentSession> {
   // False when it must be tried again later.
   bool take(const std::string& message);
   bool append_logs(AgentLogs logs);
+  void fail(const std::string& why);
 
   const std::shared_ptr<Link> link_;
   boost::asio::thread_pool& pool_;
@@ -67,6 +71,11 @@ class AgentSession : public std::enable_shared_from_this<AgentSession> {
   const Listener listener_;
   const int hello_max_ms_;
   boost::asio::steady_timer retry_;
+
+  // Of work() alone.
+  control::Report latest_;   // what the agent said last
+  bool logs_wait_ = false;   // for room
+  bool logs_lost_ = false;   // the instance has failed for them
 
   mutable std::mutex mutex_;  // guards all below
   boost::asio::steady_timer hello_deadline_;

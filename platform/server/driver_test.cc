@@ -61,7 +61,7 @@ class FakeLogs final : public storage::Logs {
                        std::uint64_t source_end, const std::vector<storage::LogEvent>& events) override {
     if (refusals > 0) {
       --refusals;
-      throw Error(ErrorKind::kExhausted, "no space");
+      throw Error(refused_as, "no space");
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
     const std::lock_guard hold(mutex);
@@ -83,6 +83,7 @@ class FakeLogs final : public storage::Logs {
   }
 
   std::atomic<int> refusals = 0;
+  std::atomic<ErrorKind> refused_as = ErrorKind::kExhausted;
   std::mutex mutex;  // guards lines
   std::vector<std::string> lines;
 };
@@ -464,6 +465,27 @@ TEST_F(DriverTest, LogsThatCannotBeStoredWaitAndAreNotAcknowledged) {
   link->say(logs);
   EXPECT_EQ(link->next().logs_acknowledged().offset(), 3U) << "a second later";
   EXPECT_THAT(logs_.taken(), testing::ElementsAre("one/algo-1-1: x"));
+}
+
+TEST_F(DriverTest, LogsThatCanNeverBeStoredFailTheInstance) {
+  logs_.refused_as = ErrorKind::kCorrupt;
+  EXPECT_EQ(submit("one"), "");
+  const auto link = connect("i1-1-1", compute_->token("i1-1-1"));
+  const proto::Action prepare = link->next().action();
+  say(*link, report(prepare, proto::PREPARED));
+  const proto::Action start = link->next().action();
+  say(*link, report(start, proto::RUNNING));
+  EXPECT_TRUE(wait_status("one", "Training"));
+  logs_.refusals = 1000;
+  proto::FromAgent logs;
+  logs.mutable_logs()->set_stream("one/algo-1-1");
+  logs.mutable_logs()->set_end_offset(3);
+  logs.mutable_logs()->add_lines()->set_text("x");
+  link->say(logs);
+  EXPECT_TRUE(wait_status("one", "Failed"));
+  EXPECT_EQ(board_->find("one")->failure_reason,
+            "InternalServerError: the logs of one/algo-1-1 cannot be stored: no space");
+  EXPECT_EQ(logs_.refusals, 999) << "not tried again";
 }
 
 TEST_F(DriverTest, AJobGoesOnAfterTheServerWasKilled) {
