@@ -3,18 +3,37 @@
 #include "common/error.h"
 #include "common/json.h"
 #include "platform/node/agent.pb.h"
+#include "platform/node/messages.h"
 
 namespace athanor::server {
 namespace {
 
 namespace proto = node::proto;
 
+control::Phase read_phase(int from) {
+  if (from < static_cast<int>(control::Phase::kIdle) || from > static_cast<int>(control::Phase::kBroken)) {
+    throw Error(ErrorKind::kInvalid,
+                "reading an agent's message: it is in phase {}, which this server does not know; start the server in the "
+                "version that began the job, or end the job and begin it again",
+                from);
+  }
+  return static_cast<control::Phase>(from);
+}
+
+void check_protocol(std::uint32_t spoken) {
+  if (spoken == node::kAgentProtocol) return;
+  throw Error(ErrorKind::kInvalid,
+              "reading an agent's message: it speaks version {} of the protocol, and this server version {}; start the "
+              "server in the version that began the job, or end the job and begin it again",
+              spoken, node::kAgentProtocol);
+}
+
 control::Report read_report(const proto::Report& from) {
   control::Report report;
   report.job = from.job();
   report.attempt = from.attempt();
   report.last_sequence = from.last_sequence();
-  report.phase = static_cast<control::Phase>(from.phase());
+  report.phase = read_phase(from.phase());
   report.detail = from.detail();
   if (from.has_exit()) report.exit = control::Exit{from.exit().code(), from.exit().failure(), from.exit().terminated()};
   report.staged_key = from.staged_key();
@@ -120,6 +139,7 @@ FromAgent decode_from_agent(std::string_view bytes) {
   }
   switch (message.word_case()) {
     case proto::FromAgent::kHello:
+      check_protocol(message.hello().protocol());
       return AgentHello{message.hello().instance(), message.hello().token(), read_report(message.hello().report())};
     case proto::FromAgent::kReport:
       return AgentReport{read_report(message.report())};

@@ -35,7 +35,7 @@ struct AgentProgress {
 };
 using FromAgent = std::variant<AgentHello, AgentReport, AgentLogs, AgentProgress>;
 
-// Throws kInvalid.
+// Throws kInvalid, also for a version of the protocol and for phases that this server does not know.
 FromAgent decode_from_agent(std::string_view bytes);
 
 // What only the server knows of how a job is to be run.

@@ -281,7 +281,7 @@ Contents load(Database& database) {
     instance.slot.memory_bytes = static_cast<std::uint64_t>(all_instances.next_integer());
     instance.order = static_cast<control::Order>(all_instances.next_integer());
     instance.order_sequence = static_cast<std::uint64_t>(all_instances.next_integer());
-    instance.phase = static_cast<control::Phase>(all_instances.next_integer());
+    const std::int64_t phase = all_instances.next_integer();
     instance.last_sequence = static_cast<std::uint64_t>(all_instances.next_integer());
     const auto exit_code = all_instances.next_integer_or_null();
     control::Exit exit;
@@ -293,6 +293,12 @@ Contents load(Database& database) {
     }
     instance.staged_key = all_instances.next_bytes();
     instance.error = all_instances.next_bytes();
+    instance.phase = static_cast<control::Phase>(phase);
+    if (phase < static_cast<int>(control::Phase::kIdle) || phase > static_cast<int>(control::Phase::kBroken)) {
+      instance.phase = control::Phase::kBroken;
+      instance.error = fmt::format("InternalServerError: algo-{} was stored in phase {}, which this version does not know",
+                                   instance.index + 1, phase);
+    }
     instance.gone = all_instances.next_integer() != 0;
     instance.gone_why = all_instances.next_bytes();
     record.instances.push_back(std::move(instance));

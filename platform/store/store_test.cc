@@ -130,6 +130,26 @@ TEST_F(StoreTest, WhatWasSavedIsThereAfterReopening) {
   EXPECT_EQ(contents.settings.at("region"), "us-east-1");
 }
 
+TEST_F(StoreTest, APhaseThatIsNotKnownIsReadAsBroken) {
+  control::JobRecord job = record(1, "one");
+  control::InstanceRecord instance;
+  instance.id = "i1-1-1";
+  instance.phase = static_cast<control::Phase>(10);
+  job.step = control::Step::kTraining;
+  job.instances = {instance};
+  {
+    const auto store = Store::open(folder_, files_);
+    Changes changes;
+    changes.jobs = {job};
+    save(*store, changes);
+  }
+  const auto store = Store::open(folder_, files_);
+  const Contents contents = store->load();
+  EXPECT_EQ(contents.jobs.at(0).instances.at(0).phase, control::Phase::kBroken);
+  EXPECT_EQ(contents.jobs.at(0).instances.at(0).error,
+            "InternalServerError: algo-1 was stored in phase 10, which this version does not know");
+}
+
 TEST_F(StoreTest, NumbersOfRemovedJobsAreNotUsedAgain) {
   {
     const auto store = Store::open(folder_, files_);
