@@ -2,6 +2,7 @@
 
 #include "common/error.h"
 #include "common/hash.h"
+#include "platform/api/on_worker.h"
 #include "platform/api/s3_core.h"
 #include "platform/wire/sigv2.h"
 #include "platform/wire/verified_body.h"
@@ -57,12 +58,17 @@ wire::Awaitable<wire::Response> S3::Core::serve(S3Call& call) {
   }
   if (call.bucket().empty()) {
     if (method != "GET") throw method_not_allowed(call);
-    co_return list_buckets(call);
+    co_return co_await listed(&Core::list_buckets, call);
   }
   check_owner(call, "x-amz-expected-bucket-owner");
   // Nowhere `condition ? co_await a : co_await b`: GCC 12 awaits both.
   if (call.key().empty()) co_return co_await serve_bucket(call);
   co_return co_await serve_object(call);
+}
+
+wire::Awaitable<wire::Response> S3::Core::listed(wire::Response (Core::*listing)(const S3Call&), const S3Call& call) {
+  auto working = on_worker<wire::Response>(workers, [this, listing, &call] { return (this->*listing)(call); });
+  co_return co_await std::move(working);
 }
 
 wire::Awaitable<wire::Response> S3::Core::serve_bucket(S3Call& call) {
@@ -72,15 +78,15 @@ wire::Awaitable<wire::Response> S3::Core::serve_bucket(S3Call& call) {
     response = head_bucket(call);
   } else if (method == "GET") {
     if (call.asks("uploads")) {
-      response = list_uploads(call);
+      response = co_await listed(&Core::list_uploads, call);
     } else if (call.asks("list-type")) {
       if (call.query_or("list-type", "") != "2") {
         throw invalid_argument("list-type", call.query_or("list-type", ""), "Invalid List Type");
       }
-      response = list_objects_v2(call);
+      response = co_await listed(&Core::list_objects_v2, call);
     } else {
       response = bucket_setting(call);
-      if (response.status == 0) response = list_objects(call);
+      if (response.status == 0) response = co_await listed(&Core::list_objects, call);
     }
   } else if (method == "PUT") {
     for (const auto& [name, value] : call.request.query) {
@@ -113,9 +119,9 @@ wire::Awaitable<wire::Response> S3::Core::serve_object(S3Call& call) {
   const bool copies = call.request.headers.has("x-amz-copy-source");
   wire::Response response;
   if (method == "GET" && call.asks("uploadId")) {
-    response = list_parts(call);
+    response = co_await listed(&Core::list_parts, call);
   } else if (method == "GET" && call.asks("attributes")) {
-    response = object_attributes(call);
+    response = co_await listed(&Core::object_attributes, call);
   } else if (method == "GET" && call.asks("tagging")) {
     response = get_tagging(call);
   } else if (method == "GET" || method == "HEAD") {

@@ -32,7 +32,7 @@ struct S3::Core {
       : store(object_store), options(std::move(chosen)), workers(static_cast<std::size_t>(options.worker_threads)) {}
   ~Core() { workers.join(); }
 
-  // Chooses the operation.
+  // Chooses the operation. What looks at a row or two is done at once; listings and bodies go to the workers.
   wire::Awaitable<wire::Response> serve(S3Call& call);
   wire::Awaitable<wire::Response> serve_bucket(S3Call& call);
   wire::Awaitable<wire::Response> serve_object(S3Call& call);
@@ -67,6 +67,9 @@ struct S3::Core {
   wire::Awaitable<wire::Response> complete_upload(S3Call& call);
   wire::Awaitable<wire::Response> abort_upload(S3Call& call);
   wire::Response list_parts(const S3Call& call);
+
+  // One of the above, on a worker.
+  wire::Awaitable<wire::Response> listed(wire::Response (Core::*listing)(const S3Call&), const S3Call& call);
 
   // The body of a request that is a document, verified; at most `bytes_max`.
   wire::Awaitable<std::string> read_document(S3Call& call, std::size_t bytes_max);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <mutex>
 
 #include "common/error.h"
 #include "platform/api/s3_error.h"

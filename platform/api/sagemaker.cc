@@ -9,6 +9,7 @@
 #include "common/hash.h"
 #include "platform/api/describe.h"
 #include "platform/api/honoured.h"
+#include "platform/api/on_worker.h"
 #include "platform/api/service_error.h"
 
 namespace athanor::api {
@@ -93,7 +94,8 @@ Place parse_token(const std::string& token) {
 
 }  // namespace
 
-SageMakerApi::SageMakerApi(TrainingJobs& jobs, Inputs inputs) : jobs_(jobs), inputs_(std::move(inputs)), shapes_(sagemaker_shapes()) {}
+SageMakerApi::SageMakerApi(TrainingJobs& jobs, boost::asio::thread_pool& workers, Inputs inputs)
+    : jobs_(jobs), workers_(workers), inputs_(std::move(inputs)), shapes_(sagemaker_shapes()) {}
 
 wire::Awaitable<std::shared_ptr<const std::string>> SageMakerApi::call(std::string target, std::string body) {
   static const auto kNothing = std::make_shared<const std::string>();
@@ -109,7 +111,11 @@ wire::Awaitable<std::shared_ptr<const std::string>> SageMakerApi::call(std::stri
     }
     auto request = parse_request(body);
     if (const auto broken = shapes_.violations(operation, request); !broken.empty()) invalid(violations_text(broken));
-    if (operation == "ListTrainingJobs") co_return std::make_shared<const std::string>(list(request.get_object()));
+    if (operation == "ListTrainingJobs") {
+      auto listing = on_worker<std::string>(workers_, [this, &request] { return list(request.get_object()); });
+      auto reply = co_await std::move(listing);
+      co_return std::make_shared<const std::string>(std::move(reply));
+    }
     if (operation == "ListTags") co_return std::make_shared<const std::string>(list_tags(request.get_object()));
     if (operation == "CreateTrainingJob") {
       auto reply = co_await create(std::move(request));
@@ -140,7 +146,7 @@ wire::Awaitable<std::string> SageMakerApi::create(json::value value) {
     throw ServiceError("ResourceInUse", fmt::format("Training job names must be unique within an AWS account and region, and "
                                                     "a training job with this name already exists ({})", taken->arn));
   }
-  check_inputs(request);
+  co_await check_inputs(request);
   std::string arn;
   try {
     arn = co_await jobs_.create(std::move(name), std::move(request));
@@ -151,18 +157,25 @@ wire::Awaitable<std::string> SageMakerApi::create(json::value value) {
   co_return json::serialize(json::object{{"TrainingJobArn", arn}});
 }
 
-void SageMakerApi::check_inputs(const json::object& request) const {
+wire::Awaitable<void> SageMakerApi::check_inputs(const json::object& request) const {
   const auto* channels = json::find_array(request, "InputDataConfig");
-  if (channels == nullptr || inputs_.has_objects == nullptr) return;
+  if (channels == nullptr || inputs_.has_objects == nullptr) co_return;
+  std::vector<std::string> uris;
   for (const auto& channel : *channels) {
-    const std::string uri = json::get_string(channel.at("DataSource").at("S3DataSource").as_object(), "S3Uri");
-    const auto prefix = storage::S3Uri::parse(uri);
-    if (inputs_.has_objects(prefix)) continue;
-    invalid(fmt::format("No S3 objects found under S3 URL \"{}\" given in input data source. Please ensure that the bucket exists in "
-                        "the selected region ({}), that objects exist under that S3 prefix, and that the role \"{}\" has "
-                        "\"s3:ListBucket\" permissions on bucket \"{}\".",
-                        uri, inputs_.region, json::get_string(request, "RoleArn"), prefix.bucket));
+    uris.push_back(json::get_string(channel.at("DataSource").at("S3DataSource").as_object(), "S3Uri"));
   }
+  auto looking = on_worker<const std::string*>(workers_, [this, &uris]() -> const std::string* {
+    for (const std::string& uri : uris) {
+      if (!inputs_.has_objects(storage::S3Uri::parse(uri))) return &uri;
+    }
+    return nullptr;
+  });
+  const std::string* empty = co_await std::move(looking);
+  if (empty == nullptr) co_return;
+  invalid(fmt::format("No S3 objects found under S3 URL \"{}\" given in input data source. Please ensure that the bucket exists in "
+                      "the selected region ({}), that objects exist under that S3 prefix, and that the role \"{}\" has "
+                      "\"s3:ListBucket\" permissions on bucket \"{}\".",
+                      *empty, inputs_.region, json::get_string(request, "RoleArn"), storage::S3Uri::parse(*empty).bucket));
 }
 
 wire::Awaitable<void> SageMakerApi::stop(std::string name) { co_await jobs_.stop(std::move(name)); }

@@ -5,6 +5,7 @@
 // honour yet (honoured.h), then the meaning.
 #pragma once
 
+#include <boost/asio/thread_pool.hpp>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -25,11 +26,11 @@ class SageMakerApi {
   // the job finds out when it downloads; as it does of what vanishes meanwhile.
   struct Inputs {
     std::string region;
-    std::function<bool(const storage::S3Uri& prefix)> has_objects;  // any thread; one row of an index, not a walk
+    std::function<bool(const storage::S3Uri& prefix)> has_objects;  // on a worker; one row of an index, not a walk
   };
 
-  // `jobs` outlives this.
-  explicit SageMakerApi(TrainingJobs& jobs, Inputs inputs = {});
+  // Both outlive this. Lists and questions to the object store are the workers'; a description is given at once.
+  SageMakerApi(TrainingJobs& jobs, boost::asio::thread_pool& workers, Inputs inputs = {});
 
   // `target` is X-Amz-Target: "SageMaker.CreateTrainingJob", "Athanor.GetProgress". Returns the reply's JSON (empty for
   // operations that return nothing). Throws ServiceError.
@@ -44,9 +45,10 @@ class SageMakerApi {
   std::string list_tags(const json::object& request) const;
   std::string progress(const std::string& name) const;
 
-  void check_inputs(const json::object& request) const;
+  wire::Awaitable<void> check_inputs(const json::object& request) const;
 
   TrainingJobs& jobs_;
+  boost::asio::thread_pool& workers_;
   const Inputs inputs_;
   const Shapes shapes_;
 

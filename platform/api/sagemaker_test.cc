@@ -5,6 +5,7 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <map>
+#include <thread>
 
 #include "common/error.h"
 #include "platform/api/service_error.h"
@@ -92,7 +93,8 @@ class SageMakerTest : public testing::Test {
   json::value create(const json::object& body) { return call("SageMaker.CreateTrainingJob", json::serialize(body)); }
 
   ListedJobs jobs_;
-  SageMakerApi api_{jobs_};
+  boost::asio::thread_pool workers_{1};
+  SageMakerApi api_{jobs_, workers_};
 };
 
 TEST_F(SageMakerTest, CreatesAndDescribesWithTheServicesDefaults) {
@@ -150,7 +152,11 @@ TEST_F(SageMakerTest, ChecksWhatShapesCannotSay) {
 }
 
 TEST_F(SageMakerTest, RefusesAChannelWithoutObjects) {
-  SageMakerApi asks(jobs_, {"eu-west-1", [](const storage::S3Uri& prefix) { return prefix.bucket == "bucket" && prefix.key != "none/"; }});
+  const auto has_objects = [here = std::this_thread::get_id()](const storage::S3Uri& prefix) {
+    EXPECT_NE(std::this_thread::get_id(), here) << "whoever serves connections does not wait for a disk";
+    return prefix.bucket == "bucket" && prefix.key != "none/";
+  };
+  SageMakerApi asks(jobs_, workers_, {"eu-west-1", has_objects});
   const auto said = [&](const std::string& uri) {
     auto body = request();
     body["InputDataConfig"] = json::parse(R"([{"ChannelName":"a","DataSource":{"S3DataSource":{"S3DataType":"S3Prefix","S3Uri":")" + uri + R"("}}}])", "the row");

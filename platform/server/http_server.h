@@ -1,8 +1,10 @@
 // The one port: HTTP/1.1 and HTTPS (told apart by the first byte), and WebSockets handed over as Links.
 //
 // Owns its threads: each has an io_context of its own, and a connection lives on one of them. A handler runs on its
-// connection's thread and must not block it: what waits for a disk or computes for long goes to a pool and co_awaits
-// the result (resuming on the caller's executor).
+// connection's thread and must not block it: what waits for a device, walks many rows or computes for long goes to a
+// pool and co_awaits the result (resuming on the caller's executor). What takes some tens of microseconds is done at once,
+// because handing it over would cost as much: a description that is at hand, the row of an object and its small body,
+// the opening of a large one. Such a row may have to come from the disk when memory is short.
 //
 // Bounds: the head is at most 64 KiB and 100 fields (431), connections are counted (503), a head must be complete
 // within head_timeout_ms (408), a body must make progress every body_timeout_ms, a kept connection may idle for

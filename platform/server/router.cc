@@ -6,6 +6,7 @@
 #include "common/hash.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "platform/api/on_worker.h"
 #include "platform/api/service_error.h"
 #include "platform/api/sts.h"
 
@@ -69,8 +70,13 @@ wire::Awaitable<std::string> read_body(wire::Body& body) {
 }  // namespace
 
 Router::Router(const api::Authenticator& authenticator, api::SageMakerApi& sagemaker, const api::LogsApi& logs,
-               api::S3& s3, std::string account)
-    : authenticator_(authenticator), sagemaker_(sagemaker), logs_(logs), s3_(s3), account_(std::move(account)) {}
+               api::S3& s3, boost::asio::thread_pool& workers, std::string account)
+    : authenticator_(authenticator),
+      sagemaker_(sagemaker),
+      logs_(logs),
+      s3_(s3),
+      workers_(workers),
+      account_(std::move(account)) {}
 
 Router::Service Router::service_of(const wire::Request& request, const std::string& scope_service) {
   if (scope_service == "sagemaker") return Service::kSageMaker;
@@ -140,8 +146,12 @@ wire::Awaitable<wire::Response> Router::handle_json(wire::Request request, wire:
     if (service == Service::kLogs) {
       const std::size_t dot = target.find('.');
       const std::string operation = dot == std::string::npos ? "" : target.substr(dot + 1);
-      const json::value input = body.empty() ? json::value(json::object()) : json::parse(body, "The request's body");
-      co_return reply(200, kJson, json::serialize(logs_.call(operation, input)), request_id);
+      auto reading = api::on_worker<std::string>(workers_, [this, &operation, &body] {
+        const json::value input = body.empty() ? json::value(json::object()) : json::parse(body, "The request's body");
+        return json::serialize(logs_.call(operation, input));
+      });
+      std::string text = co_await std::move(reading);
+      co_return reply(200, kJson, std::move(text), request_id);
     }
     const auto text = co_await sagemaker_.call(std::move(target), std::move(body));
     co_return reply(200, kJson, *text, request_id);

@@ -2,6 +2,7 @@
 // form), checks its signature, hands it to its front, and gives replies and errors in that service's form.
 #pragma once
 
+#include <boost/asio/thread_pool.hpp>
 #include <string>
 
 #include "platform/api/authentication.h"
@@ -14,9 +15,9 @@ namespace athanor::server {
 
 class Router {
  public:
-  // All outlive this.
+  // All outlive this. Logs are read on `workers`.
   Router(const api::Authenticator& authenticator, api::SageMakerApi& sagemaker, const api::LogsApi& logs, api::S3& s3,
-         std::string account);
+         boost::asio::thread_pool& workers, std::string account);
 
   // Any thread.
   wire::Awaitable<wire::Response> handle(wire::Request request);
@@ -32,6 +33,7 @@ class Router {
   api::SageMakerApi& sagemaker_;
   const api::LogsApi& logs_;
   api::S3& s3_;
+  boost::asio::thread_pool& workers_;
   const std::string account_;
 };
 

@@ -34,6 +34,7 @@ namespace {
 namespace asio = boost::asio;
 
 constexpr int kSessionThreads = 4;
+constexpr int kReaderThreads = 2;
 constexpr std::int64_t kStopGrace_ms = 2000;
 
 std::string absolute(const std::string& path) {
@@ -159,7 +160,8 @@ class Platform {
         store_(store::Store::open(options_.data_dir, files_)),
         logs_(storage::open_log_store(path("logs"), files_, clock_)),
         objects_(storage::ObjectStore::open(path("objects"), files_, clock_, random_)),
-        sessions_(kSessionThreads) {
+        sessions_(kSessionThreads),
+        readers_(kReaderThreads) {
     store::Contents contents = store_->load();
     adopt(contents, *store_, options_);
     for (const store::Key& key : contents.keys) keys_.add(key);
@@ -187,6 +189,7 @@ class Platform {
     control_thread_.join();
     // Whoever might wake what is left does so now, while http_ is there to be told.
     s3_->finish();
+    readers_.join();
     wait_for(*objects_);
     try {
       save_now(*store_, {});  // behind all that is queued: nothing of the store's will call the driver any more
@@ -278,15 +281,15 @@ class Platform {
                                          return compute::make_local(local, std::move(events));
                                        });
     jobs_ = std::make_unique<ControlPlane>(*driver_, board_, options_.region, options_.account);
-    sagemaker_ = std::make_unique<api::SageMakerApi>(
-        *jobs_, api::SageMakerApi::Inputs{options_.region, [this](const storage::S3Uri& prefix) {
-                                            storage::ListQuery first;
-                                            first.prefix = prefix.key;
-                                            first.count_max = 1;
-                                            return objects_->find_bucket(prefix.bucket) &&
-                                                   !objects_->list(prefix.bucket, first).objects.empty();
-                                          }});
-    router_ = std::make_unique<Router>(*authenticator_, *sagemaker_, *logs_api_, *s3_, options_.account);
+    const auto has_objects = [this](const storage::S3Uri& prefix) {
+      storage::ListQuery first;
+      first.prefix = prefix.key;
+      first.count_max = 1;
+      return objects_->find_bucket(prefix.bucket) && !objects_->list(prefix.bucket, first).objects.empty();
+    };
+    sagemaker_ = std::make_unique<api::SageMakerApi>(*jobs_, readers_,
+                                                     api::SageMakerApi::Inputs{options_.region, has_objects});
+    router_ = std::make_unique<Router>(*authenticator_, *sagemaker_, *logs_api_, *s3_, readers_, options_.account);
     driver_->begin(std::move(contents));
     control_thread_ = std::thread([this] { run_control(); });
     is_open_.store(true, std::memory_order_release);
@@ -331,6 +334,7 @@ class Platform {
   std::unique_ptr<api::S3> s3_;
   std::unique_ptr<api::LogsApi> logs_api_;
   asio::thread_pool sessions_;
+  asio::thread_pool readers_;  // of logs and lists, for the requests that ask for them
   std::atomic<bool> is_open_ = false;  // all below is there
   std::unique_ptr<HttpServer> http_;
   asio::io_context control_{1};
