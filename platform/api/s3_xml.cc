@@ -8,41 +8,20 @@
 #include "common/error.h"
 #include "common/hash.h"
 #include "platform/api/s3_error.h"
+#include "platform/api/s3_request.h"
 #include "platform/api/xml_text.h"
+#include "platform/storage/tame_xml.h"
 #include "platform/wire/http.h"
 
 namespace athanor::api {
 
 namespace {
 
-constexpr int kDepthMax = 16;
 constexpr std::size_t kDeleteKeysMax = 1000;
 constexpr std::size_t kTagsMax = 10;
 
-// pugixml builds its tree without recursion but destroys it with: depth is bounded before it sees the text. What counts
-// wrongly here ("<" in a CDATA section) is refused, which is the safe side.
-bool is_tame(std::string_view xml) {
-  int depth = 0;
-  for (std::size_t at = xml.find('<'); at != std::string_view::npos; at = xml.find('<', at + 1)) {
-    const char next = at + 1 < xml.size() ? xml[at + 1] : '\0';
-    if (next == '!') {
-      if (xml.substr(at, 4) != "<!--" && xml.substr(at, 9) != "<![CDATA[") return false;
-      continue;
-    }
-    if (next == '?') continue;
-    if (next == '/') {
-      --depth;
-      continue;
-    }
-    const std::size_t end = xml.find('>', at);
-    if (end == std::string_view::npos) return false;
-    if (xml[end - 1] != '/' && ++depth > kDepthMax) return false;
-  }
-  return true;
-}
-
 pugi::xml_node parse(pugi::xml_document& document, std::string_view xml, const char* root) {
-  if (!is_tame(xml)) throw malformed_xml();
+  if (!storage::is_tame_xml(xml)) throw malformed_xml();
   const auto result = document.load_buffer(xml.data(), xml.size(), pugi::parse_default, pugi::encoding_utf8);
   if (!result) throw malformed_xml();
   const pugi::xml_node node = document.document_element();
@@ -57,11 +36,6 @@ std::string required(const pugi::xml_node& parent, const char* name) {
   const pugi::xml_node node = parent.child(name);
   if (!node) throw malformed_xml();
   return node.child_value();
-}
-
-std::string without_quotes(std::string text) {
-  if (text.size() >= 2 && text.front() == '"' && text.back() == '"') return text.substr(1, text.size() - 2);
-  return text;
 }
 
 }  // namespace

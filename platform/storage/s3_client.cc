@@ -20,13 +20,12 @@ void S3Client::list(const std::string& bucket, const std::string& prefix, const 
   do {
     Core::Query query{{"encoding-type", "url"}, {"list-type", "2"}, {"prefix", prefix}};
     if (!token.empty()) query.insert(query.begin(), {"continuation-token", token});
-    const auto document = parse_reply(core_->request("GET", {bucket, ""}, query), "listing s3://" + bucket + "/" + prefix);
-    const auto result = document.child("ListBucketResult");
-    for (const auto row : result.children("Contents")) {
-      S3Object object{wire::percent_decode(row.child_value("Key")), row.child("Size").text().as_ullong(), row.child_value("ETag")};
+    ListedPage page =
+        read_listing(core_->request("GET", {bucket, ""}, query), "listing s3://" + bucket + "/" + prefix);
+    for (const S3Object& object : page.objects) {
       if (!take(object)) return;
     }
-    token = result.child("IsTruncated").text().as_bool() ? result.child_value("NextContinuationToken") : "";
+    token = std::move(page.token);
   } while (!token.empty());
 }
 

@@ -10,6 +10,7 @@
 #include "common/error.h"
 #include "common/hash.h"
 #include "common/random.h"
+#include "platform/storage/tame_xml.h"
 
 namespace athanor::storage {
 
@@ -35,6 +36,12 @@ ErrorKind kind_of(int status) {
   }
 }
 
+// False when it is no XML or none that a store would send. As UTF-8 whatever the text says, so that what was judged tame
+// is what is read.
+bool load(pugi::xml_document& document, std::string_view xml) {
+  return is_tame_xml(xml) && document.load_buffer(xml.data(), xml.size(), pugi::parse_default, pugi::encoding_utf8);
+}
+
 }  // namespace
 
 std::string target_of(const std::string& bucket, const std::string& key, const S3Client::Core::Query& query) {
@@ -50,7 +57,7 @@ std::string target_of(const std::string& bucket, const std::string& key, const S
 
 std::string error_text(const wire::ClientResponse& response) {
   pugi::xml_document document;
-  document.load_buffer(response.body.data(), response.body.size());
+  load(document, response.body);
   const auto error = document.child("Error");
   if (!error) return fmt::format("HTTP status {}", response.status);
   return fmt::format("{}: {}", error.child_value("Code"), error.child_value("Message"));
@@ -69,10 +76,26 @@ std::uint64_t size_of(const wire::ClientResponse& response, const S3Uri& what) {
 
 pugi::xml_document parse_reply(const wire::ClientResponse& response, const std::string& what) {
   pugi::xml_document document;
-  if (!document.load_buffer(response.body.data(), response.body.size())) {
-    throw Error(ErrorKind::kCorrupt, "{}: the reply is not XML", what);
+  if (!load(document, response.body)) {
+    throw Error(ErrorKind::kCorrupt, "{}: the reply is not XML, or not of S3's kind", what);
   }
   return document;
+}
+
+ListedPage read_listing(const wire::ClientResponse& response, const std::string& what) {
+  const auto document = parse_reply(response, what);
+  const auto result = document.child("ListBucketResult");
+  ListedPage page;
+  for (const auto row : result.children("Contents")) {
+    page.objects.push_back(
+        {wire::percent_decode(row.child_value("Key")), row.child("Size").text().as_ullong(), row.child_value("ETag")});
+  }
+  if (result.child("IsTruncated").text().as_bool()) page.token = result.child_value("NextContinuationToken");
+  return page;
+}
+
+std::string read_upload_id(const wire::ClientResponse& response, const std::string& what) {
+  return parse_reply(response, what).child("InitiateMultipartUploadResult").child_value("UploadId");
 }
 
 wire::ClientResponse S3Client::Core::exchange(const std::string& method, const std::string& target,
@@ -131,8 +154,7 @@ std::string S3Client::Core::begin_multipart(const S3Uri& to, const std::string& 
   headers.add("x-amz-checksum-algorithm", to_string(kChecksum));
   headers.add("x-amz-checksum-type", to_string(ChecksumType::kFullObject));
   if (!content_type.empty()) headers.add("Content-Type", content_type);
-  const auto reply = parse_reply(request("POST", to, {{"uploads", ""}}, headers), "beginning an upload to " + to.text());
-  return reply.child("InitiateMultipartUploadResult").child_value("UploadId");
+  return read_upload_id(request("POST", to, {{"uploads", ""}}, headers), "beginning an upload to " + to.text());
 }
 
 S3Client::Core::Part S3Client::Core::put_part(const S3Uri& to, const std::string& upload, std::size_t number,

@@ -86,5 +86,12 @@ std::uint64_t size_of(const wire::ClientResponse& response, const S3Uri& what);
 std::string error_text(const wire::ClientResponse& response);
 // Throws kCorrupt; `what` was being done.
 pugi::xml_document parse_reply(const wire::ClientResponse& response, const std::string& what);
+// Both likewise.
+struct ListedPage {
+  std::vector<S3Object> objects;
+  std::string token;  // of the next page; empty: this is the last
+};
+ListedPage read_listing(const wire::ClientResponse& response, const std::string& what);
+std::string read_upload_id(const wire::ClientResponse& response, const std::string& what);
 
 }  // namespace athanor::storage

@@ -205,6 +205,7 @@ Endpoint Endpoint::parse(std::string_view url) {
     if (colon != std::string_view::npos) port = rest.substr(colon);
   }
   if (endpoint.host.empty()) throw refuse("has no host");
+  if (endpoint.host.find_first_of("[]") != std::string::npos) throw refuse("has brackets that are not around an address");
   endpoint.port = endpoint.secure ? 443 : 80;
   if (!port.empty()) {
     const auto [end, failure] = std::from_chars(port.data() + 1, port.data() + port.size(), endpoint.port);

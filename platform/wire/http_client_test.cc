@@ -91,7 +91,7 @@ TEST(Endpoint, TakesUrlsApart) {
   EXPECT_EQ(secure.authority(), "s3.us-east-1.amazonaws.com");
   EXPECT_EQ(Endpoint::parse("http://[::1]:80").authority(), "[::1]");
   for (const char* bad : {"", "ftp://x", "http://", "http://a b", "http://a:0", "http://a:99999", "http://a:1/path",
-                          "http://[::1", "http://[::1]x", "http://u@h"}) {
+                          "http://[::1", "http://[::1]x", "http://[[a]", "http://a]", "http://u@h"}) {
     EXPECT_THROW(Endpoint::parse(bad), Error) << bad;
   }
 }
