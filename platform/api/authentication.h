@@ -1,5 +1,5 @@
 // Who sends a request: its SigV4 signature checked against the access keys that we gave out. The verdict is free of any
-// service's wording; json_signature_error() and the S3 and STS fronts turn it into theirs.
+// service's wording; refusal_of() turns it into that of the JSON and query services, signature_error() in s3_error.h into S3's.
 #pragma once
 
 #include <cstdint>
@@ -50,7 +50,7 @@ struct Authentication {
 // Immutable but for its cache of signing keys: any thread.
 class Authenticator {
  public:
-  // All three outlive this.
+  // Both references outlive this.
   Authenticator(const AccessKeys& keys, const Clock& clock, std::string region);
 
   // Checks `claim` (wire::read_signature of the request) for `service`. `body_sha256`: see VerifyOptions; empty for S3.

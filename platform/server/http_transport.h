@@ -30,7 +30,7 @@ class HttpTransport {
   virtual wire::Awaitable<std::size_t> read_some(std::span<char> into) = 0;
   // All of `first`, then all of `second`.
   virtual wire::Awaitable<void> write(std::string_view first, std::string_view second) = 0;
-  // `count` bytes of an open file. kUnavailable when the file is shorter.
+  // `count` bytes of an open file. kCorrupt when the file is shorter.
   virtual wire::Awaitable<void> send_file(int descriptor, std::uint64_t offset, std::uint64_t count) = 0;
   // Says that nothing more is sent; the other side may still send.
   virtual wire::Awaitable<void> finish() = 0;

@@ -1,5 +1,5 @@
-// Log events of training jobs, by group and stream: append-only segments with an index. What append() acknowledged
-// survives kill -9 and power loss. Behind CloudWatch Logs' API and the agents' links. Any thread.
+// Log events of training jobs, by group and stream: a file each that only grows, with an index. What append()
+// acknowledged survives kill -9 and power loss. Behind CloudWatch Logs' API and the agents' links. Any thread.
 #pragma once
 
 #include <cstdint>
