@@ -15,12 +15,7 @@ constexpr std::size_t kDocumentBytesMax = 64 << 10;
 
 // The bytes of one part of a multipart object.
 ByteRange part_range(const S3Call& call, const storage::ObjectInfo& object) {
-  const std::string text = call.query_or("partNumber", "");
-  std::uint32_t number = 0;
-  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (failure != std::errc() || end != text.data() + text.size() || number == 0 || number > storage::kPartNumberMax) {
-    throw invalid_argument("partNumber", text, "Part number must be an integer between 1 and 10000, inclusive");
-  }
+  const std::uint32_t number = read_part_number(call.request);
   std::uint64_t offset = 0;
   for (const storage::ObjectPart& part : object.parts) {
     if (part.number == number) return {offset, part.size};
@@ -29,7 +24,7 @@ ByteRange part_range(const S3Call& call, const storage::ObjectInfo& object) {
   if (object.parts.empty() && number == 1) return {0, object.size};
   throw S3Error(416, "InvalidPartNumber", "The requested partnumber is not satisfiable",
                 {{"ActualPartCount", std::to_string(std::max<std::size_t>(object.parts.size(), 1))},
-                 {"PartNumberRequested", text}});
+                 {"PartNumberRequested", std::to_string(number)}});
 }
 
 void add_object_headers(wire::Headers& headers, const storage::ObjectInfo& object) {

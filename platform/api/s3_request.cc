@@ -7,6 +7,7 @@
 
 #include "common/error.h"
 #include "common/hash.h"
+#include "common/utf8.h"
 #include "platform/api/s3_error.h"
 #include "platform/wire/header_text.h"
 
@@ -17,24 +18,6 @@ namespace {
 constexpr std::size_t kKeyBytesMax = 1024;
 constexpr std::size_t kMetadataBytesMax = 2048;
 constexpr std::string_view kTokenMark = "k1:";
-
-bool is_utf8(std::string_view text) {
-  for (std::size_t i = 0; i < text.size();) {
-    const auto lead = static_cast<unsigned char>(text[i]);
-    const int more = lead < 0x80 ? 0 : lead >> 5 == 6 ? 1 : lead >> 4 == 14 ? 2 : lead >> 3 == 30 ? 3 : -1;
-    if (more < 0 || text.size() - i <= static_cast<std::size_t>(more)) return false;
-    std::uint32_t point = more == 0 ? lead : lead & (0x3fu >> more);
-    for (int j = 1; j <= more; ++j) {
-      const auto next = static_cast<unsigned char>(text[i + static_cast<std::size_t>(j)]);
-      if (next >> 6 != 2) return false;
-      point = point << 6 | (next & 0x3f);
-    }
-    constexpr std::uint32_t kLeast[] = {0, 0x80, 0x800, 0x10000};
-    if (point < kLeast[more] || point > 0x10ffff || (point >= 0xd800 && point < 0xe000)) return false;
-    i += static_cast<std::size_t>(more) + 1;
-  }
-  return true;
-}
 
 // Whether ".." segments lead above the bucket at any point.
 bool climbs_out(std::string_view key) {
@@ -90,6 +73,16 @@ bool etag_listed(const std::string& header, const std::string& etag) {
 std::string without_quotes(std::string_view etag) {
   if (etag.size() >= 2 && etag.front() == '"' && etag.back() == '"') etag = etag.substr(1, etag.size() - 2);
   return std::string(etag);
+}
+
+std::uint32_t read_part_number(const wire::Request& request) {
+  const std::string* text = request.find_query("partNumber");
+  std::uint32_t number = 0;
+  if (text == nullptr || !parse_number(*text, number) || number == 0 || number > storage::kPartNumberMax) {
+    throw invalid_argument("partNumber", text == nullptr ? "" : *text,
+                           "Part number must be an integer between 1 and 10000, inclusive");
+  }
+  return number;
 }
 
 std::string bucket_of_host(std::string_view host) {

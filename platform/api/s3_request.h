@@ -65,6 +65,8 @@ storage::ObjectHeaders read_object_headers(const wire::Headers& headers);
 // "a=1&b=2" of x-amz-tagging, checked. Throws InvalidArgument, InvalidTag.
 std::string read_tagging_header(const wire::Headers& headers);
 std::string without_quotes(std::string_view etag);
+// partNumber, from 1 to 10000; throws InvalidArgument.
+std::uint32_t read_part_number(const wire::Request& request);
 
 // The checksum that a request announces for its body.
 struct AnnouncedChecksum {

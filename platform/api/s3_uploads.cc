@@ -19,13 +19,9 @@ constexpr std::size_t kCopyPieceBytes = 1 << 20;
 using storage::ChecksumAlgorithm;
 using storage::ChecksumType;
 
-std::uint32_t read_part_number(const S3Call& call) {
-  const std::string text = call.query_or("partNumber", "");
-  std::uint32_t number = 0;
-  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (failure != std::errc() || end != text.data() + text.size() || number == 0 || number > storage::kPartNumberMax) {
-    throw invalid_argument("partNumber", text, "Part number must be an integer between 1 and 10000, inclusive");
-  }
+// The number of a part to be put.
+std::uint32_t part_to_put(const S3Call& call) {
+  const std::uint32_t number = read_part_number(call.request);
   if (!call.asks("uploadId")) {
     throw invalid_argument("uploadId", "", "This operation does not accept a query-string without uploadId");
   }
@@ -113,7 +109,7 @@ wire::Awaitable<wire::Response> S3::Core::create_upload(S3Call& call) {
 }
 
 wire::Awaitable<wire::Response> S3::Core::put_part(S3Call& call) {
-  const std::uint32_t number = read_part_number(call);
+  const std::uint32_t number = part_to_put(call);
   const std::string upload_id = call.query_or("uploadId", "");
   const storage::UploadInfo upload = store.find_upload(call.bucket(), call.key(), upload_id);
   AnnouncedChecksum announced = read_checksum(call.request.headers);
@@ -150,7 +146,7 @@ wire::Awaitable<wire::Response> S3::Core::put_part(S3Call& call) {
 }
 
 wire::Awaitable<wire::Response> S3::Core::copy_part(S3Call& call) {
-  const std::uint32_t number = read_part_number(call);
+  const std::uint32_t number = part_to_put(call);
   const std::string upload_id = call.query_or("uploadId", "");
   const wire::Headers& headers = call.request.headers;
   check_owner(call, "x-amz-source-expected-bucket-owner");

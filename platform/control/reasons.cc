@@ -4,19 +4,10 @@
 
 #include <array>
 
+#include "common/utf8.h"
+
 namespace athanor::control {
 namespace {
-
-// Bytes of the well-formed UTF-8 character at the front of `text`; 0 when there is none.
-std::size_t character_bytes(std::string_view text) {
-  const auto lead = static_cast<unsigned char>(text[0]);
-  const std::size_t bytes = lead < 0x80 ? 1 : lead < 0xC2 ? 0 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : lead < 0xF5 ? 4 : 0;
-  if (bytes == 0 || bytes > text.size()) return 0;
-  for (std::size_t i = 1; i < bytes; ++i) {
-    if ((static_cast<unsigned char>(text[i]) & 0xC0) != 0x80) return 0;
-  }
-  return bytes;
-}
 
 std::size_t count_characters(std::string_view text) {
   std::size_t count = 0;
@@ -29,13 +20,13 @@ std::size_t count_characters(std::string_view text) {
 std::string clip(std::string_view text, std::size_t characters_max) {
   std::string result;
   for (std::size_t count = 0; !text.empty() && count < characters_max; ++count) {
-    const std::size_t bytes = character_bytes(text);
-    if (bytes == 0) {
+    const Utf8Step step = utf8_step(text);
+    if (!step.is_character) {
       result += '?';
       text.remove_prefix(1);
     } else {
-      result += text.substr(0, bytes);
-      text.remove_prefix(bytes);
+      result += text.substr(0, step.bytes);
+      text.remove_prefix(step.bytes);
     }
   }
   return result;

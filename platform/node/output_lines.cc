@@ -1,44 +1,12 @@
 #include "platform/node/output_lines.h"
 
+#include "common/utf8.h"
+
 namespace athanor::node {
 
 namespace {
 
 constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
-
-// Length of the well-formed sequence at the start of `bytes`; 0 when there is none, and then `maximal` is how many
-// bytes one replacement stands for (Unicode 15, table 3-7, "maximal subpart").
-std::size_t sequence_length(std::string_view bytes, std::size_t& maximal) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(bytes[i]); };
-  maximal = 1;
-  const unsigned lead = byte(0);
-  if (lead < 0x80) return 1;
-  std::size_t length = 0;
-  unsigned least = 0x80;
-  unsigned most = 0xBF;
-  if (lead >= 0xC2 && lead <= 0xDF) {
-    length = 2;
-  } else if (lead >= 0xE0 && lead <= 0xEF) {
-    length = 3;
-    if (lead == 0xE0) least = 0xA0;
-    if (lead == 0xED) most = 0x9F;
-  } else if (lead >= 0xF0 && lead <= 0xF4) {
-    length = 4;
-    if (lead == 0xF0) least = 0x90;
-    if (lead == 0xF4) most = 0x8F;
-  } else {
-    return 0;
-  }
-  for (std::size_t i = 1; i < length; ++i) {
-    if (i >= bytes.size() || byte(i) < least || byte(i) > most) {
-      maximal = i;
-      return 0;
-    }
-    least = 0x80;
-    most = 0xBF;
-  }
-  return length;
-}
 
 // At most `most`, and not inside a character.
 std::size_t cut_before(std::string_view bytes, std::size_t most) {
@@ -53,17 +21,10 @@ std::size_t cut_before(std::string_view bytes, std::size_t most) {
 std::string to_utf8(std::string_view bytes) {
   std::string result;
   result.reserve(bytes.size());
-  std::size_t at = 0;
-  while (at < bytes.size()) {
-    std::size_t maximal = 1;
-    const std::size_t length = sequence_length(bytes.substr(at), maximal);
-    if (length > 0) {
-      result.append(bytes.substr(at, length));
-      at += length;
-    } else {
-      result.append(kReplacement);
-      at += maximal;
-    }
+  while (!bytes.empty()) {
+    const Utf8Step step = utf8_step(bytes);
+    result.append(step.is_character ? bytes.substr(0, step.bytes) : kReplacement);
+    bytes.remove_prefix(step.bytes);
   }
   return result;
 }
