@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "common/crashing_files_test_support.h"
 #include "common/error.h"
 #include "common/random.h"
 #include "common/temporary_folder.h"
@@ -53,8 +54,8 @@ class LogStoreTest : public testing::Test {
   SystemFiles files_;
   VirtualClock clock_{1'700'000'000'000};
   std::unique_ptr<Logs> store_;
-};
   std::string sender_ = "i1-1-1";
+};
 
 using Lines = std::vector<std::string>;
 
@@ -83,7 +84,6 @@ TEST_F(LogStoreTest, DropsWhatASenderRepeats) {
   EXPECT_EQ(messages(), (Lines{"a", "bb", "ccc", "d"}));
 }
 
-TEST_F(LogStoreTest, KeepsEverythingOverARestart) {
 // A job that is deleted and made again within a second writes to the same stream.
 TEST_F(LogStoreTest, AnotherSenderGoesOnBehindWhatIsThere) {
   EXPECT_EQ(send(0, {"a", "bb"}), 5u);
@@ -106,6 +106,7 @@ TEST_F(LogStoreTest, WhoBeganAStreamBeforeSendersWereKeptGoesOnWithIt) {
   EXPECT_EQ(messages(), (Lines{"a", "bb", "c"}));
 }
 
+TEST_F(LogStoreTest, KeepsEverythingOverARestart) {
   Lines all;
   std::uint64_t offset = 0;
   for (int i = 0; i < 1000; ++i) {
@@ -212,6 +213,58 @@ TEST_F(LogStoreTest, ManyWritersAndReadersAtOnce) {
   over = true;
   reader.join();
   EXPECT_EQ(store_->read(kGroup, "job/algo-0", 0, 1000, 1 << 20).size(), 200u);
+}
+
+// At every write, sync and rename, the process ends or the power fails: what was acknowledged is there, and a sender that
+// repeats the rest brings every line in once.
+TEST_F(LogStoreTest, LosesNothingAcknowledgedWhateverChangeIsTheLast) {
+  const Lines lines = {"a", "bb", "", "dddd"};
+  bool ended = false;
+  for (std::int64_t at = 0; !ended; ++at) {
+    for (const bool power : {false, true}) {
+      SCOPED_TRACE(testing::Message() << "change " << at << (power ? ", power lost" : ""));
+      store_.reset();
+      files_.remove_all(folder_);
+      files_.make_folders(folder_, 0700);
+      const auto go_on = [&](const std::string& sender, std::uint64_t& taken) {
+        sender_ = sender;
+        std::uint64_t begin = 0;
+        for (const std::string& line : lines) {
+          const std::uint64_t end = begin + line.size() + 1;
+          if (end > taken) taken = send(begin, {line});
+          begin = end;
+        }
+      };
+      std::uint64_t taken[2] = {0, 0};
+      const auto all = [&] {
+        go_on("i1-1-1", taken[0]);
+        go_on("i2-1-1", taken[1]);
+      };
+      CrashingFiles crashing(at);
+      try {
+        store_ = open_log_store(folder_, crashing, clock_);
+        all();
+        ended = true;
+      } catch (const Error&) {
+        EXPECT_TRUE(crashing.crashed());
+      }
+      store_.reset();
+      if (power) crashing.lose_power();
+      reopen();
+      const Lines kept = store_->has_group(kGroup) ? messages() : Lines();
+      std::size_t kept_bytes = 0;
+      for (const std::string& line : kept) kept_bytes += line.size() + 1;
+      EXPECT_GE(kept_bytes, taken[0] + taken[1]);
+      if (ended || taken[1] > 0) {
+        go_on("i2-1-1", taken[1]);
+      } else {
+        all();
+      }
+      Lines twice = lines;
+      twice.insert(twice.end(), lines.begin(), lines.end());
+      EXPECT_EQ(messages(), twice);
+    }
+  }
 }
 
 // What was acknowledged is there after a kill -9 at any moment, and nothing else comes up.

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <thread>
 
+#include "common/crashing_files_test_support.h"
 #include "common/random.h"
 #include "common/temporary_folder.h"
 
@@ -490,6 +491,46 @@ TEST_F(ObjectStoreTest, AFullDiskIsACleanRefusal) {
   files_.bytes_left = UINT64_MAX;
   EXPECT_TRUE(get("old") == pattern(100'000));
   put("new", pattern(1'000'000));
+}
+
+// At every change of a body's file the process ends, or the power fails: what was acknowledged is whole, and nothing else
+// takes room.
+TEST_F(ObjectStoreTest, KeepsWhatItAcknowledgedWhateverChangeIsTheLast) {
+  const std::string large = pattern(100'000);
+  bool ended = false;
+  for (std::int64_t at = 0; !ended; ++at) {
+    for (const bool power : {false, true}) {
+      SCOPED_TRACE(testing::Message() << "change " << at << (power ? ", power lost" : ""));
+      CrashingFiles crashing(INT64_MAX);
+      store_.reset();
+      store_ = ObjectStore::open(folder_, crashing, clock_, random_);
+      for (const char* key : {"one", "two"}) remove(key);
+      crashing.crash_at(at);
+      bool kept[2] = {false, false};
+      try {
+        put("one", large);
+        kept[0] = true;
+        const std::string id = start_upload("two");
+        const PartInfo part = put_part("two", id, 1, large);
+        complete("two", id, {part});
+        kept[1] = true;
+        put("one", large);
+        ended = !crashing.crashed();
+      } catch (const Error&) {
+        EXPECT_TRUE(crashing.crashed());
+      }
+      store_.reset();
+      if (power) crashing.lose_power();
+      reopen();
+      EXPECT_TRUE(!kept[0] || get("one") == large);
+      EXPECT_TRUE(!kept[1] || get("two") == large);
+      const std::size_t begun = store_->list_uploads("b", {}).empty() ? 0 : 1;
+      EXPECT_LE(body_files(), std::size_t{kept[0]} + std::size_t{kept[1]} + begun);
+      for (const UploadInfo& upload : store_->list_uploads("b", {})) {
+        wait_for<ObjectStore::Nothing>([&](auto done) { store_->abort_upload("b", upload.key, upload.id, done); });
+      }
+    }
+  }
 }
 
 TEST_F(ObjectStoreTest, ManyWritersShareCommits) {
