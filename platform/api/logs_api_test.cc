@@ -48,8 +48,9 @@ class MemoryLogs final : public storage::Logs {
     const auto& kept = groups_.at(group).at(stream);
     std::size_t bytes = 0;
     for (; position < kept.size() && events.size() < count; ++position) {
-      bytes += kept[position].message.size();
-      if (!events.empty() && bytes > bytes_max) break;
+      const std::size_t size = kept[position].message.size();
+      if (!events.empty() && bytes + size > bytes_max) break;
+      bytes += size;
       events.push_back(kept[position]);
     }
     bytes_read += bytes;

@@ -1,87 +1,15 @@
-// One connection of the HTTP server, and the thread it lives on. Internal to http_*.cc.
+// One connection of the HTTP server: requests one after the other, or a link. Internal to http_*.cc.
 #pragma once
 
-#include <atomic>
-#include <boost/asio/executor_work_guard.hpp>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/ssl/context.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <map>
+#include <cstdint>
 #include <memory>
 #include <optional>
-#include <string>
-#include <thread>
-#include <unordered_set>
+#include <string_view>
 
-#include "common/random.h"
-#include "platform/server/http_server.h"
-#include "platform/server/http_transport.h"
+#include "platform/server/http_exchange.h"
+#include "platform/server/http_worker.h"
 
 namespace athanor::server {
-
-// What all connections share. Unchanged once started, but for the atomics.
-struct HttpShared {
-  HttpOptions options;
-  HttpServer::Handler handler;
-  std::map<std::string, HttpServer::LinkHandler, std::less<>> links;
-  std::optional<boost::asio::ssl::context> tls;
-  std::atomic<bool> stopping = false;
-  std::atomic<std::size_t> connections = 0;
-  std::atomic<std::size_t> requests_running = 0;
-};
-
-class HttpConnection;
-
-// A thread with its connections. All but `start` and the context is the thread's own.
-class HttpWorker {
- public:
-  explicit HttpWorker(HttpShared& shared);
-  ~HttpWorker();
-
-  void start();
-  void join();
-  boost::asio::io_context& context() { return context_; }
-
-  // From the accepting thread: the connection's life begins on this one.
-  void adopt(HttpTransport::Socket socket);
-  // Closes connections that wait for a request; with `all`, the others too.
-  void close_connections(bool all);
-
-  // "Tue, 24 Nov 2026 00:00:00 GMT", made once a second.
-  const std::string& http_date();
-  // A version 4 UUID.
-  std::string make_request_id();
-
- private:
-  friend class HttpConnection;
-  void sweep();
-
-  HttpShared& shared_;
-  SeededRandom random_;
-  std::int64_t date_s_ = -1;
-  std::string date_;
-  std::unordered_set<HttpConnection*> connections_;  // outlives the context, whose end ends those that are left
-  boost::asio::io_context context_{1};
-  boost::asio::steady_timer sweep_timer_{context_};
-  std::optional<boost::asio::executor_work_guard<boost::asio::io_context::executor_type>> work_;
-  std::thread thread_;
-};
-
-// The half-read state of a connection: bytes that came and were not yet used.
-class HttpInput {
- public:
-  std::string_view ready() const { return {bytes_.data() + at_, end_ - at_}; }
-  void use(std::size_t count) { at_ += count; }
-  // False at the end of what the peer sends. Grows up to `size_max`, which must exceed what is ready.
-  wire::Awaitable<bool> fill(HttpTransport& transport, std::size_t size_max);
-  std::string take();
-
- private:
-  std::string bytes_;
-  std::size_t at_ = 0, end_ = 0;
-};
-
-struct HttpExchange;  // one request's body, between connection and handler
 
 class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
  public:
@@ -101,9 +29,14 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
 
   wire::Awaitable<void> open();
   wire::Awaitable<Next> serve_one();
+  // False when the peer closed before it began. What is no head fills `refusal`.
+  wire::Awaitable<bool> read_head(HttpExchange& exchange, std::optional<HttpRefusal>& refusal);
+  // What the handler says; `failed` when it threw.
+  wire::Awaitable<wire::Response> ask_handler(wire::Request request, const HttpExchange& exchange, bool& failed);
+  wire::Awaitable<Next> end_exchange(HttpExchange& exchange, const wire::Request& about, wire::Response response,
+                                     bool failed);
   wire::Awaitable<void> respond(const wire::Request& about, wire::Response response, bool keep_alive);
   wire::Awaitable<void> refuse(int status, std::string_view why);
-  wire::Awaitable<bool> drain(HttpExchange& exchange);
   wire::Awaitable<void> linger(std::int64_t longest_ns);
 
   HttpWorker& worker_;

@@ -1,3 +1,5 @@
+#include "platform/server/http_worker.h"
+
 #include <pthread.h>
 #include <signal.h>
 

@@ -135,6 +135,7 @@ TEST_F(StoreTest, APhaseThatIsNotKnownIsReadAsBroken) {
   control::InstanceRecord instance;
   instance.id = "i1-1-1";
   instance.phase = static_cast<control::Phase>(10);
+  job.step = control::Step::kTraining;
   job.instances = {instance};
   {
     const auto store = Store::open(folder_, files_);
