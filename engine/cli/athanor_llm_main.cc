@@ -22,33 +22,66 @@ using Action = std::function<int()>;
 
 constexpr const char* kFooter = R"text(
 The first minutes:
-  athanor-llm train --text book.txt --out my-model --steps 200
+  athanor-llm pretrain --text book.txt --out my-model --steps 200
   athanor-llm eval --model my-model --text other-book.txt
   athanor-llm generate --model my-model --prompt "Once upon a time"
+  athanor-llm finetune --model SmolLM2-135M-Instruct --data chats.jsonl --out my-assistant
 
 `athanor-llm COMMAND --help` tells all of a command. Models are Hugging Face checkpoints: `transformers` loads them.
 
 Exit codes: 0 done; 1 failed; 2 wrong command line or input; 130 and 143 stopped by Ctrl-C and SIGTERM.)text";
 
-constexpr const char* kTrainFooter = R"text(
+constexpr const char* kPretrainFooter = R"text(
 Texts are UTF-8 files, or folders of them; each file is a text that ends with <|endoftext|>. Instead of texts, one token
 file that `athanor-llm tokenize encode` made, with its --tokenizer.
 
 Examples:
-  athanor-llm train --text book.txt --out my-model
+  athanor-llm pretrain --text book.txt --out my-model
       a model of 3 million parameters, from a tokenizer of its own; the end of the text is kept for evaluation
-  athanor-llm train --text texts/ --validation other.txt --out my-model --layers 8 --hidden-size 512 --steps 2000
-  athanor-llm train --text texts/ --out my-model --resume
+  athanor-llm pretrain --text texts/ --validation other.txt --out my-model --layers 8 --hidden-size 512 --steps 2000
+  athanor-llm pretrain --model Qwen3-0.6B --text texts/ --out my-model --length 512
+      the shape and the tokenizer of a model that there is, with new weights: only its config.json and tokenizer are read
+  athanor-llm pretrain --text texts/ --out my-model --resume
+      goes on from the newest checkpoint, as if it had never stopped
+)text";
+
+constexpr const char* kFinetuneFooter = R"text(
+Data are files, or folders of them. In .jsonl files each line is an example, one of
+  {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]}
+      laid out by the model's chat template; learnt are the answers, each with the token that ends it
+  {"prompt": "2+2=", "completion": "4"}       as they are; learnt is the completion, and that the text ends there
+  {"text": "Once upon a time"}                learnt whole
+and any other file is a text, learnt whole. Examples are packed into sequences of --length tokens and do not see each
+other. An example that is longer loses its end; a text is cut into several.
+
+Examples:
+  athanor-llm finetune --model SmolLM2-135M-Instruct --data chats.jsonl --out my-assistant
+      3 times through the chats; every 20th is held out and tells how much better the model has become
+  athanor-llm finetune --model smollm2.gguf --data chats.jsonl --validation others.jsonl --out my-assistant --epochs 1
+  athanor-llm finetune --model my-model --data notes/ --out my-model-2 --steps 200 --learning-rate 1e-4
+  athanor-llm finetune --model SmolLM2-135M --chat-template chatml.jinja --data chats.jsonl --out my-assistant
+      teaches a base model, which has no chat template, to answer
+  athanor-llm finetune --model SmolLM2-135M-Instruct --data chats.jsonl --out my-assistant --resume
       goes on from the newest checkpoint, as if it had never stopped
 
+OUT becomes a Hugging Face checkpoint; the files of the tokenizer are the model's own, byte for byte.
+)text";
+
+constexpr const char* kMachinesFooter = R"text(
 On several machines: the same command on each, with ATHANOR_WORLD_SIZE (how many), ATHANOR_RANK (0 to how many less one)
-and ATHANOR_RENDEZVOUS (HOST:PORT of rank 0) in the environment. Rank 0 reads the texts and leaves the model. How many
+and ATHANOR_RENDEZVOUS (HOST:PORT of rank 0) in the environment. Rank 0 reads the files and leaves the model. How many
 there are changes the losses by rounding only.
+)text";
 
-As the program of a training job (`athanor submit --image athanor/llm`): without --text and --out it reads
-/opt/ml/input/config/hyperparameters.json, whose keys are the options above spelled like hidden_size; the channels train,
-and optionally validation and tokenizer; and leaves the model in /opt/ml/model, checkpoints in /opt/ml/checkpoints.
+constexpr const char* kJobFooter = R"text(
+As the program of a training job: {}
+/opt/ml/input/config/hyperparameters.json, whose keys are the options above spelled like hidden_size. With the
+hyperparameter task=pretrain, which is the default, the channels are train, and optionally validation, tokenizer, and model
+for a shape; with task=finetune they are model and train, and optionally validation and tokenizer. The model is left in
+/opt/ml/model, checkpoints in /opt/ml/checkpoints.
+)text";
 
+constexpr const char* kStopFooter = R"text(
 Ctrl-C or SIGTERM: after the micro-batch, a checkpoint and the model as it stands are written.)text";
 
 std::string dashed(std::string name) {
@@ -56,18 +89,32 @@ std::string dashed(std::string name) {
   return name;
 }
 
-void add_train(CLI::App& app, TrainCommand& options, Action& action) {
-  CLI::App* command = app.add_subcommand("train", "Train a model on texts, from nothing");
-  command->add_option("--text", options.text, "What to train on")->type_name("PATH...");
-  command->add_option("--validation", options.validation, "What to evaluate on (default: the end of --text, see --held-out)")->type_name("PATH...");
-  command->add_option("--tokenizer", options.tokenizer, "Folder with a tokenizer, or its file: tokenizer.json, .model, .bin (default: one is trained on --text)")->type_name("PATH");
+// `train`, or with a task `pretrain` and `finetune`, which have the options that matter to them.
+void add_training(CLI::App& app, const std::string& task, const char* description, const std::string& footer,
+                  TrainCommand& options, Action& action) {
+  CLI::App* command = app.add_subcommand(task.empty() ? "train" : task, description);
+  const bool tunes = task == "finetune";
+  options.task = task;
+  command->add_option("--model", options.model, tunes ? "What to fine-tune: a folder with a Hugging Face checkpoint, or a GGUF or llama2.c file"
+                      : task.empty() ? "With --task finetune: what to fine-tune; else a model whose shape and tokenizer are taken"
+                                     : "A model whose shape and tokenizer are taken, in place of the options below; its weights are not")->type_name("PATH");
+  command->add_option(tunes ? "--data,--text" : "--text,--data", options.text, "What to train on")->type_name("PATH...");
+  command->add_option("--validation", options.validation, "What to evaluate on (default: a part of the data, see --held-out)")->type_name("PATH...");
+  command->add_option("--tokenizer", options.tokenizer, tunes ? "Folder with a tokenizer, or its file (default: the model's own)"
+                      : "Folder with a tokenizer, or its file: tokenizer.json, .model, .bin (default: one is trained on --text)")->type_name("PATH");
+  if (tunes || task.empty()) {
+    command->add_option("--chat-template", options.chat_template, "Jinja template that lays out chats, in fine-tuning (default: the model's own)")->type_name("FILE");
+  }
   command->add_option("--out", options.out, "Folder for the model")->type_name("DIR");
   command->add_option("--checkpoints", options.checkpoints, "Folder for checkpoints (default: OUT/checkpoints)")->type_name("DIR");
   command->add_flag("--resume", options.resume, "Go on from the newest checkpoint, if there is one");
-  options.contract = "/opt/ml";
-  command->add_option("--contract", options.contract, "Folder of a training job's files")->type_name("DIR")->capture_default_str();
-  TrainSettings defaults;
+  if (task.empty()) {
+    options.contract = "/opt/ml";
+    command->add_option("--contract", options.contract, "Folder of a training job's files")->type_name("DIR")->capture_default_str();
+  }
+  TrainSettings defaults = default_settings(tunes ? Task::kFinetune : Task::kPretrain);
   for (const Setting& setting : table_of(defaults)) {
+    if ((tunes && setting.group == kModelGroup) || (!task.empty() && setting.name == "task")) continue;
     command
         ->add_option_function<std::string>(
             "--" + dashed(setting.name),
@@ -76,8 +123,21 @@ void add_train(CLI::App& app, TrainCommand& options, Action& action) {
         ->default_str(value_text(setting))
         ->group(setting.group);
   }
-  command->footer(kTrainFooter);
+  command->footer(footer);
   command->callback([&] { action = [&] { return train_model(options); }; });
+}
+
+void add_trainings(CLI::App& app, TrainCommand& pretrain, TrainCommand& finetune, TrainCommand& train, Action& action) {
+  const std::string machines = kMachinesFooter, stop = kStopFooter;
+  const std::string by_job = fmt::format(kJobFooter, "`athanor submit --image athanor/llm` runs `athanor-llm train`, which reads");
+  const std::string as_job = fmt::format(kJobFooter, "without --text and --out it reads");
+  add_training(app, "pretrain", "Train a model on texts, from nothing", kPretrainFooter + machines + by_job + stop, pretrain, action);
+  add_training(app, "finetune", "Let a model go on learning: from chats, prompts and completions, or texts",
+               kFinetuneFooter + machines + by_job + stop, finetune, action);
+  add_training(app, "", "What a training job runs: either of these, as its hyperparameter task says",
+               "\nExamples:\n  athanor-llm train\n  athanor-llm train --contract folder-like-opt-ml\n\n"
+               "By hand it is `athanor-llm pretrain`, or with --task finetune `athanor-llm finetune`; their help tells more.\n" +
+                   as_job + stop, train, action);
 }
 
 // What a command is given to work with.
@@ -130,13 +190,13 @@ void add_tokenize(CLI::App& app, TokenizerTrainCommand& learn, EncodeCommand& wr
   train->add_option("--out", learn.out, "Folder for tokenizer.json and tokenizer_config.json")->type_name("DIR")->required();
   train->footer("\nExample:\n  athanor-llm tokenize train --text texts/ --vocabulary 8192 --out my-tokenizer");
   train->callback([&] { action = [&] { return train_tokenizer(learn); }; });
-  CLI::App* encode_command = command->add_subcommand("encode", "Write texts as a token file, which `train --text` takes");
+  CLI::App* encode_command = command->add_subcommand("encode", "Write texts as a token file, which `pretrain --text` takes");
   encode_command->add_option("--text", write.text, "UTF-8 files, or folders of them")->type_name("PATH...")->required();
   encode_command->add_option("--tokenizer", write.tokenizer, "Folder with a tokenizer, or its file: tokenizer.json, .model, .bin")->type_name("PATH")->required();
   encode_command->add_option("--out", write.out, "The token file")->type_name("FILE")->required();
   encode_command->footer(
       "\nExample:\n  athanor-llm tokenize encode --tokenizer my-tokenizer --text texts/ --out texts.tokens\n"
-      "  athanor-llm train --tokenizer my-tokenizer --text texts.tokens --out my-model");
+      "  athanor-llm pretrain --tokenizer my-tokenizer --text texts.tokens --out my-model");
   encode_command->callback([&] { action = [&] { return encode(write); }; });
 }
 
@@ -185,8 +245,8 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "athanor-llm " ATHANOR_VERSION);
   app.get_formatter()->column_width(34);
   Action action;
-  TrainCommand train_options;
-  add_train(app, train_options, action);
+  TrainCommand pretrain_options, finetune_options, train_options;
+  add_trainings(app, pretrain_options, finetune_options, train_options, action);
   EvaluateCommand evaluate_options;
   add_eval(app, evaluate_options, action);
   GenerateCommand generate_options;

@@ -11,14 +11,18 @@
 
 namespace athanor::llm {
 
+// Of `train`, and of `pretrain` and `finetune`, which are `train` with the task fixed.
 struct TrainCommand {
+  std::string task;                     // empty: as the settings say
+  std::string model;                    // to be fine-tuned, or whose shape is taken
   std::vector<std::string> text;        // files and folders, or one token file
   std::vector<std::string> validation;  // likewise
-  std::string tokenizer;                // folder
+  std::string tokenizer;                // folder or file
+  std::string chat_template;            // file
   std::string out;                      // folder
   std::string checkpoints;              // folder; OUT/checkpoints when empty
   bool resume = false;
-  std::string contract;  // folder that stands for /opt/ml; used when neither `text` nor `out` is given
+  std::string contract;  // folder that stands for /opt/ml, used when neither `text` nor `out` is given; empty: none
   // As given on the command line, over a job's hyperparameters: (name, value).
   std::vector<std::pair<std::string, std::string>> settings;
 };

@@ -9,7 +9,7 @@ namespace athanor::llm {
 
 namespace {
 
-model::Tokenizer tokenizer_of(Files& files, model::ModelFormat format, const std::string& path, const std::string& given) {
+model::Tokenizer read_tokenizer(Files& files, model::ModelFormat format, const std::string& path, const std::string& given) {
   if (!given.empty()) return model::load_tokenizer(files, given);
   if (format == model::ModelFormat::kLlama2c) {
     throw Error(ErrorKind::kInvalid, "{} is a model of llama2.c, which has no tokenizer in it: give its file with --tokenizer "
@@ -21,16 +21,20 @@ model::Tokenizer tokenizer_of(Files& files, model::ModelFormat format, const std
 
 }  // namespace
 
+model::Tokenizer model_tokenizer(Files& files, const model::ModelSource& source, const std::string& path, const std::string& given) {
+  model::Tokenizer tokenizer = read_tokenizer(files, source.format(), path, given);
+  if (const std::int64_t known = source.model().config.vocab_size; tokenizer.vocabulary() > known) {
+    throw Error(ErrorKind::kInvalid, "The tokenizer in {} has {} tokens, and the model {} knows {}: they do not belong together",
+                given.empty() ? path : given, tokenizer.vocabulary(), path, known);
+  }
+  return tokenizer;
+}
+
 LoadedModel::LoadedModel(Files& files, const std::string& path, const std::string& tokenizer_path)
     : source(model::open_model(files, path)),
       description(source->model()),
-      tokenizer(tokenizer_of(files, source->format(), path, tokenizer_path)),
-      parameters(description.config, false, plan) {
-  if (tokenizer.vocabulary() > description.config.vocab_size) {
-    throw Error(ErrorKind::kInvalid, "The tokenizer in {} has {} tokens, and the model {} knows {}: they do not belong together",
-                tokenizer_path.empty() ? path : tokenizer_path, tokenizer.vocabulary(), path, description.config.vocab_size);
-  }
-}
+      tokenizer(model_tokenizer(files, *source, path, tokenizer_path)),
+      parameters(description.config, false, plan) {}
 
 void LoadedModel::load(const std::string& advice) {
   plan.allocate(tensor::available_memory_bytes(), advice);

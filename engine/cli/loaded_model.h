@@ -12,6 +12,10 @@
 
 namespace athanor::llm {
 
+// The tokenizer that belongs to a model, in its folder or its GGUF file, or the one of the folder or file `given`, if that
+// is not empty. Throws kNotFound, kInvalid, also when it is not the model's.
+model::Tokenizer model_tokenizer(Files& files, const model::ModelSource& source, const std::string& path, const std::string& given);
+
 //   LoadedModel model(files, path, "");  CachedDecoder decoder(context, model.parameters, …, model.plan);  model.load("…");
 struct LoadedModel {
   // Reads what is small. `tokenizer_path`: a folder or file with the tokenizer; empty: the one that belongs to the model,

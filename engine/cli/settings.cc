@@ -38,9 +38,30 @@ std::int64_t round_up(double value, std::int64_t to) { return static_cast<std::i
 
 }  // namespace
 
+Task task_of(std::string_view name) {
+  if (name == "pretrain") return Task::kPretrain;
+  if (name == "finetune") return Task::kFinetune;
+  throw Error(ErrorKind::kInvalid, "task is \"{}\"; it must be pretrain (a model from nothing) or finetune (a model goes on learning)", name);
+}
+
+TrainSettings default_settings(Task task) {
+  TrainSettings settings;
+  if (task == Task::kPretrain) return settings;
+  settings.task = "finetune";
+  settings.train.steps = 0;
+  settings.epochs = 3;
+  settings.train.batch = 8;
+  settings.train.micro_batch = 2;
+  settings.train.length = 0;
+  settings.train.learning_rate = 2e-5;
+  settings.train.weight_decay = 0;
+  settings.held_out = 0.05;
+  return settings;
+}
+
 std::vector<Setting> table_of(TrainSettings& s) {
   train::TrainOptions& t = s.train;
-  const char *model = "Model", *batches = "Batches", *optimizer = "Optimizer", *run = "Run", *sample = "Sample";
+  const char *model = kModelGroup, *batches = "Batches", *optimizer = "Optimizer", *run = "Run", *sample = "Sample";
   return {
       {"vocabulary", model, "Tokens of the tokenizer that is trained on the text (257 or more)", &s.vocabulary},
       {"layers", model, "Decoder blocks", &s.layers},
@@ -51,10 +72,11 @@ std::vector<Setting> table_of(TrainSettings& s) {
       {"head_dim", model, "Width of a head; 0: hidden_size / heads", &s.head_dim},
       {"rope_theta", model, "Base of the rotary position embedding", &s.rope_theta},
       {"tied", model, "The head is the embedding", &s.tied},
-      {"steps", batches, "Optimizer steps", &t.steps},
+      {"steps", batches, "Optimizer steps; 0: as epochs says", &t.steps},
+      {"epochs", batches, "Times through the data, instead of steps; 0: as steps says", &s.epochs},
       {"batch", batches, "Sequences in a step, over all instances", &t.batch},
       {"micro_batch", batches, "Sequences that an instance computes at once; fewer need less memory", &t.micro_batch},
-      {"length", batches, "Tokens in a sequence, and the model's context", &t.length},
+      {"length", batches, "Tokens in a sequence, and the context of a new model; 0, in fine-tuning: the model's context, 512 at most", &t.length},
       {"learning_rate", optimizer, "Peak of the learning rate", &t.learning_rate},
       {"schedule", optimizer, "What the learning rate does after its peak: cosine, linear, wsd or constant", &t.schedule},
       {"learning_rate_min", optimizer, "Where the schedule ends, at the last step; -1: a tenth of learning_rate", &t.learning_rate_min},
@@ -65,7 +87,8 @@ std::vector<Setting> table_of(TrainSettings& s) {
       {"beta2", optimizer, "AdamW's decay of the second moment", &t.beta2},
       {"adam_eps", optimizer, "AdamW's epsilon", &t.adam_eps},
       {"gradient_clip", optimizer, "Largest norm of the gradient; 0: none", &t.gradient_clip},
-      {"held_out", run, "Part of the text kept for evaluation when none is given for it (0 to 0.5)", &s.held_out},
+      {"task", run, "What is made: pretrain (a model from nothing) or finetune (a model goes on learning)", &s.task},
+      {"held_out", run, "Part of the data kept for evaluation when none is given for it (0 to 0.5)", &s.held_out},
       {"evaluate_every", run, "Steps between evaluations; 0: before and after only", &t.evaluate_every},
       {"evaluate_sequences", run, "Held-out sequences of an evaluation, at most; 0: no evaluation", &t.evaluate_sequences},
       {"checkpoint_every", run, "Steps between checkpoints; 0: at the end and when stopped", &t.checkpoint_every},
@@ -166,11 +189,33 @@ void apply_hyperparameters(const std::vector<Setting>& table, const json::object
   }
 }
 
+void settle(TrainSettings& s, const std::vector<std::string>& given, bool model_given) {
+  const auto says = [&](std::string_view name) { return std::find(given.begin(), given.end(), name) != given.end(); };
+  if (s.epochs > 0 && s.train.steps != 0) {
+    if (says("epochs") && says("steps")) {
+      throw Error(ErrorKind::kInvalid, "steps is {} and epochs is {}: give one of them", s.train.steps, s.epochs);
+    }
+    if (says("steps")) s.epochs = 0;
+    else s.train.steps = 0;
+  }
+  if (!model_given && task_of(s.task) == Task::kPretrain) return;
+  for (const Setting& setting : table_of(s)) {
+    const bool learns_tokenizer = setting.name == "vocabulary" && task_of(s.task) == Task::kPretrain;
+    if (setting.group != kModelGroup || learns_tokenizer || !says(setting.name)) continue;
+    throw Error(ErrorKind::kInvalid, "{} is given, and so is a model, which has a shape of its own: leave {} out", setting.name, setting.name);
+  }
+}
+
 void check(const TrainSettings& s) {
   const auto require = [](bool holds, std::string_view name, auto value, std::string_view rule) {
     if (!holds) throw Error(ErrorKind::kInvalid, "{} is {}; it must be {}", name, value, rule);
   };
-  train::check(s.train);
+  const bool tunes = task_of(s.task) == Task::kFinetune;
+  require(s.epochs >= 0 && s.epochs <= 1e6, "epochs", s.epochs, "between 0 and 1000000");
+  train::TrainOptions told = s.train;
+  if (s.epochs > 0) told.steps = 1;                // the data will tell
+  if (tunes && told.length == 0) told.length = 1;  // the model will tell
+  train::check(told);
   require(s.vocabulary >= 257 && s.vocabulary <= 1 << 22, "vocabulary", s.vocabulary,
           "between 257 (the bytes, and the end of a text) and 4194304");
   require(s.held_out >= 0 && s.held_out <= 0.5, "held_out", s.held_out, "between 0 and 0.5");
@@ -179,7 +224,7 @@ void check(const TrainSettings& s) {
   require(s.threads >= 0 && s.threads <= 4096, "threads", s.threads, "between 0 and 4096");
   require(s.sample_tokens >= 0, "sample_tokens", s.sample_tokens, "0 or more");
   require(s.temperature >= 0 && s.temperature <= 100, "temperature", s.temperature, "between 0 and 100");
-  model_config(s, s.vocabulary);
+  if (!tunes) model_config(s, s.vocabulary);
 }
 
 model::Config model_config(const TrainSettings& s, std::int64_t vocabulary) {

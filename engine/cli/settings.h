@@ -1,5 +1,6 @@
-// All that a training run can be told, as one table: a line of it is an option of `athanor-llm train` (--hidden-size) and
-// a hyperparameter of a training job (hidden_size), with one default, one help text and one way to be wrong.
+// All that a training run can be told, as one table: a line of it is an option of `athanor-llm pretrain` and `finetune`
+// (--hidden-size) and a hyperparameter of a training job (hidden_size), with one default for each task, one help text and
+// one way to be wrong.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +15,13 @@
 
 namespace athanor::llm {
 
+enum class Task { kPretrain, kFinetune };
+// "pretrain" and "finetune". Throws kInvalid for anything else.
+Task task_of(std::string_view name);
+
 struct TrainSettings {
+  std::string task = "pretrain";
+
   // The model. 0 stands for what the others suggest, see model_config().
   std::int64_t vocabulary = 4096;
   std::int64_t layers = 4;
@@ -26,7 +33,8 @@ struct TrainSettings {
   double rope_theta = 10000;
   bool tied = true;
 
-  train::TrainOptions train;
+  train::TrainOptions train;  // its length may be 0 in fine-tuning: what suits the model
+  double epochs = 0;          // above 0: instead of train.steps
 
   double held_out = 0.02;
   std::string prompt;
@@ -36,6 +44,12 @@ struct TrainSettings {
   std::int64_t log_every = 10;
   std::int64_t threads = 0;
 };
+
+// What suits a task where nothing is said.
+TrainSettings default_settings(Task task);
+
+// Of the settings that shape a model made from nothing.
+inline constexpr const char* kModelGroup = "Model";
 
 struct Setting {
   std::string name;  // "hidden_size"
@@ -59,6 +73,10 @@ void apply_hyperparameters(const std::vector<Setting>& table, const json::object
 
 // The candidate with the fewest edits from `name`; empty when none is near enough to be meant.
 std::string nearest(std::string_view name, const std::vector<std::string>& candidates);
+
+// Of the settings `given` by name, takes epochs instead of the default steps or the reverse. Throws kInvalid where two
+// contradict each other: both of these, or the shape of a model and a model that has one.
+void settle(TrainSettings& settings, const std::vector<std::string>& given, bool model_given);
 
 // Throws kInvalid, naming the setting, for what cannot be trained.
 void check(const TrainSettings& settings);

@@ -43,6 +43,40 @@ TEST(Settings, NamesAreUniqueAndEveryDefaultCanBeSetFromItsOwnText) {
   check(defaults);
 }
 
+TEST(Settings, EveryTaskHasDefaultsThatCanBeTrained) {
+  for (const char* name : {"pretrain", "finetune"}) {
+    const TrainSettings settings = default_settings(task_of(name));
+    EXPECT_EQ(settings.task, name);
+    check(settings);
+  }
+  EXPECT_THAT(refusal([] { task_of("fine-tune"); }), HasSubstr("task is \"fine-tune\"; it must be pretrain"));
+}
+
+TEST(Settings, StepsAndEpochsStandForEachOther) {
+  const auto settled = [](const char* task, const json::object& given) {
+    TrainSettings settings = default_settings(task_of(task));
+    apply_hyperparameters(table_of(settings), given);
+    std::vector<std::string> names;
+    for (const auto& entry : given) names.emplace_back(entry.key());
+    settle(settings, names, false);
+    return std::pair(settings.train.steps, settings.epochs);
+  };
+  EXPECT_EQ(settled("pretrain", {}), std::pair(std::int64_t{100}, 0.0));
+  EXPECT_EQ(settled("finetune", {}), std::pair(std::int64_t{0}, 3.0));
+  EXPECT_EQ(settled("pretrain", {{"epochs", "0.5"}}), std::pair(std::int64_t{0}, 0.5));
+  EXPECT_EQ(settled("finetune", {{"steps", "7"}}), std::pair(std::int64_t{7}, 0.0));
+  EXPECT_THAT(refusal([&] { settled("finetune", {{"steps", "7"}, {"epochs", "2"}}); }), HasSubstr("steps is 7 and epochs is 2: give one of them"));
+}
+
+TEST(Settings, AModelThatIsGivenHasItsOwnShape) {
+  TrainSettings settings = default_settings(Task::kFinetune);
+  EXPECT_THAT(refusal([&] { settle(settings, {"layers"}, true); }), HasSubstr("layers is given, and so is a model"));
+  settings = default_settings(Task::kPretrain);
+  EXPECT_THAT(refusal([&] { settle(settings, {"steps", "tied"}, true); }), HasSubstr("tied is given, and so is a model"));
+  settle(settings, {"vocabulary", "length"}, true);  // of a tokenizer that the model may lack
+  settle(settings, {"layers"}, false);
+}
+
 TEST(Settings, HyperparametersAreTextsAndReachWhatTheyName) {
   const TrainSettings settings = applied({{"hidden_size", "128"},
                                           {"learning_rate", "3e-4"},

@@ -1,7 +1,10 @@
-// What the tests of this room share: texts to learn from.
+// What the tests of this room share: texts to learn from, and a tokenizer for chats.
 #pragma once
 
 #include <string>
+
+#include "engine/model/tokenizer/bpe_trainer.h"
+#include "engine/model/tokenizer/tokenizer.h"
 
 namespace athanor::llm {
 
@@ -15,6 +18,22 @@ inline std::string some_text(std::size_t bytes, unsigned seed = 1) {
     text += (state >> 24) % 12 == 0 ? ".\n" : " ";
   }
   return text;
+}
+
+inline constexpr const char* kChatTemplate =
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+
+// Learned from some_text(), with the tokens and the template of ChatML.
+inline model::Tokenizer chat_tokenizer() {
+  model::BpeTrainer trainer(model::PreTokenizer::gpt2());
+  trainer.feed(some_text(20'000));
+  model::TokenizerParts parts = trainer.train({.vocabulary = 300}).parts();
+  parts.added.push_back({.content = "<|im_start|>", .id = 300});
+  parts.added.push_back({.content = "<|im_end|>", .id = 301});
+  parts.eos = "<|im_end|>";
+  parts.chat_template = kChatTemplate;
+  return model::Tokenizer(std::move(parts));
 }
 
 }  // namespace athanor::llm

@@ -49,8 +49,8 @@ struct TokenRun {
 //
 // A token is in the loss when the model shall learn to write it: the content of an answer and the token that ends it (so
 // that generation stops there), the completion and the end of text, a whole text and its end. What a template puts
-// before an answer ("<|im_start|>assistant\n") and all other messages are not. Tokens are those of the whole document:
-// cutting it into runs must not change them.
+// before an answer ("<|im_start|>assistant\n") and all other messages are not. Answers and completions begin with a token
+// of their own, as they do when a model writes them; within these parts, tokens are those of the whole.
 //
 // Throws kInvalid with the reason when a conversation is none for the template (a role that it does not know).
 class ExampleTokenizer {

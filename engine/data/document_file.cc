@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "common/error.h"
+#include "engine/data/fingerprint.h"
 #include "engine/tensor/cross_entropy.h"
 
 namespace athanor::data {
@@ -59,6 +60,8 @@ std::string_view bytes_of(const std::vector<Number>& numbers) {
   return {reinterpret_cast<const char*>(numbers.data()), numbers.size() * sizeof(Number)};
 }
 
+std::string temporary_path(const std::string& path) { return path + ".tmp"; }
+
 std::uint64_t rounded_to_8(std::uint64_t bytes) { return (bytes + 7) / 8 * 8; }
 
 }  // namespace
@@ -101,20 +104,27 @@ DocumentFileHeader parse_document_file_header(std::string_view start, std::uint6
 
 DocumentFileWriter::DocumentFileWriter(Files& files, const std::string& path, std::int64_t vocabulary,
                                        std::string_view tokenizer_sha256, std::int64_t group)
-    : files_(files), path_(path), temporary_(path + ".tmp") {
+    : DocumentFileWriter(files, files.open(temporary_path(path), Files::Open::kTruncate), vocabulary, tokenizer_sha256, group, path) {}
+
+DocumentFileWriter::DocumentFileWriter(Files& files, std::unique_ptr<File> file, std::int64_t vocabulary,
+                                       std::string_view tokenizer_sha256, std::int64_t group)
+    : DocumentFileWriter(files, std::move(file), vocabulary, tokenizer_sha256, group, "") {}
+
+DocumentFileWriter::DocumentFileWriter(Files& files, std::unique_ptr<File> file, std::int64_t vocabulary,
+                                       std::string_view tokenizer_sha256, std::int64_t group, const std::string& path)
+    : files_(files), path_(path), file_(std::move(file)) {
   ATHANOR_ASSERT(vocabulary >= 1 && vocabulary <= kVocabularyMax && (group == 1 || group == 2));
   ATHANOR_ASSERT(tokenizer_sha256.empty() || tokenizer_sha256.size() == kDigestBytes);
   header_ = {.id_bytes = vocabulary <= 1 << 16 ? 2U : 4U, .vocabulary = vocabulary, .group = group,
              .tokenizer_sha256 = std::string(tokenizer_sha256)};
-  file_ = files_.open(temporary_, Files::Open::kTruncate);
   file_->append(header_bytes(header_));
 }
 
 DocumentFileWriter::~DocumentFileWriter() {
-  if (finished_) return;
+  if (finished_ || path_.empty()) return;
   try {
     file_.reset();
-    files_.remove(temporary_);
+    files_.remove(temporary_path(path_));
   } catch (const Error&) {
     // What made the writer end early is already on its way to the user.
   }
@@ -152,10 +162,14 @@ void DocumentFileWriter::finish() {
   file_->append(bytes_of(ends_));
   file_->append(bytes_of(in_loss_));
   file_->write_at(0, header_bytes(header_));
+  finished_ = true;
+  if (path_.empty()) {
+    file_.reset();
+    return;
+  }
   file_->sync();
   file_.reset();
-  files_.rename(temporary_, path_);
-  finished_ = true;
+  files_.rename(temporary_path(path_), path_);
   const std::size_t slash = path_.rfind('/');
   files_.sync_folder(slash == std::string::npos ? "." : slash == 0 ? "/" : path_.substr(0, slash));
 }
@@ -178,6 +192,8 @@ void DocumentFile::check_ends() const {
   }
   if (before != header_.ids) throw damaged(file_.path(), "its documents end at id {} of {}", before, header_.ids);
 }
+
+std::string DocumentFile::fingerprint() const { return data::fingerprint(bytes().substr(DocumentFileHeader::kBytes)); }
 
 void DocumentFile::read(std::int64_t first, std::span<std::int32_t> into) const {
   const auto size = static_cast<std::int64_t>(into.size());

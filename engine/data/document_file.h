@@ -57,6 +57,9 @@ class DocumentFileWriter {
   // `vocabulary` from 1 to 2^31 - 1. `tokenizer_sha256` has 32 bytes or none. `group` is 1 or 2.
   DocumentFileWriter(Files& files, const std::string& path, std::int64_t vocabulary, std::string_view tokenizer_sha256,
                      std::int64_t group);
+  // Writes into an empty file that is open already, and is the caller's to remove; nothing is made durable.
+  DocumentFileWriter(Files& files, std::unique_ptr<File> file, std::int64_t vocabulary, std::string_view tokenizer_sha256,
+                     std::int64_t group);
   ~DocumentFileWriter();  // an unfinished file is removed
   DocumentFileWriter(const DocumentFileWriter&) = delete;
   DocumentFileWriter& operator=(const DocumentFileWriter&) = delete;
@@ -67,11 +70,12 @@ class DocumentFileWriter {
   void finish();
 
  private:
+  DocumentFileWriter(Files& files, std::unique_ptr<File> file, std::int64_t vocabulary, std::string_view tokenizer_sha256,
+                     std::int64_t group, const std::string& path);
   void flush();
 
   Files& files_;
-  const std::string path_;
-  const std::string temporary_;
+  const std::string path_;  // empty: the file has no name of ours
   std::unique_ptr<File> file_;
   DocumentFileHeader header_;
   std::string buffer_;
@@ -93,6 +97,8 @@ class DocumentFile final : public Documents {
   void read(std::int64_t first, std::span<std::int32_t> into) const override;
   void read_targets(std::int64_t first, std::span<std::int32_t> into) const override;
   bool learns(std::int64_t first, std::int64_t last) const override;
+  // Tells these documents from others: a SHA-256, in hex (fingerprint.h).
+  std::string fingerprint() const;
   // The file's bytes, header included: to send it elsewhere.
   std::string_view bytes() const { return file_.bytes(); }
 

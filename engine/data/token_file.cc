@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "common/error.h"
-#include "common/hash.h"
+#include "engine/data/fingerprint.h"
 
 namespace athanor::data {
 
@@ -20,8 +20,6 @@ constexpr std::uint32_t kVersion = 1;
 constexpr std::int64_t kVocabularyMax = std::numeric_limits<std::int32_t>::max();
 constexpr std::size_t kBufferBytes = 1 << 20;
 constexpr std::size_t kDigestBytes = 32;
-constexpr std::size_t kPlaceBytes = 64 << 10;
-constexpr std::size_t kPlacesMax = 1024;
 
 // The header as it lies in the file.
 struct Raw {
@@ -158,15 +156,6 @@ void TokenFile::read(std::int64_t first, std::span<std::int32_t> into) const {
   }
 }
 
-std::string TokenFile::fingerprint() const {
-  const std::string_view ids = bytes().substr(TokenFileHeader::kBytes);
-  const std::size_t places = (ids.size() + kPlaceBytes - 1) / kPlaceBytes, taken = std::min(places, kPlacesMax);
-  Hasher hasher("SHA256");
-  for (std::size_t i = 0; i < taken; ++i) {
-    const std::size_t place = taken == 1 ? 0 : i * (places - 1) / (taken - 1);  // the first and the last among them
-    hasher.update(ids.substr(place * kPlaceBytes, kPlaceBytes));
-  }
-  return to_hex(hasher.finish());
-}
+std::string TokenFile::fingerprint() const { return data::fingerprint(bytes().substr(TokenFileHeader::kBytes)); }
 
 }  // namespace athanor::data

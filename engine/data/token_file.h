@@ -79,8 +79,7 @@ class TokenFile {
   std::int64_t count() const { return header_.count; }
   // Ids [first, first + into.size()), which must lie in the file. Throws kCorrupt for an id beyond the vocabulary.
   void read(std::int64_t first, std::span<std::int32_t> into) const;
-  // Tells these ids from others of the same count: a SHA-256, in hex. Of a file beyond 64 MiB it is that of a thousand
-  // places, so that a start costs the same whatever the size.
+  // Tells these ids from others of the same count: a SHA-256, in hex (fingerprint.h).
   std::string fingerprint() const;
   // The file's bytes, header included: to send it elsewhere.
   std::string_view bytes() const { return file_.bytes(); }

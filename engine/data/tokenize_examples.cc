@@ -11,7 +11,8 @@
 namespace athanor::data {
 
 TokenizedCounts tokenize_examples(Files& files, const std::vector<std::string>& paths, ExampleTokenizer& tokenizer,
-                                  DocumentFileWriter& into) {
+                                  std::int64_t group, const DocumentSink& into) {
+  ATHANOR_ASSERT(group == 1 || group == 2);
   TokenizedCounts counts;
   const auto add = [&](const Example& example, const std::string& source) {
     std::vector<TokenRun> document;
@@ -28,14 +29,14 @@ TokenizedCounts tokenize_examples(Files& files, const std::vector<std::string>& 
       tokens += size;
     }
     if (targets == 0) throw Error(ErrorKind::kInvalid, "{}: of its {} tokens none is to be learnt", source, tokens);
-    into.append(document);
+    into(document);
     counts.tokens += tokens;
     counts.targets += targets;
   };
   for (const std::string& path : paths) {
     for_each_line(files, path, [&](std::string_view line, const std::string& source) {
       ++counts.lines;
-      if (into.header().group == 1) {
+      if (group == 1) {
         add(parse_example(line, source), source);
       } else {
         const Preference pair = parse_preference(line, source);
@@ -46,6 +47,12 @@ TokenizedCounts tokenize_examples(Files& files, const std::vector<std::string>& 
   }
   if (counts.lines == 0) throw Error(ErrorKind::kInvalid, "There is nothing to learn: {} has no lines", fmt::join(paths, ", "));
   return counts;
+}
+
+TokenizedCounts tokenize_examples(Files& files, const std::vector<std::string>& paths, ExampleTokenizer& tokenizer,
+                                  DocumentFileWriter& into) {
+  return tokenize_examples(files, paths, tokenizer, into.header().group,
+                           [&](std::span<const TokenRun> document) { into.append(document); });
 }
 
 }  // namespace athanor::data

@@ -207,9 +207,9 @@ std::string tokenizer_definition(const Tokenizer& tokenizer) {
   return model != files.end() && files.count(kJson) == 0 ? model->second : tokenizer_to_json(tokenizer);
 }
 
-std::string pack_tokenizer(const Tokenizer& tokenizer) {
+std::string pack_tokenizer(const Tokenizer& tokenizer, std::int64_t context) {
   std::string packed;
-  for (const auto& [name, contents] : tokenizer_files(tokenizer, 0)) {
+  for (const auto& [name, contents] : tokenizer_files(tokenizer, context)) {
     packed += fmt::format("{} {}\n", name, contents.size());
     packed += contents;
   }

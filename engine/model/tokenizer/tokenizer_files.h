@@ -27,8 +27,9 @@ TokenizerFiles tokenizer_files(const Tokenizer& tokenizer, std::int64_t context)
 // What decides about its ids: the contents of its tokenizer.json or tokenizer.model.
 std::string tokenizer_definition(const Tokenizer& tokenizer);
 
-// A tokenizer as one run of bytes, to hand to another process: the same tokenizer gives the same bytes.
-std::string pack_tokenizer(const Tokenizer& tokenizer);
+// A tokenizer as one run of bytes, to hand to another process: the same tokenizer gives the same bytes. `context` as above;
+// 0: not told.
+std::string pack_tokenizer(const Tokenizer& tokenizer, std::int64_t context = 0);
 Tokenizer unpack_tokenizer(std::string_view packed);
 
 }  // namespace athanor::model

@@ -1,0 +1,90 @@
+#include "engine/cli/example_tokenizer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/error.h"
+#include "common/temporary_folder.h"
+#include "engine/cli/test_support.h"
+#include "engine/model/tokenizer/tokenizer_files.h"
+
+namespace athanor::llm {
+namespace {
+
+using data::Conversation;
+using data::Message;
+using data::TokenRun;
+using testing::HasSubstr;
+
+// What is learnt, in brackets.
+std::string shown(const std::vector<TokenRun>& runs, const model::Tokenizer& tokenizer) {
+  std::string text;
+  for (const TokenRun& run : runs) {
+    const std::string part = tokenizer.decode(run.tokens, true);
+    text += run.in_loss ? "[" + part + "]" : part;
+  }
+  return text;
+}
+
+const std::vector<Message> kChat{{"system", "Be brief."}, {"user", "One?"}, {"assistant", "the light"}, {"user", "Two?"}, {"assistant", "waters"}};
+
+TEST(TemplateTokenizer, TheLossIsOnTheAnswersAndWhatEndsThem) {
+  const model::Tokenizer tokenizer = chat_tokenizer();
+  TemplateTokenizer examples(tokenizer);
+  EXPECT_EQ(shown(examples.tokens(Conversation{.messages = kChat}), tokenizer),
+            "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nOne?<|im_end|>\n<|im_start|>assistant\n[the light<|im_end|>]\n"
+            "<|im_start|>user\nTwo?<|im_end|>\n<|im_start|>assistant\n[waters<|im_end|>]\n");
+}
+
+TEST(TemplateTokenizer, AnswersOfThePromptAreOnlyRead) {
+  const model::Tokenizer tokenizer = chat_tokenizer();
+  TemplateTokenizer examples(tokenizer);
+  EXPECT_EQ(shown(examples.tokens(Conversation{.messages = kChat, .answers_from = 3}), tokenizer),
+            "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nOne?<|im_end|>\n<|im_start|>assistant\nthe light<|im_end|>\n"
+            "<|im_start|>user\nTwo?<|im_end|>\n<|im_start|>assistant\n[waters<|im_end|>]\n");
+}
+
+TEST(TemplateTokenizer, PlainTextsEndAsGenerationDoes) {
+  const model::Tokenizer tokenizer = chat_tokenizer();
+  TemplateTokenizer examples(tokenizer);
+  EXPECT_EQ(shown(examples.tokens(data::Completion{"the light", " was waters"}), tokenizer), "the light[ was waters<|im_end|>]");
+  EXPECT_EQ(shown(examples.tokens(data::Completion{"", "waters"}), tokenizer), "[waters<|im_end|>]");
+  EXPECT_EQ(shown(examples.tokens(data::Text{"waters"}), tokenizer), "[waters<|im_end|>]");
+}
+
+std::string refusal(const model::Tokenizer& tokenizer) {
+  try {
+    TemplateTokenizer(tokenizer).tokens(Conversation{.messages = kChat});
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kInvalid);
+    return error.what();
+  }
+  ADD_FAILURE() << "not refused";
+  return {};
+}
+
+TEST(TemplateTokenizer, WhatCannotBeLaidOutIsRefused) {
+  EXPECT_THAT(refusal(with_chat_template(chat_tokenizer(), "")), HasSubstr("has no chat template, which would lay out its messages: give one with --chat-template"));
+  EXPECT_THAT(refusal(with_chat_template(chat_tokenizer(), "{% for %}")), HasSubstr("cannot be used"));
+  EXPECT_THAT(refusal(with_chat_template(chat_tokenizer(), "{{ messages[0].content }}")), HasSubstr("of its 2 answers the model's chat template writes none"));
+  EXPECT_THAT(refusal(with_chat_template(chat_tokenizer(), "{{ raise_exception('no system, please') }}")), HasSubstr("no system, please"));
+}
+
+TEST(TemplateTokenizer, AnotherTemplateStaysWithTheTokenizer) {
+  // One that was read from files keeps them and gains a file.
+  const model::Tokenizer read = model::tokenizer_from_files(model::tokenizer_files(chat_tokenizer(), 64), "here");
+  const model::Tokenizer other = with_chat_template(read, "{{ messages[0].content }}");
+  const model::TokenizerFiles before = model::tokenizer_files(read, 64), after = model::tokenizer_files(other, 64);
+  EXPECT_EQ(after.at("chat_template.jinja"), "{{ messages[0].content }}");
+  for (const auto& [name, contents] : before) EXPECT_EQ(after.at(name), contents);
+  EXPECT_EQ(model::tokenizer_from_files(after, "there").parts().chat_template, "{{ messages[0].content }}");
+}
+
+TEST(PromptTokens, AreAUsersMessageUpToTheAnswer) {
+  const model::Tokenizer tokenizer = chat_tokenizer(), bare = with_chat_template(tokenizer, "");
+  EXPECT_EQ(tokenizer.decode(prompt_tokens(tokenizer, "the light?"), true), "<|im_start|>user\nthe light?<|im_end|>\n<|im_start|>assistant\n");
+  EXPECT_EQ(bare.decode(prompt_tokens(bare, "the light?"), true), "the light?");
+}
+
+}  // namespace
+}  // namespace athanor::llm

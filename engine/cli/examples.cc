@@ -1,0 +1,122 @@
+#include "engine/cli/examples.h"
+
+#include <cmath>
+#include <functional>
+#include <span>
+#include <utility>
+
+#include "common/error.h"
+#include "engine/cli/corpus.h"
+#include "engine/cli/example_tokenizer.h"
+#include "engine/cli/shared_files.h"
+#include "engine/cli/texts.h"
+#include "engine/data/text_cutter.h"
+#include "engine/data/tokenize_examples.h"
+
+namespace athanor::llm {
+
+namespace {
+
+using data::DocumentFile;
+using data::DocumentFileWriter;
+using data::TokenRun;
+
+bool holds_lines(const std::string& path) { return path.ends_with(".jsonl") || path.ends_with(".ndjson") || path.ends_with(".json"); }
+
+// A document file that has no name.
+class ScratchDocuments {
+ public:
+  ScratchDocuments(Files& files, const model::Tokenizer& tokenizer)
+      : writer_(files, files.open(scratch_.path(), Files::Open::kTruncate), tokenizer.vocabulary(), tokenizer_digest(tokenizer), 1) {}
+
+  void append(std::span<const TokenRun> document) {
+    writer_.append(document);
+    bool first = true;  // nothing predicts a document's first token
+    for (const TokenRun& run : document) {
+      if (run.tokens.empty()) continue;
+      if (run.in_loss) targets_ += static_cast<std::int64_t>(run.tokens.size()) - first;
+      first = false;
+    }
+  }
+  std::int64_t targets() const { return targets_; }
+  // Null when there are no documents.
+  std::shared_ptr<const DocumentFile> finish() {
+    writer_.finish();
+    return writer_.header().documents > 0 ? std::make_shared<const DocumentFile>(scratch_.path()) : nullptr;
+  }
+
+ private:
+  const ScratchFile scratch_;
+  DocumentFileWriter writer_;
+  std::int64_t targets_ = 0;
+};
+
+void tokenize_files(Files& files, const std::vector<std::string>& paths, const model::Tokenizer& tokenizer, std::int64_t length,
+                    const data::DocumentSink& into) {
+  TemplateTokenizer examples(tokenizer);
+  data::TextCutter cutter(length, into);
+  const auto add = [&](std::span<const TokenRun> document) {
+    const bool text = document.size() == 1 && document[0].in_loss;
+    if (!text) return into(document);
+    cutter.append(document[0].tokens);
+    cutter.finish();
+  };
+  std::vector<model::TokenId> ids;
+  for (const std::string& path : text_files(files, paths)) {
+    if (holds_lines(path)) {
+      data::tokenize_examples(files, {path}, examples, 1, add);
+      continue;
+    }
+    cutter.append(examples.before());
+    model::Encoder encoder(tokenizer);
+    bool continues = false;
+    for_each_piece(files, path, [&](std::string_view piece) {
+      ids.clear();
+      encoder.encode(piece, ids, {.continues = std::exchange(continues, true)});
+      cutter.append(ids);
+    });
+    if (continues) cutter.append(std::vector{examples.end()});
+    cutter.finish();
+  }
+}
+
+Examples make_examples(Files& files, const ExampleOptions& options, const model::Tokenizer& tokenizer) {
+  ScratchDocuments train(files, tokenizer), held_out(files, tokenizer);
+  const double part = options.held_out.empty() ? options.held_out_part : 0;
+  double count = 0;
+  tokenize_files(files, options.train, tokenizer, options.length, [&](std::span<const TokenRun> document) {
+    // One in so many, spread over the data, which may be sorted.
+    const bool held = std::floor((count + 1) * part) > std::floor(count * part);
+    ++count;
+    (held ? held_out : train).append(document);
+  });
+  if (!options.held_out.empty()) {
+    tokenize_files(files, options.held_out, tokenizer, options.length, [&](std::span<const TokenRun> document) { held_out.append(document); });
+  }
+  Examples made{.train = train.finish(), .held_out = held_out.finish(), .targets = train.targets()};
+  if (!made.train) throw Error(ErrorKind::kInvalid, "There is nothing to learn: {} has no text", fmt::join(options.train, ", "));
+  return made;
+}
+
+std::shared_ptr<const DocumentFile> shared(Files& files, const std::shared_ptr<const DocumentFile>& mine, parallel::Collectives& collectives) {
+  const auto file = share_file(files, mine ? mine->bytes() : std::string_view(), collectives);
+  return file ? std::make_shared<const DocumentFile>(file->path()) : mine;
+}
+
+}  // namespace
+
+Examples prepare_examples(Files& files, const ExampleOptions& options, const model::Tokenizer& tokenizer,
+                          parallel::Collectives& collectives) {
+  try {
+    Examples examples;
+    if (collectives.rank() == 0) examples = make_examples(files, options, tokenizer);
+    examples.train = shared(files, examples.train, collectives);
+    examples.held_out = shared(files, examples.held_out, collectives);
+    if (!examples.train) throw Error(ErrorKind::kCorrupt, "Rank 0 gave nothing to learn");
+    return examples;
+  } catch (const Error& error) {
+    throw with_scratch_advice(error);
+  }
+}
+
+}  // namespace athanor::llm

@@ -1,0 +1,183 @@
+#include "engine/cli/material.h"
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <utility>
+
+#include "common/error.h"
+#include "engine/cli/console.h"
+#include "engine/cli/corpus.h"
+#include "engine/cli/example_tokenizer.h"
+#include "engine/cli/examples.h"
+#include "engine/cli/loaded_model.h"
+#include "engine/cli/shared_files.h"
+#include "engine/data/packed_sequences.h"
+#include "engine/data/token_sequences.h"
+#include "engine/model/huggingface.h"
+#include "engine/model/tokenizer/tokenizer_files.h"
+
+namespace athanor::llm {
+
+namespace {
+
+using model::Tokenizer;
+
+constexpr std::int64_t kLengthMax = 512;  // of what is fine-tuned on, where nothing is said
+
+// Rank 0's model, on every rank; the others get its shape.
+model::HuggingFaceModel share_model(model::HuggingFaceModel mine, parallel::Collectives& collectives) {
+  if (collectives.size() == 1) return mine;
+  const bool first = collectives.rank() == 0;
+  const std::string text = share_text(collectives, first ? model::huggingface_config_to_json(mine) : "");
+  model::HuggingFaceModel told = model::huggingface_config_from_json(text, "rank 0's model");
+  ATHANOR_ASSERT(!first || told.config == mine.config);
+  return first ? std::move(mine) : std::move(told);
+}
+
+void check_length(std::int64_t length, const model::Config& config) {
+  if (length <= config.max_position_embeddings) return;
+  throw Error(ErrorKind::kInvalid, "length is {}, and the model's context is {}: give a length of at most that", length,
+              config.max_position_embeddings);
+}
+
+std::int64_t steps_of(const TrainSettings& settings, std::int64_t sequences_in_epoch) {
+  if (settings.epochs <= 0) return settings.train.steps;
+  const double sequences = settings.epochs * static_cast<double>(sequences_in_epoch);
+  return std::max<std::int64_t>(1, static_cast<std::int64_t>(std::ceil(sequences / static_cast<double>(settings.train.batch) - 1e-9)));
+}
+
+// The packed tokenizer that a run which is gone on with began with; empty when it begins now.
+std::string kept_tokenizer(Files& files, const std::string& checkpoints, const train::TrainOptions& options) {
+  if (checkpoints.empty()) return {};
+  return train::find_tokenizer(files, checkpoints, {.batch = options.batch, .length = options.length, .seed = options.seed, .text = {}})
+      .value_or("");
+}
+
+// ---- pre-training
+
+// The shape of another model; its weights need not be there.
+model::Config shape_of(Files& files, const std::string& path) {
+  if (files.stat(path + "/config.json").has_value()) return model::load_huggingface_config(files, path).config;
+  return model::open_model(files, path)->model().config;
+}
+
+// The tokenizer of that model, if it has one.
+std::optional<Tokenizer> tokenizer_beside(Files& files, const std::string& path) {
+  if (!files.stat(path + "/config.json").has_value()) return model_tokenizer(files, *model::open_model(files, path), path, "");
+  const bool has_one = files.stat(path + "/tokenizer.json").has_value() || files.stat(path + "/tokenizer.model").has_value();
+  return has_one ? std::optional(model::load_tokenizer(files, path)) : std::nullopt;
+}
+
+Material pretraining(Files& files, const Sources& sources, const TrainSettings& settings, parallel::Collectives& collectives) {
+  const bool first = collectives.rank() == 0;
+  train::TrainOptions options = settings.train;
+  CorpusOptions corpus_options{.train = sources.train, .held_out = sources.held_out, .held_out_part = settings.held_out,
+                               .tokenizer = sources.tokenizer, .vocabulary = settings.vocabulary};
+  std::optional<model::Config> shape;
+  if (first && !sources.model.empty()) {
+    shape = shape_of(files, sources.model);
+    check_length(options.length, *shape);
+    if (sources.tokenizer.empty()) corpus_options.model_tokenizer = tokenizer_beside(files, sources.model);
+  }
+  if (first) corpus_options.kept_tokenizer = kept_tokenizer(files, sources.checkpoints, options);
+  Corpus corpus = prepare_corpus(files, corpus_options, collectives);
+  if (!shape) shape = model_config(settings, corpus.tokenizer.vocabulary());
+  // A model may know more tokens than its own tokenizer has.
+  const std::int64_t vocabulary = corpus.tokenizer.vocabulary();
+  shape->vocab_size = corpus_options.model_tokenizer ? std::max(vocabulary, shape->vocab_size) : vocabulary;
+  const auto end = corpus.tokenizer.end_of_text();
+  model::HuggingFaceModel model = share_model({.config = *shape, .end_of_text = end, .begin_of_text = end}, collectives);
+
+  auto sequences = std::make_unique<data::TokenSequences>(
+      corpus.train, corpus.held_out, data::TokenSequencesOptions{.length = options.length, .batch = options.batch, .seed = options.seed});
+  options.steps = steps_of(settings, sequences->windows());
+  train::TrainText text{.tokenizer = corpus_options.kept_tokenizer, .tokens = corpus.train->count(), .fingerprint = ""};
+  if (text.tokenizer.empty()) text.tokenizer = model::pack_tokenizer(corpus.tokenizer, shape->max_position_embeddings);
+  if (first) text.fingerprint = corpus.train->fingerprint();
+  const std::int64_t windows = sequences->windows();
+  return {.model = std::move(model),
+          .source = nullptr,
+          .tokenizer = corpus.tokenizer,
+          .text = std::move(text),
+          .options = std::move(options),
+          .sequences = std::move(sequences),
+          .sequences_in_epoch = windows,
+          .notes = {fmt::format("text        {} tokens to train on, {} held out; vocabulary {}", format_count(corpus.train->count()),
+                                format_count(corpus.held_out ? corpus.held_out->count() : 0), format_count(shape->vocab_size))}};
+}
+
+// ---- fine-tuning
+
+// What rank 0 has of a tokenizer to fine-tune with, packed.
+std::string packed_tokenizer(Files& files, const Sources& sources, const model::ModelSource& source, const train::TrainOptions& options) {
+  const std::string kept = kept_tokenizer(files, sources.checkpoints, options);
+  Tokenizer tokenizer = model_tokenizer(files, source, sources.model, sources.tokenizer);
+  if (!sources.chat_template.empty()) tokenizer = with_chat_template(tokenizer, files.read_all(sources.chat_template));
+  if (kept.empty()) return model::pack_tokenizer(tokenizer, source.model().config.max_position_embeddings);
+  const Tokenizer before = model::unpack_tokenizer(kept);
+  check_same_tokenizer(tokenizer, before, sources.tokenizer.empty() ? sources.model : sources.tokenizer);
+  if (tokenizer.parts().chat_template != before.parts().chat_template) {
+    throw Error(ErrorKind::kInvalid, "The chat template is another than the one that the run in {} began with: give that one, or "
+                "give the run an empty checkpoint folder", sources.checkpoints);
+  }
+  return kept;
+}
+
+std::vector<std::string> notes_of(const Examples& examples, const data::PackedSequences& sequences, std::int64_t length) {
+  std::vector<std::string> notes{
+      fmt::format("data        {} examples to train on: {} tokens, {} of them learnt; {} held out", format_count(examples.train->count()),
+                  format_count(examples.train->header().ids), format_count(examples.targets),
+                  format_count(examples.held_out ? examples.held_out->count() : 0)),
+      fmt::format("packed      {} sequences of {} tokens, {:.1f}% of them filled", format_count(sequences.rows()), length,
+                  100 * sequences.filled())};
+  if (sequences.long_documents() > 0) {
+    notes.push_back(fmt::format("cut         {} examples are longer than {} tokens and lose their end, {} of all have no answer left and are "
+                                "left out; a larger length keeps them", format_count(sequences.long_documents()), length,
+                                format_count(sequences.left_out())));
+  }
+  return notes;
+}
+
+Material finetuning(Files& files, const Sources& sources, const TrainSettings& settings, parallel::Collectives& collectives) {
+  const bool first = collectives.rank() == 0;
+  std::unique_ptr<model::ModelSource> source;
+  if (first) source = model::open_model(files, sources.model);
+  model::HuggingFaceModel model = share_model(source ? source->model() : model::HuggingFaceModel(), collectives);
+  train::TrainOptions options = settings.train;
+  if (options.length == 0) options.length = std::min(kLengthMax, model.config.max_position_embeddings);
+  check_length(options.length, model.config);
+  std::string packed = share_text(collectives, source ? packed_tokenizer(files, sources, *source, options) : "");
+  Tokenizer tokenizer = model::unpack_tokenizer(packed);
+  if (first && !model.end_of_text) model.end_of_text = tokenizer.eos() ? tokenizer.eos() : tokenizer.end_of_text();
+
+  const Examples examples = prepare_examples(
+      files, {.train = sources.train, .held_out = sources.held_out, .held_out_part = settings.held_out, .length = options.length},
+      tokenizer, collectives);
+  auto sequences = std::make_unique<data::PackedSequences>(
+      examples.train, examples.held_out,
+      data::PackedSequencesOptions{.length = options.length, .batch = options.batch, .seed = options.seed,
+                                   .long_documents = data::LongDocuments::kTruncate});
+  options.steps = steps_of(settings, sequences->rows());
+  std::vector<std::string> notes = notes_of(examples, *sequences, options.length);
+  const std::int64_t rows = sequences->rows();
+  return {.model = std::move(model),
+          .source = std::move(source),
+          .tokenizer = std::move(tokenizer),
+          .text = {.tokenizer = std::move(packed),
+                   .tokens = examples.train->header().ids,
+                   .fingerprint = first ? examples.train->fingerprint() : ""},
+          .options = std::move(options),
+          .sequences = std::move(sequences),
+          .sequences_in_epoch = rows,
+          .notes = std::move(notes)};
+}
+
+}  // namespace
+
+Material prepare_material(Files& files, const Sources& sources, const TrainSettings& settings, parallel::Collectives& collectives) {
+  const bool tunes = task_of(settings.task) == Task::kFinetune;
+  return tunes ? finetuning(files, sources, settings, collectives) : pretraining(files, sources, settings, collectives);
+}
+
+}  // namespace athanor::llm

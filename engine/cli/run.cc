@@ -1,0 +1,208 @@
+#include "engine/cli/run.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <memory>
+
+#include "common/clock.h"
+#include "common/error.h"
+#include "engine/cli/agreement.h"
+#include "engine/cli/console.h"
+#include "engine/cli/example_tokenizer.h"
+#include "engine/cli/ring_collectives.h"
+#include "engine/cli/run_log.h"
+#include "engine/model/decoder_cached.h"
+#include "engine/model/generate.h"
+#include "engine/model/huggingface.h"
+#include "engine/model/tokenizer/tokenizer_files.h"
+#include "engine/model/tokenizer/utf8.h"
+#include "engine/parallel/data_parallel.h"
+#include "engine/tensor/available_memory.h"
+#include "engine/train/checkpoint.h"
+#include "engine/train/trainer.h"
+
+namespace athanor::llm {
+
+namespace {
+
+constexpr std::int64_t kConnectTimeout_ms = 300'000;
+// The others wait while rank 0 makes the tokens; that a peer is gone is noticed long before, by its connection.
+constexpr std::int64_t kSilenceTimeout_ms = 6 * 3'600'000;
+constexpr double kBeatEvery_s = 0.25;
+
+std::unique_ptr<parallel::Collectives> connect(const Peers& peers, LogFormat log) {
+  if (peers.world_size == 1) return std::make_unique<parallel::Alone>();
+  note(log, "rank {} of {}: meeting the others at {}", peers.rank, peers.world_size, peers.rendezvous);
+  return std::make_unique<RingCollectives>(comm::CommOptions{.rank = peers.rank,
+                                                             .world_size = peers.world_size,
+                                                             .rendezvous = peers.rendezvous,
+                                                             .generation = peers.generation,
+                                                             .connect_timeout_ms = kConnectTimeout_ms,
+                                                             .timeout_ms = kSilenceTimeout_ms});
+}
+
+void say_sizes(LogFormat log, const Material& material, const TrainSettings& s, const train::Trainer& trainer,
+               const parallel::Collectives& collectives, int threads) {
+  const model::Config& c = material.model.config;
+  const train::TrainOptions& t = material.options;
+  write_line(start_line(log, {.parameters = model::parameter_count(c),
+                              .tokens = material.text.tokens,
+                              .steps = t.steps,
+                              .batch = t.batch,
+                              .length = t.length,
+                              .ranks = collectives.size(),
+                              .threads = threads,
+                              .memory_bytes = trainer.memory().bytes()}));
+  for (const std::string& line : material.notes) note(log, "{}", line);
+  note(log, "model       {} parameters: {} layers, width {}, {} heads ({} for keys and values) of {}, feed-forward {}",
+      format_count(model::parameter_count(c)), c.num_hidden_layers, c.hidden_size, c.num_attention_heads,
+      c.num_key_value_heads, c.head_dim, c.intermediate_size);
+  note(log, "training    {} step{} of {} sequences of {} tokens ({:.2f} times the {}), on {} rank{} with {} thread{} each",
+      format_count(t.steps), t.steps == 1 ? "" : "s", t.batch, t.length,
+      static_cast<double>(t.steps) * static_cast<double>(t.batch) / static_cast<double>(material.sequences_in_epoch),
+      task_of(s.task) == Task::kFinetune ? "data" : "text", collectives.size(),
+      collectives.size() == 1 ? "" : "s", threads, threads == 1 ? "" : "s");
+  note(log, "memory of each rank, all of it taken before the first step:\n{}", trainer.memory().table());
+}
+
+// New parameters, or those of the model that the run begins with. All ranks call it.
+void begin(train::Trainer& trainer, const Material& material, bool tunes, parallel::Collectives& collectives) {
+  trainer.initialize();
+  if (!tunes) return;
+  if (material.source) material.source->load(trainer.parameters());
+  parallel::broadcast(collectives, trainer.parameters().values());
+}
+
+// A text in the model's own words, on standard output.
+void say_sample(LogFormat log, tensor::Context& context, train::Trainer& trainer, const Material& material, const TrainSettings& settings) {
+  const model::Config& config = material.model.config;
+  const bool tunes = task_of(settings.task) == Task::kFinetune;
+  if (settings.sample_tokens == 0 || (tunes && settings.prompt.empty())) return;
+  std::vector<model::TokenId> prompt =
+      tunes ? prompt_tokens(material.tokenizer, settings.prompt) : material.tokenizer.encode(settings.prompt);
+  if (prompt.empty()) prompt.push_back(material.tokenizer.end_of_text().value_or(0));
+  const auto size = static_cast<std::int64_t>(prompt.size());
+  if (size >= config.max_position_embeddings) return;
+  tensor::MemoryPlan plan;
+  model::CachedDecoder decoder(context, trainer.parameters(),
+                               {.length_max = std::min(config.max_position_embeddings, size + settings.sample_tokens)}, plan);
+  plan.allocate(tensor::available_memory_bytes(), "Fewer sample_tokens need less; sample_tokens 0 leaves the sample out");
+  std::vector<model::TokenId> written;
+  model::generate(decoder, prompt, config.vocab_size,
+                  {.tokens = settings.sample_tokens, .temperature = settings.temperature, .seed = settings.train.seed,
+                   .end_of_text = material.model.end_of_text},
+                  [&](model::TokenId token) { return written.push_back(token), true; });
+  note(log, "sample:\n{}{}{}", settings.prompt, tunes && !material.tokenizer.parts().chat_template.empty() ? "\n" : "",
+       model::utf8_repaired(material.tokenizer.decode(written)));
+}
+
+// A run that trains for hours must not find out at its end that its result has no place.
+void check_writable(Files& files, const std::string& folder) {
+  if (folder.empty()) return;
+  train::make_durable_folders(files, folder);
+  if (::access(folder.c_str(), W_OK | X_OK) == 0) return;
+  throw Error(ErrorKind::kDenied, "Nothing can be written to {}: {}. Give another folder", folder, std::strerror(errno));
+}
+
+void save_model(Files& files, const std::string& folder, const Material& material, train::Trainer& trainer) {
+  files.make_folders(folder);
+  model::save_tokenizer(files, folder, material.tokenizer, material.model.config.max_position_embeddings);
+  model::save_huggingface(files, folder, material.model, trainer.parameters());
+}
+
+// What is said while it trains, and sent to the agent. Rank 0 speaks for all.
+train::Events events_of(const TrainSettings& settings, const Clock& clock, AgentSocket& agent, double& last_loss) {
+  train::Events events;
+  const LogFormat log = log_format(settings.log);
+  events.on_step = [&, log, beaten_s = -kBeatEvery_s](const train::Progress& p) mutable {
+    const bool last = p.step == p.steps;
+    if (p.step == 1 || last || p.skipped || p.step % settings.log_every == 0) write_line(step_line(log, p));
+    const double now_s = static_cast<double>(clock.monotonic_ns()) * 1e-9;
+    if (last || now_s - beaten_s >= kBeatEvery_s) {
+      beaten_s = now_s;
+      agent.beat(p.step, p.steps, p.loss, p.tokens_per_s, p.seconds_left);
+    }
+  };
+  events.on_evaluation = [&, log](std::int64_t step, double loss) {
+    last_loss = loss;
+    write_line(evaluation_line(log, step, loss));
+  };
+  events.on_checkpoint = [&, log](const std::string& name, std::int64_t step) {
+    write_line(checkpoint_line(log, name, step));
+    agent.checkpoint(name, step);
+  };
+  events.on_rollback = [log](const train::Rollback& rollback) { write_line(rollback_line(log, rollback)); };
+  return events;
+}
+
+// Evaluates before and after at least, if there is something to evaluate on.
+bool settle_evaluation(train::TrainOptions& options, data::Sequences& sequences) {
+  const bool evaluates = options.evaluate_sequences > 0 && sequences.evaluation_count(options.length) > 0;
+  if (!evaluates) options.evaluate_every = 0;
+  if (evaluates && options.evaluate_every == 0) options.evaluate_every = options.steps;
+  return evaluates;
+}
+
+}  // namespace
+
+int carry_out(Run run, Files& files, StopSignals& signals) {
+  check(run.settings);
+  const LogFormat log = log_format(run.settings.log);
+  const SystemClock clock;
+  const std::unique_ptr<parallel::Collectives> collectives = connect(run.peers, log);
+  check_agreement(run.settings, run.resume, *collectives);
+  const bool speaks = collectives->rank() == 0, tunes = task_of(run.settings.task) == Task::kFinetune;
+  if (speaks) {
+    check_writable(files, run.out);
+    check_writable(files, run.checkpoints);
+  }
+  if (run.resume) run.sources.checkpoints = run.checkpoints;
+  Material material = prepare_material(files, run.sources, run.settings, *collectives);
+  material.options.checkpoint_folder = run.checkpoints;
+  const bool evaluates = settle_evaluation(material.options, *material.sequences);
+  const train::TrainOptions& options = material.options;
+
+  tensor::Context context(static_cast<int>(run.settings.threads));
+  train::Trainer trainer(material.model.config, options, context, *collectives, *material.sequences, files, clock, material.text);
+  if (speaks) say_sizes(log, material, run.settings, trainer, *collectives, context.threads());
+  if (speaks && !evaluates) {
+    note(log, "There is no evaluation: {}", tunes ? "nothing is held out; give --validation, or a larger held_out"
+         : fmt::format("the held-out text has not one sequence of {} tokens", options.length));
+  }
+  if (run.resume && trainer.resume()) {
+    if (speaks) note(log, "going on after step {}, from {}", trainer.state().step, run.checkpoints);
+  } else {
+    begin(trainer, material, tunes, *collectives);
+  }
+
+  AgentSocket agent(speaks ? run.agent_socket : "");
+  double evaluation_loss = 0;
+  const train::Events events = speaks ? events_of(run.settings, clock, agent, evaluation_loss) : train::Events{};
+  const bool trained = trainer.state().step < options.steps;  // else the run was whole already
+  signals.arm();
+  const train::Outcome outcome = trainer.run(signals.stop(), events);
+  const bool stopped = outcome == train::Outcome::kStopped;
+  if (!stopped && evaluates && !trained) evaluation_loss = trainer.evaluate();
+  if (speaks) {
+    save_model(files, run.out, material, trainer);
+    if (stopped) {
+      note(log, "stopped after step {} of {}; the model as it stands is in {}", trainer.state().step, options.steps, run.out);
+    } else {
+      if (evaluates) {
+        const double before = trainer.state().first_evaluation_loss;
+        note(log, "evaluation loss before {:.4f}, after {:.4f} (perplexity {:.1f} before, {:.1f} after)", before, evaluation_loss,
+            std::exp(before), std::exp(evaluation_loss));
+      }
+      note(log, "the model is in {}", run.out);
+      say_sample(log, context, trainer, material, run.settings);
+    }
+  }
+  collectives->barrier();  // an instance that leaves early would end the others
+  return stopped ? 128 + signals.signal() : 0;
+}
+
+}  // namespace athanor::llm
