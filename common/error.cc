@@ -46,7 +46,14 @@ ErrorKind kind_of(int error_number) {
   }
 }
 
+std::string without_zeros(std::string text) {
+  for (std::size_t at = 0; (at = text.find('\0', at)) != std::string::npos; at += 2) text.replace(at, 1, "\\0");
+  return text;
+}
+
 }  // namespace
+
+Error::Error(ErrorKind kind, std::string what) : std::runtime_error(without_zeros(std::move(what))), kind_(kind) {}
 
 Error system_error(int error_number, const std::string& doing) {
   return Error(kind_of(error_number), "{}: {}", doing, std::generic_category().message(error_number));

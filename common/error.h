@@ -27,7 +27,8 @@ enum class ErrorKind {
 
 class Error : public std::runtime_error {
  public:
-  Error(ErrorKind kind, std::string what) : std::runtime_error(std::move(what)), kind_(kind) {}
+  // A zero byte, which would end what(), is told as "\0".
+  Error(ErrorKind kind, std::string what);
 
   template <typename... Args>
   Error(ErrorKind kind, fmt::format_string<Args...> format, Args&&... args)

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "platform/api/service_error.h"
+#include "platform/wire/header_text.h"
 
 namespace athanor::api {
 
@@ -18,6 +19,7 @@ namespace {
 struct Rule {
   std::string_view path;
   std::vector<std::string_view> values = {};  // none: any value, and all that is below
+  bool required = false;                      // by the service: no advice to leave it out
 };
 
 const std::vector<Rule>& rules() {
@@ -28,13 +30,13 @@ const std::vector<Rule>& rules() {
       {"Environment"},
       {"Tags"},
       {"AlgorithmSpecification.TrainingImage"},
-      {"AlgorithmSpecification.TrainingInputMode", {R"("File")"}},
+      {"AlgorithmSpecification.TrainingInputMode", {R"("File")"}, true},
       {"AlgorithmSpecification.MetricDefinitions"},
       {"AlgorithmSpecification.EnableSageMakerMetricsTimeSeries", {"false"}},
       {"AlgorithmSpecification.ContainerEntrypoint"},
       {"AlgorithmSpecification.ContainerArguments"},
       {"InputDataConfig[].ChannelName"},
-      {"InputDataConfig[].DataSource.S3DataSource.S3DataType", {R"("S3Prefix")"}},
+      {"InputDataConfig[].DataSource.S3DataSource.S3DataType", {R"("S3Prefix")"}, true},
       {"InputDataConfig[].DataSource.S3DataSource.S3Uri"},
       {"InputDataConfig[].DataSource.S3DataSource.S3DataDistributionType"},
       {"InputDataConfig[].ContentType"},
@@ -72,29 +74,35 @@ bool is_empty(const json::value& value) {
 
 [[noreturn]] void refuse(const std::string& path, const Rule* rule) {
   std::string hint = "Leave it out";
-  if (rule != nullptr) hint += fmt::format(" or set it to {}", fmt::join(rule->values, " or "));
+  if (rule != nullptr) {
+    hint = fmt::format("{} to {}", rule->required ? "Set it" : "Leave it out or set it", fmt::join(rule->values, " or "));
+  }
   throw ServiceError("ValidationException",
                      fmt::format("{} is not supported by this version of Athanor{}. {}.", path,
                                  rule != nullptr ? " with this value" : "", hint));
 }
 
-void walk(const json::value& value, const std::string& path) {
+// `shown` is `path` with the numbers of items, from 0.
+void walk(const json::value& value, const std::string& path, const std::string& shown) {
   if (is_empty(value)) return;
   const auto exact = std::find_if(rules().begin(), rules().end(), [&](const Rule& rule) { return rule.path == path; });
   if (exact != rules().end()) {
     if (exact->values.empty()) return;
     const std::string text = json::serialize(value);
-    if (std::find(exact->values.begin(), exact->values.end(), text) == exact->values.end()) refuse(path, &*exact);
+    if (std::find(exact->values.begin(), exact->values.end(), text) == exact->values.end()) refuse(shown, &*exact);
     return;
   }
   const std::string below = value.is_array() ? path + "[]" : path + ".";
   const bool leads_on = (value.is_object() || value.is_array()) &&
                         std::any_of(rules().begin(), rules().end(), [&](const Rule& rule) { return rule.path.starts_with(below); });
-  if (!leads_on) refuse(path, nullptr);
+  if (!leads_on) refuse(shown, nullptr);
   if (value.is_array()) {
-    for (const auto& item : value.get_array()) walk(item, below);
+    std::size_t number = 0;
+    for (const auto& item : value.get_array()) walk(item, below, fmt::format("{}[{}]", shown, number++));
   } else {
-    for (const auto& [name, member] : value.get_object()) walk(member, below + std::string(name));
+    for (const auto& [name, member] : value.get_object()) {
+      walk(member, below + std::string(name), fmt::format("{}.{}", shown, std::string_view(name)));
+    }
   }
 }
 
@@ -133,6 +141,7 @@ void check_tags(const json::array& tags) {
   std::set<std::string> keys;
   for (const auto& tag : tags) {
     const std::string key = json::get_string(tag.as_object(), "Key");
+    if (wire::lower_case(key).starts_with("aws:")) invalid(fmt::format("The tag key '{}' is reserved: AWS keeps the prefix 'aws:' for itself.", key));
     if (!keys.insert(key).second) invalid(fmt::format("Tag keys must be unique: '{}' is given more than once.", key));
   }
 }
@@ -154,7 +163,7 @@ void check_channels(const json::array& channels) {
 }  // namespace
 
 void refuse_what_is_not_honoured(const json::object& request) {
-  for (const auto& [name, member] : request) walk(member, std::string(name));
+  for (const auto& [name, member] : request) walk(member, std::string(name), std::string(name));
 }
 
 void check_meaning(const json::object& request) {

@@ -27,6 +27,9 @@ wire::Awaitable<wire::Response> S3::handle(wire::Request request, Authentication
   std::exception_ptr thrown;
   try {
     S3Call call{std::move(request), std::move(authentication), {}};
+    if (call.request.method == "POST" && call.request.headers.get_or("Content-Type", "").starts_with("multipart/form-data")) {
+      throw not_implemented("uploads by HTML forms (presigned POST); use a presigned PUT");  // signed in the form itself
+    }
     if (!call.authentication.ok()) {
       throw signature_error(call.authentication, core_->options.region, call.authentication.checked_ms);
     }
@@ -103,7 +106,7 @@ wire::Awaitable<wire::Response> S3::Core::serve_bucket(S3Call& call) {
   } else if (call.asks("delete")) {
     response = co_await delete_objects(call);
   } else {
-    throw not_implemented("uploads by HTML forms");
+    throw method_not_allowed(call);
   }
   co_return response;
 }

@@ -1,5 +1,7 @@
 #include "platform/api/s3_error.h"
 
+#include <fmt/format.h>
+
 #include "common/hash.h"
 #include "common/log.h"
 #include "platform/api/xml_text.h"
@@ -98,6 +100,17 @@ S3Error invalid_argument(const std::string& name, const std::string& value, cons
   return {400, "InvalidArgument", message, {{"ArgumentName", name}, {"ArgumentValue", value}}};
 }
 
+namespace {
+
+// "20261127T182610Z" as errors tell it: "2026-11-27T18:26:10Z".
+std::string error_date(const std::string& amz_date) {
+  const std::string_view at = amz_date;
+  return fmt::format("{}-{}-{}T{}:{}:{}", at.substr(0, 4), at.substr(4, 2), at.substr(6, 2), at.substr(9, 2), at.substr(11, 2),
+                     at.substr(13));
+}
+
+}  // namespace
+
 S3Error invalid_request(const std::string& message) { return {400, "InvalidRequest", message}; }
 
 S3Error not_implemented(const std::string& what) {
@@ -130,7 +143,14 @@ S3Error signature_error(const Authentication& failed, const std::string& region,
     case AuthenticationFault::kExpiredToken:
       return {400, "ExpiredToken", "The provided token has expired."};
   }
-  const std::string server_time = wire::format_amz_date(now_ms);
+  const std::string server_time = error_date(wire::format_amz_date(now_ms));
+  const auto too_skewed = [&] {
+    return S3Error(403, "RequestTimeTooSkewed",
+                   "The difference between the request time and the current time is too large.",
+                   {{"RequestTime", failed.claim.amz_date},
+                    {"ServerTime", server_time},
+                    {"MaxAllowedSkewMilliseconds", std::to_string(wire::kSkewMax_ms)}});
+  };
   switch (failed.verdict.fault) {
     case SignatureFault::kMissing:
       return {403, "AccessDenied", "Access Denied"};
@@ -163,12 +183,10 @@ S3Error signature_error(const Authentication& failed, const std::string& region,
               {{"HeadersNotSigned", detail}}};
     case SignatureFault::kExpired:
       if (in_query) return {403, "AccessDenied", "Request has expired", {{"ServerTime", server_time}}};
-      return {403, "RequestTimeTooSkewed", "The difference between the request time and the current time is too large.",
-              {{"RequestTime", failed.claim.amz_date}, {"ServerTime", server_time}}};
+      return too_skewed();
     case SignatureFault::kNotYetValid:
       if (in_query) return {403, "AccessDenied", "Request is not valid yet", {{"ServerTime", server_time}}};
-      return {403, "RequestTimeTooSkewed", "The difference between the request time and the current time is too large.",
-              {{"RequestTime", failed.claim.amz_date}, {"ServerTime", server_time}}};
+      return too_skewed();
     case SignatureFault::kPayloadMissing:
       return invalid_request("Missing required header for this request: x-amz-content-sha256");
     case SignatureFault::kPayloadInvalid:

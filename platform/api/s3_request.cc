@@ -318,6 +318,10 @@ storage::ObjectHeaders read_object_headers(const wire::Headers& headers) {
       throw not_implemented("encryption with keys of the customer (SSE-C)");
     }
     if (lower.starts_with("x-amz-object-lock")) throw not_implemented("object locks");
+    // As in buckets of AWS made since 2023: the owner of the bucket owns every object, and no list says otherwise.
+    if (lower.starts_with("x-amz-grant-") || (lower == "x-amz-acl" && value != "bucket-owner-full-control")) {
+      throw S3Error(400, "AccessControlListNotSupported", "The bucket does not allow ACLs");
+    }
     if (lower.starts_with("x-amz-meta-")) {
       metadata_bytes += lower.size() - 11 + value.size();
       kept.emplace_back(lower, value);
