@@ -118,6 +118,36 @@ def test_submit_uploads_local_inputs(server, identity):
     assert result.stdout.splitlines() == ["ab"]
 
 
+def input_of(server, name):
+    """What lies at the place that the job's one channel names."""
+    uri = server.describe(name)["InputDataConfig"][0]["DataSource"]["S3DataSource"]["S3Uri"]
+    listed = server.client("s3").list_objects_v2(Bucket=server.bucket, Prefix=uri.removeprefix(f"s3://{server.bucket}/"))
+    return {entry["Key"].rsplit("/", 1)[1]: server.object_bytes(f"s3://{server.bucket}/{entry['Key']}") for entry in listed["Contents"]}
+
+
+def test_submit_under_a_name_in_use_leaves_that_jobs_input_alone(server, identity):
+    name, file = unique("cli-taken"), identity.folder("input") / "a.txt"
+    submit = ["submit", "--name", name, "--input", f"data={file}", "--", "sleep", "60"]
+    file.write_text("first")
+    server.cli(*submit)
+    file.write_text("second")
+    assert server.cli(*submit, check=False).returncode == 4
+    assert input_of(server, name) == {"a.txt": b"first"}
+    server.cli("stop", name, "--wait")
+
+
+def test_submit_uploads_what_there_is_now_and_nothing_of_before(server, identity):
+    name, folder = unique("cli-again"), identity.folder("input")
+    for file in ("kept", "removed"):
+        (folder / file).write_text(file)
+    submit = ["submit", "--name", name, "--input", f"data={folder}", "--follow", "--", "ls", "/opt/ml/input/data/data"]
+    assert server.cli(*submit).stdout.split() == ["kept", "removed"]
+    server.cli("delete", name)
+    (folder / "removed").unlink()
+    server.cli(*submit)
+    assert input_of(server, name) == {"kept": b"kept"}
+
+
 def test_a_refused_request_is_2_with_the_services_words(server):
     result = server.cli("submit", "--name", "no_underscores_here", "--", "true", check=False)
     assert result.returncode == 2
