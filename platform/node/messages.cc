@@ -5,6 +5,7 @@
 
 #include "common/error.h"
 #include "platform/node/agent.pb.h"
+#include "platform/node/output_lines.h"
 
 namespace athanor::node {
 
@@ -107,19 +108,21 @@ Ordered read_action(const proto::Action& from) {
   return ordered;
 }
 
+// What tells of the job may hold names of its files, in any encoding; a string of a message that is not UTF-8 would make
+// the server refuse the whole.
 void fill(proto::Report& to, const Report& report) {
   to.set_job(report.job);
   to.set_attempt(report.attempt);
   to.set_last_sequence(report.last_sequence);
   to.set_phase(static_cast<proto::Phase>(report.phase));
-  to.set_detail(report.detail);
+  to.set_detail(to_utf8(report.detail));
   if (report.exit) {
     to.mutable_exit()->set_code(report.exit->code);
-    to.mutable_exit()->set_failure(report.exit->failure);
+    to.mutable_exit()->set_failure(to_utf8(report.exit->failure));
     to.mutable_exit()->set_terminated(report.exit->terminated);
   }
   to.set_staged_key(report.staged_key);
-  to.set_error(report.error);
+  to.set_error(to_utf8(report.error));
   for (const FinalMetric& metric : report.metrics) {
     auto* added = to.add_metrics();
     added->set_name(metric.name);
