@@ -156,17 +156,18 @@ class Agent::Impl {
   }
 
   void on_message(const std::string& message) {
+    FromServer word;
     try {
-      FromServer word = decode(message);
-      if (auto* ordered = std::get_if<Ordered>(&word)) {
-        if (ordered->prepare && !prepare_) prepare_ = ordered->prepare;
-        staged_keys_ = ordered->command.staged_keys;
-        apply(ordered->command);
-      } else {
-        output_.acknowledged(std::get<LogsAcknowledged>(word).offset);
-      }
+      word = decode(message);
     } catch (const Error& error) {
-      log::error("node", "{}", error.what());
+      return log::error("node", "{}", error.what());
+    }
+    if (auto* ordered = std::get_if<Ordered>(&word)) {
+      if (ordered->prepare && !prepare_) prepare_ = ordered->prepare;
+      staged_keys_ = ordered->command.staged_keys;
+      apply(ordered->command);
+    } else {
+      output_.acknowledged(std::get<LogsAcknowledged>(word).offset);
     }
   }
 
