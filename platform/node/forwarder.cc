@@ -72,6 +72,8 @@ struct Forwarder::Tunnel {
   Flow back;  // outer → inner
   std::uint32_t inner_interest = 0;
   std::uint32_t outer_interest = 0;
+  bool inner_hung_up = false;  // and is watched no more
+  bool outer_hung_up = false;
 };
 
 Forwarder::Forwarder(std::vector<Descriptor> listeners, const std::string& host, std::uint16_t port)
@@ -142,6 +144,13 @@ void Forwarder::move(Tunnel& tunnel) {
                   !tunnel.back.move(tunnel.outer.get(), tunnel.inner.get());
 }
 
+// An end that hung up in both directions is told of for ever, whatever is asked for; all that it sent is in its socket, to
+// be read as the other end takes it.
+void Forwarder::watch_no_more(Tunnel& tunnel, std::uint64_t kind) {
+  (kind == kInner ? tunnel.inner_hung_up : tunnel.outer_hung_up) = true;
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, kind == kInner ? tunnel.inner.get() : tunnel.outer.get(), nullptr);
+}
+
 void Forwarder::update_interest(Tunnel& tunnel) {
   std::uint32_t inner = 0;
   std::uint32_t outer = 0;
@@ -149,17 +158,17 @@ void Forwarder::update_interest(Tunnel& tunnel) {
     outer = EPOLLOUT;
   } else {
     if (tunnel.out.wants_input()) inner |= EPOLLIN;
-    if (!tunnel.back.empty()) inner |= EPOLLOUT;
+    if (!tunnel.back.empty() || (tunnel.outer_hung_up && !tunnel.back.source_ended)) inner |= EPOLLOUT;
     if (tunnel.back.wants_input()) outer |= EPOLLIN;
-    if (!tunnel.out.empty()) outer |= EPOLLOUT;
+    if (!tunnel.out.empty() || (tunnel.inner_hung_up && !tunnel.out.source_ended)) outer |= EPOLLOUT;
   }
   epoll_event event{};
-  if (inner != tunnel.inner_interest) {
+  if (!tunnel.inner_hung_up && inner != tunnel.inner_interest) {
     event.events = tunnel.inner_interest = inner;
     event.data.u64 = tag(kInner, tunnel.id);
     ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, tunnel.inner.get(), &event);
   }
-  if (outer != tunnel.outer_interest) {
+  if (!tunnel.outer_hung_up && outer != tunnel.outer_interest) {
     event.events = tunnel.outer_interest = outer;
     event.data.u64 = tag(kOuter, tunnel.id);
     ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, tunnel.outer.get(), &event);
@@ -188,12 +197,10 @@ void Forwarder::run(int stop) {
       Tunnel& tunnel = *found->second;
       move(tunnel);
       const std::uint32_t flags = events[static_cast<std::size_t>(i)].events;
-      // An end that hung up in both directions takes no more bytes: what is left for it has nowhere to go.
-      const bool hung_up = (flags & EPOLLERR) != 0 || ((flags & EPOLLHUP) != 0 && !tunnel.connecting &&
-                                                       tunnel.out.empty() && tunnel.back.empty());
-      if (tunnel.broken || hung_up || (tunnel.out.sink_ended && tunnel.back.sink_ended)) {
+      if (tunnel.broken || (flags & EPOLLERR) != 0 || (tunnel.out.sink_ended && tunnel.back.sink_ended)) {
         tunnels_.erase(found);
       } else {
+        if ((flags & EPOLLHUP) != 0) watch_no_more(tunnel, what);
         update_interest(tunnel);
       }
     }

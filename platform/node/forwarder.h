@@ -30,6 +30,7 @@ class Forwarder {
   void accept_from(int listener);
   void move(Tunnel& tunnel);
   void update_interest(Tunnel& tunnel);
+  void watch_no_more(Tunnel& tunnel, std::uint64_t kind);
   void listen_to_all(bool listen);
 
   Descriptor epoll_;
