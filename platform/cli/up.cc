@@ -9,6 +9,7 @@
 #include <chrono>
 #include <thread>
 
+#include "common/descriptor_limit.h"
 #include "common/log.h"
 #include "platform/cli/commands.h"
 #include "platform/cli/connection.h"
@@ -167,6 +168,8 @@ int up(const UpOptions& from) {
     throw Error(ErrorKind::kInvalid, "{}; choose a place where it can be made with --data-dir.", error.what());
   }
   log::open("athanor", from.verbose ? log::Level::kDebug : log::Level::kInfo, options.data_dir + "/athanor.log");
+  // A connection, an upload and an agent hold descriptors. Agents and jobs do not mind: jobs get all that they may have.
+  raise_descriptor_limit();
   return from.detach ? serve_detached(options) : serve(options);
 }
 

@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <vector>
@@ -23,6 +24,9 @@ constexpr std::uint64_t kListener = 1;
 constexpr std::uint64_t kInner = 2;
 constexpr std::uint64_t kOuter = 3;
 std::uint64_t tag(std::uint64_t kind, std::uint64_t number) { return number << 2 | kind; }
+
+constexpr std::chrono::milliseconds kShortagePause{100};
+bool is_shortage(int error) { return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM; }
 
 // Bytes under way in one direction.
 struct Flow {
@@ -107,11 +111,15 @@ void Forwarder::listen_to_all(bool listen) {
 }
 
 void Forwarder::accept_from(int listener) {
-  Descriptor inner(::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-  if (!inner) return;
   const auto* address = reinterpret_cast<const sockaddr*>(address_.data());
+  // The outer end first: a connection that nothing can be made for stays in the queue.
   Descriptor outer(::socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  if (!outer) return;
+  Descriptor inner(outer ? ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC) : -1);
+  if (!inner) {
+    // A listener that is not accepted from is told of for ever.
+    if (is_shortage(errno)) paused_until_ = std::chrono::steady_clock::now() + kShortagePause;
+    return;
+  }
   const int on = 1;
   ::setsockopt(inner.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   ::setsockopt(outer.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -127,6 +135,11 @@ void Forwarder::accept_from(int listener) {
   ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, tunnel->outer.get(), &event);
   update_interest(*tunnel);
   tunnels_.emplace(tunnel->id, std::move(tunnel));
+}
+
+int Forwarder::milliseconds_paused() const {
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(paused_until_ - std::chrono::steady_clock::now());
+  return static_cast<int>(std::max<std::int64_t>(left.count(), 0));
 }
 
 void Forwarder::move(Tunnel& tunnel) {
@@ -181,8 +194,9 @@ void Forwarder::run(int stop) {
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, stop, &event) != 0) throw system_error(errno, "watching for the end");
   std::array<epoll_event, 64> events;
   for (;;) {
-    listen_to_all(tunnels_.size() < kTunnelsMax);
-    const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), -1);
+    const int paused_ms = milliseconds_paused();
+    listen_to_all(paused_ms == 0 && tunnels_.size() < kTunnelsMax);
+    const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), paused_ms > 0 ? paused_ms : -1);
     if (count < 0 && errno != EINTR) throw system_error(errno, "waiting for connections");
     for (int i = 0; i < count; ++i) {
       const std::uint64_t what = events[static_cast<std::size_t>(i)].data.u64 & 3;

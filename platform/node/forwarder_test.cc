@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -121,6 +122,43 @@ TEST_F(ForwarderTest, DoesNotSpinForAPeerThatReadsSlowly) {
   EXPECT_LT(processor_s() - before_s, 0.2);
   EXPECT_EQ(read_all(client.get()).size(), answer.size());
   peer.join();
+}
+
+// While it lives, this process may have `more` descriptors more than it has.
+class FewDescriptors {
+ public:
+  explicit FewDescriptors(rlim_t more) {
+    ::getrlimit(RLIMIT_NOFILE, &before_);
+    const Descriptor lowest(::dup(0));
+    rlimit limit = before_;
+    limit.rlim_cur = static_cast<rlim_t>(lowest.get()) + more;
+    EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+  }
+  ~FewDescriptors() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+
+ private:
+  rlimit before_{};
+};
+
+TEST_F(ForwarderTest, ConnectionsWaitWhileNoDescriptorIsFree) {
+  std::vector<Descriptor> clients;
+  for (int i = 0; i < 10; ++i) clients.push_back(dial(port_));
+  {
+    const FewDescriptors few(5);
+    start();
+    std::this_thread::sleep_for(200ms);
+    const double before_s = processor_s();
+    std::this_thread::sleep_for(500ms);
+    EXPECT_LT(processor_s() - before_s, 0.2);
+  }
+  for (const Descriptor& client : clients) {
+    const Descriptor connection = accept();
+    send_all(connection.get(), "served");
+    ::shutdown(connection.get(), SHUT_WR);
+    std::string first(6, '\0');
+    EXPECT_EQ(::recv(client.get(), first.data(), first.size(), MSG_WAITALL), 6) << "each is served in its turn";
+    EXPECT_EQ(first, "served");
+  }
 }
 
 }  // namespace
