@@ -24,7 +24,8 @@ class Facts {
  public:
   explicit Facts(const Terminal& out) : out_(out) {}
   void add(const std::string& key, const std::string& value, Colour colour = Colour::kPlain) {
-    if (!value.empty()) out_.line(out_.paint(Colour::kDim, fmt::format("{:<17} ", key)) + out_.paint(colour, value));
+    if (value.empty()) return;
+    out_.line(out_.paint(Colour::kDim, fmt::format("{:<17} ", out_.foreign(key))) + out_.paint(colour, out_.foreign(value)));
   }
 
  private:

@@ -38,9 +38,10 @@ bool has_several_hosts(const json::object& description) {
 
 std::string format_job_line(const Terminal& out, const JobLine& line, bool name_host) {
   static constexpr Colour kHostColours[] = {Colour::kCyan, Colour::kMagenta, Colour::kYellow, Colour::kGreen, Colour::kBlue};
-  if (!name_host) return line.text;
+  const std::string text = out.foreign(line.text);
+  if (!name_host) return text;
   const int number = line.host.size() > 5 ? std::atoi(line.host.c_str() + 5) : 0;  // behind "algo-"
-  return out.paint(kHostColours[static_cast<std::size_t>(number) % std::size(kHostColours)], line.host) + "  " + line.text;
+  return out.paint(kHostColours[static_cast<std::size_t>(number) % std::size(kHostColours)], line.host) + "  " + text;
 }
 
 JobLogs::JobLogs(Connection& connection, std::string name, std::string host)

@@ -24,7 +24,7 @@ constexpr std::size_t kPieceBytes = 256 << 10;
 // "3.2 MB of 5.0 MB   12.0 MB/s", redrawn at most ten times a second. Any thread may add.
 class Meter {
  public:
-  Meter(const Terminal& aside, std::string what, std::uint64_t total) : aside_(aside), what_(std::move(what)), total_(total), block_(aside) {}
+  Meter(const Terminal& aside, const std::string& what, std::uint64_t total) : aside_(aside), what_(aside.foreign(what)), total_(total), block_(aside) {}
   ~Meter() { block_.erase(); }
 
   void add(std::uint64_t bytes) {

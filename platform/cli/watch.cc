@@ -113,7 +113,7 @@ class Watcher {
     } else if (!progress.empty() && Clock::now() >= next_plain_ && number(progress, "step") != said_step_) {
       next_plain_ = Clock::now() + kPlainProgressEvery;
       said_step_ = number(progress, "step");
-      out_.line(fmt::format("{}  {}", step_text(progress), fmt::join(readings(progress), "  ")));
+      out_.line(out_.foreign(fmt::format("{}  {}", step_text(progress), fmt::join(readings(progress), "  "))));
     }
   }
 
@@ -137,7 +137,7 @@ class Watcher {
       block_.erase();
       out_.line(fmt::format("{}  {}  {}", out_.paint(Colour::kDim, format_time(number(one, "StartTime").value_or(0)).substr(11)),
                             out_.paint(colour_of_status(status), fmt::format("{:<11}", status)),
-                            json::find_string(one, "StatusMessage").value_or("")));
+                            out_.foreign(json::find_string(one, "StatusMessage").value_or(""))));
     }
   }
 
@@ -151,7 +151,7 @@ class Watcher {
       lines.push_back("  " + step_text(progress));
     }
     if (const auto parts = readings(progress); !parts.empty()) {
-      lines.push_back(fmt::format("  {}", fmt::join(parts, "   ")));
+      lines.push_back(out_.foreign(fmt::format("  {}", fmt::join(parts, "   "))));
     }
     if (losses_.size() > 2) lines.push_back("  " + format_course(out_, losses_, kCourseCells));
     lines.push_back(out_.paint(Colour::kDim, fmt::format("  {}   {}", name_, time_taken(description))));
@@ -221,7 +221,7 @@ void tell_end(const json::object& description, const Terminal& out) {
   const std::string status = json::get_string(description, "TrainingJobStatus");
   out.line(fmt::format("{} {} after {}", out.paint(Colour::kBold, name), out.paint(colour_of_status(status), status),
                        time_taken(description)));
-  if (const auto reason = json::find_string(description, "FailureReason")) out.line("  " + *reason);
+  if (const auto reason = json::find_string(description, "FailureReason")) out.line("  " + out.foreign(*reason));
   const json::object* artifacts = json::find_object(description, "ModelArtifacts");
   if (status == "Completed" && artifacts != nullptr) {
     out.line("  model  " + out.paint(Colour::kCyan, json::get_string(*artifacts, "S3ModelArtifacts")));

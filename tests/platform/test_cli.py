@@ -2,8 +2,10 @@
 
 import json
 import os
+import pty
 import re
 import shutil
+import signal
 import subprocess
 import uuid
 
@@ -354,3 +356,36 @@ def test_up_detached_and_down(identity):
         identity.run([athanor, "down", "--data-dir", data])
     assert identity.run([athanor, "list", "--data-dir", data], check=False).returncode == 5
     identity.run([athanor, "down", "--data-dir", data])  # nothing to do is no failure
+
+
+def on_a_terminal(server, *argv):
+    """What a command writes to a terminal, whatever it returns."""
+    ours, theirs = pty.openpty()
+    command = server.identity.command([server.identity.bin / "athanor", argv[0], "--data-dir", server.data_dir, *argv[1:]])
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd="/", start_new_session=True,
+                               env=server.identity.environment(TERM="xterm"))
+    os.close(theirs)
+    written = b""
+    try:
+        while piece := os.read(ours, 65536):
+            written += piece
+    except OSError:  # what a terminal says when nobody holds the other end
+        pass
+    os.close(ours)
+    process.wait(60)
+    return written.decode()
+
+
+def test_a_terminal_does_not_obey_what_a_job_prints(server):
+    evil = r"\033]0;owned\007\033[2J\302\2332Jcaf\303\251\tgo\ron"
+    name = server.submit(f"printf '{evil}\n'; printf '{evil}' > /opt/ml/output/failure; exit 1")
+    server.wait_for_job(name)
+    raw = "\x1b]0;owned\x07\x1b[2J\x9b2Jcafé\tgo\ron"
+    shown = r"\x1b]0;owned\x07\x1b[2J\x9b2Jcafé" + "\tgo" + r"\x0don"
+    for command in (["logs", name], ["logs", "--follow", name], ["describe", name], ["describe", "--wait", name]):
+        written = on_a_terminal(server, *command)
+        assert shown in written, command
+        assert "\x1b]0;" not in written and "\x1b[2J" not in written and "\x9b" not in written, command
+    piped = subprocess.run(server.identity.command([server.identity.bin / "athanor", "logs", "--data-dir", server.data_dir, name]),
+                           env=server.identity.environment(), cwd="/", capture_output=True)
+    assert piped.stdout.decode() == raw + "\n"
