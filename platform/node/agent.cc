@@ -35,6 +35,7 @@ namespace asio = boost::asio;
 namespace {
 
 constexpr std::int64_t kBeatEvery_ms = 200;
+constexpr std::chrono::seconds kGoneMax{60};  // from a program's end to that of all its processes
 
 }  // namespace
 
@@ -45,6 +46,7 @@ class Agent::Impl {
         deadline_(context_),
         beat_timer_(context_),
         ended_(context_),
+        gone_limit_(context_),
         link_(context_, {.url = options_.server, .ca = options_.ca},
               {.on_open = [this] { on_open(); },
                .on_message = [this](std::string message) { on_message(message); },
@@ -299,11 +301,27 @@ class Agent::Impl {
     apply_later(ProgramStarted{});
   }
 
-  // The program has ended; then its last words are read, its last checkpoints uploaded, and only then it has exited.
+  // The program has ended; then what it left behind ends too, its last words are read, its last checkpoints uploaded, and
+  // only then it has exited.
   void on_program_ended() {
-    exit_code_ = sandbox_->wait();
     boost::system::error_code ignored;
     ended_.close(ignored);
+    sandbox_->kill();
+    ended_.assign(::dup(sandbox_->gone_descriptor()));
+    ended_.async_wait(asio::posix::stream_descriptor::wait_read, [this](const auto& failure) {
+      if (!failure) on_sandbox_gone();
+    });
+    gone_limit_.expires_after(kGoneMax);
+    gone_limit_.async_wait([this](const auto& cancelled) {
+      if (!cancelled) apply(WorkFailed{reason_for_machine("the job's processes were killed and do not end")});
+    });
+  }
+
+  void on_sandbox_gone() {
+    gone_limit_.cancel();
+    boost::system::error_code ignored;
+    ended_.close(ignored);
+    exit_code_ = sandbox_->wait();
     log::info("node", "the program ended with {}", exit_code_);
     if (!checkpoints_) return output_.finish();
     checkpoints_->finish([this](std::optional<std::string> failure) {
@@ -380,6 +398,7 @@ class Agent::Impl {
   asio::steady_timer deadline_;
   asio::steady_timer beat_timer_;
   asio::posix::stream_descriptor ended_;
+  asio::steady_timer gone_limit_;
   ServerLink link_;
 
   AgentState state_;
