@@ -36,9 +36,8 @@ JobSpec read_job(const proto::JobSpec& from) {
   if (from.channels_size() > static_cast<int>(kChannelsMax)) refuse("too many channels");
   for (const auto& channel : from.channels()) {
     if (!is_plain_name(channel.name())) refuse("a channel's name is not the name of a folder");
-    job.channels.push_back({channel.name(), channel.s3_uri(), channel.s3_data_type(), channel.sharded(),
-                            channel.input_mode(), channel.content_type(), channel.compression(),
-                            channel.record_wrapper()});
+    job.channels.push_back({channel.name(), channel.s3_uri(), channel.sharded(), channel.input_mode(),
+                            channel.content_type(), channel.record_wrapper()});
   }
   job.output_path = from.output_path();
   job.compress_output = from.compress_output();
@@ -47,10 +46,8 @@ JobSpec read_job(const proto::JobSpec& from) {
   job.s3_endpoint = from.s3_endpoint();
   job.credentials = {from.credentials().access_key_id(), from.credentials().secret_access_key(),
                      from.credentials().session_token(), from.credentials().expires_ms()};
-  job.network_isolation = from.network_isolation();
   for (const auto& metric : from.metrics()) job.metrics.push_back({metric.name(), metric.regex()});
   job.ca_bundle = from.ca_bundle();
-  job.volume_bytes = from.volume_bytes();
   if (!is_plain_name(job.name)) refuse("the job has no proper name");
   return job;
 }
@@ -61,8 +58,6 @@ Instance read_instance(const proto::Instance& from) {
   instance.count = from.count();
   instance.instance_type = from.instance_type();
   instance.cpus.assign(from.cpus().begin(), from.cpus().end());
-  instance.memory_bytes = from.memory_bytes();
-  instance.network = from.network();
   instance.addresses.assign(from.addresses().begin(), from.addresses().end());
   if (instance.count == 0 || instance.count > kInstancesMax) refuse("a job has 1 to 1024 instances");
   if (instance.index >= instance.count) refuse("the instance's index is beyond their count");

@@ -101,9 +101,6 @@ void place(std::vector<int> descriptors) {
 // The child's part; ends in exec.
 void become_wrapper(const SandboxSpec& spec, int control, int output, int errors) {
   restore_signals();
-  for (const int file : spec.cgroup_files) {
-    if (::write(file, "0", 1) != 1) throw system_error(errno, "entering the job's control group");
-  }
   use_cpus(spec.cpus);
   join_namespaces(spec);
   const std::vector<std::string> notes = mount_root(spec.root);

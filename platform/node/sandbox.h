@@ -29,7 +29,6 @@ struct SandboxSpec {
   int network_namespace = -1;
   std::uint16_t credentials_port = 9170;  // of 127.0.0.1 inside; see take_credentials_listener()
   std::uint32_t processes_max = 16384;
-  std::vector<int> cgroup_files;  // open cgroup.procs
 };
 
 struct Program {

@@ -85,8 +85,6 @@ void download_channels(storage::S3Client& client, const Prepare& prepare, const 
     storage::ChannelSource source;
     source.channel = channel.name;
     source.uri = channel.s3_uri;
-    source.type = channel.s3_data_type == "ManifestFile" ? storage::ChannelSource::Type::kManifestFile
-                                                         : storage::ChannelSource::Type::kPrefix;
     source.distribution = channel.sharded ? storage::ChannelSource::Distribution::kShardedByKey
                                           : storage::ChannelSource::Distribution::kFullyReplicated;
     source.instance_index = prepare.instance.index;

@@ -6,7 +6,6 @@
 #include <set>
 
 #include "common/error.h"
-#include "common/json.h"
 #include "platform/storage/parallel.h"
 
 namespace athanor::storage {
@@ -36,26 +35,6 @@ std::vector<S3Object> listed(S3Client& client, const ChannelSource& source, cons
     if (error.kind() == ErrorKind::kNotFound) throw none_found(source);
     throw;
   }
-}
-
-// [{"prefix": "s3://bucket/some/"}, "a", "b", …]
-std::vector<S3Object> read_manifest(S3Client& client, const ChannelSource& source, S3Uri& prefix) {
-  const auto parsed = json::parse(client.get(S3Uri::parse(source.uri)), source.uri);
-  const auto refuse = [&] {
-    return Error(ErrorKind::kInvalid, "the manifest {} must be a JSON array: an object with \"prefix\", then the keys below it", source.uri);
-  };
-  if (!parsed.is_array() || parsed.get_array().empty() || !parsed.get_array()[0].is_object()) throw refuse();
-  prefix = S3Uri::parse(json::get_string(parsed.get_array()[0].get_object(), "prefix"));
-  std::vector<S3Object> objects;
-  for (std::size_t i = 1; i < parsed.get_array().size(); ++i) {
-    const auto& item = parsed.get_array()[i];
-    if (!item.is_string()) throw refuse();
-    const S3Uri object{prefix.bucket, prefix.key + std::string(item.get_string())};
-    const auto head = client.head(object);
-    if (!head) throw Error(ErrorKind::kNotFound, "the manifest {} names {}, which does not exist", source.uri, object.text());
-    objects.push_back({object.key, head->size, head->etag});
-  }
-  return objects;
 }
 
 }  // namespace
@@ -98,8 +77,8 @@ std::vector<ChannelFile> place_keys(const ChannelSource& source, const S3Uri& pr
 }
 
 std::vector<ChannelFile> plan_channel(S3Client& client, const ChannelSource& source) {
-  S3Uri prefix = S3Uri::parse(source.uri);
-  auto objects = source.type == ChannelSource::Type::kPrefix ? listed(client, source, prefix) : read_manifest(client, source, prefix);
+  const S3Uri prefix = S3Uri::parse(source.uri);
+  auto objects = listed(client, source, prefix);
   if (objects.empty()) throw none_found(source);
   return place_keys(source, prefix, std::move(objects));
 }
