@@ -13,6 +13,7 @@
 
 #include "common/descriptor.h"
 #include "common/error.h"
+#include "common/relative_path.h"
 
 namespace athanor::cli {
 namespace {
@@ -65,15 +66,8 @@ std::string shortened(const std::string& text) { return text.size() <= 40 ? text
 
 // The key relative to the prefix, as a path that stays below the folder.
 std::string safe_relative(const std::string& key, const std::string& relative) {
-  for (std::size_t at = 0; at <= relative.size();) {
-    const std::size_t slash = std::min(relative.find('/', at), relative.size());
-    const std::string_view part = std::string_view(relative).substr(at, slash - at);
-    if (part.empty() || part == "." || part == ".." || part.find('\0') != std::string_view::npos) {
-      throw Error(ErrorKind::kInvalid, "Downloading the object '{}': its key cannot be a path. Download it by itself to a file name.", key);
-    }
-    at = slash + 1;
-  }
-  return relative;
+  if (is_relative_path(relative)) return relative;
+  throw Error(ErrorKind::kInvalid, "Downloading the object '{}': its key cannot be a path. Download it by itself to a file name.", key);
 }
 
 // Where a chain of links leads, whether or not anything is there.

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "common/error.h"
+#include "common/relative_path.h"
 #include "platform/node/agent.pb.h"
 #include "platform/node/output_lines.h"
 
@@ -18,11 +19,6 @@ constexpr std::size_t kChannelsMax = 20;
   throw Error(ErrorKind::kInvalid, "reading the server's message: {}", why);
 }
 
-bool is_plain_name(const std::string& name) {
-  return !name.empty() && name.size() <= 255 && name != "." && name != ".." && name.find('/') == std::string::npos &&
-         name.find('\0') == std::string::npos;
-}
-
 JobSpec read_job(const proto::JobSpec& from) {
   JobSpec job;
   job.name = from.name();
@@ -35,7 +31,7 @@ JobSpec read_job(const proto::JobSpec& from) {
   job.hyperparameters.insert(from.hyperparameters().begin(), from.hyperparameters().end());
   if (from.channels_size() > static_cast<int>(kChannelsMax)) refuse("too many channels");
   for (const auto& channel : from.channels()) {
-    if (!is_plain_name(channel.name())) refuse("a channel's name is not the name of a folder");
+    if (!is_file_name(channel.name())) refuse("a channel's name is not the name of a folder");
     job.channels.push_back({channel.name(), channel.s3_uri(), channel.sharded(), channel.input_mode(),
                             channel.content_type(), channel.record_wrapper()});
   }
@@ -48,7 +44,7 @@ JobSpec read_job(const proto::JobSpec& from) {
                      from.credentials().session_token(), from.credentials().expires_ms()};
   for (const auto& metric : from.metrics()) job.metrics.push_back({metric.name(), metric.regex()});
   job.ca_bundle = from.ca_bundle();
-  if (!is_plain_name(job.name)) refuse("the job has no proper name");
+  if (!is_file_name(job.name)) refuse("the job has no proper name");
   return job;
 }
 

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "common/error.h"
+#include "common/relative_path.h"
 #include "platform/storage/parallel.h"
 
 namespace athanor::storage {
@@ -16,16 +17,6 @@ Error none_found(const ChannelSource& source) {
   return Error(ErrorKind::kNotFound,
                "No S3 objects found under S3 URL \"{}\" given in input data source. Please ensure that the bucket exists, "
                "that the prefix is right, and that the role may read it.", source.uri);
-}
-
-bool is_safe(std::string_view path) {
-  while (true) {
-    const auto slash = path.find('/');
-    const std::string_view segment = path.substr(0, slash);
-    if (segment.empty() || segment == "." || segment == ".." || segment.find('\0') != std::string_view::npos) return false;
-    if (slash == std::string_view::npos) return true;
-    path.remove_prefix(slash + 1);
-  }
 }
 
 std::vector<S3Object> listed(S3Client& client, const ChannelSource& source, const S3Uri& prefix) {
@@ -50,7 +41,7 @@ std::vector<ChannelFile> place_keys(const ChannelSource& source, const S3Uri& pr
     file.folder = file.path.ends_with('/');
     if (file.folder) file.path.pop_back();
     if (file.path.empty()) continue;  // the prefix itself, as a folder's marker
-    if (!is_safe(file.path)) {
+    if (!is_relative_path(file.path)) {
       throw Error(ErrorKind::kInvalid, "the key '{}' of channel '{}' cannot be a file below the channel's folder: rename it",
                   object.key, source.channel);
     }
