@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 
 #include "platform/cli/commands.h"
 #include "platform/cli/connection.h"
@@ -14,10 +13,6 @@ namespace athanor::cli {
 namespace {
 
 constexpr std::int64_t kPageMax = 100;  // the service's own
-
-double now_s() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
 
 // "key  value" lines under one another.
 class Facts {

@@ -24,10 +24,6 @@ constexpr std::size_t kBarCells = 40;
 constexpr std::size_t kCourseCells = 30;
 constexpr std::size_t kLossesMax = 4096;
 
-double now_s() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
 // What a person is told who interrupts the watching: prepared before, written by a signal handler.
 char interrupt_note[512];
 
@@ -169,6 +165,8 @@ class Watcher {
 };
 
 }  // namespace
+
+double now_s() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
 bool is_over(const std::string& status) { return status == "Completed" || status == "Failed" || status == "Stopped"; }
 
