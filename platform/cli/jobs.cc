@@ -6,6 +6,7 @@
 #include "platform/cli/commands.h"
 #include "platform/cli/connection.h"
 #include "platform/cli/exit_code.h"
+#include "platform/cli/interrupt_note.h"
 #include "platform/cli/terminal.h"
 #include "platform/cli/watch.h"
 
@@ -158,6 +159,7 @@ int describe(const DescribeOptions& options) {
   const Terminal out(stdout);
   if (options.wait) {
     connection.sagemaker("DescribeTrainingJob", {{"TrainingJobName", options.name}});  // that there is one
+    const InterruptNote note(options.name);
     const json::object end = options.common.json ? await_job(connection, options.name) : watch_job(connection, options.name, out, false);
     if (options.common.json) {
       out.line(json::serialize(end));

@@ -1,12 +1,9 @@
 #include "platform/cli/watch.h"
 
 #include <fmt/format.h>
-#include <signal.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
 #include <set>
 #include <thread>
 #include <vector>
@@ -23,30 +20,6 @@ constexpr auto kPlainProgressEvery = std::chrono::seconds(10);
 constexpr std::size_t kBarCells = 40;
 constexpr std::size_t kCourseCells = 30;
 constexpr std::size_t kLossesMax = 4096;
-
-// What a person is told who interrupts the watching: prepared before, written by a signal handler.
-char interrupt_note[512];
-
-void on_interrupt(int) {
-  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, interrupt_note, strnlen(interrupt_note, sizeof interrupt_note));
-  _exit(kInterrupted);
-}
-
-// While it lives, Ctrl-C says that the job goes on.
-class InterruptNote {
- public:
-  explicit InterruptNote(const std::string& name) {
-    const std::string text = fmt::format("\n{} goes on. Watch it: athanor describe --wait {}   End it: athanor stop {}\n", name, name, name);
-    text.copy(interrupt_note, std::min(text.size(), sizeof interrupt_note - 1));
-    before_ = signal(SIGINT, on_interrupt);
-  }
-  ~InterruptNote() { signal(SIGINT, before_); }
-  InterruptNote(const InterruptNote&) = delete;
-  InterruptNote& operator=(const InterruptNote&) = delete;
-
- private:
-  void (*before_)(int) = SIG_DFL;
-};
 
 std::optional<double> number(const json::object& from, const char* key) { return json::find_double(from, key); }
 
@@ -187,7 +160,6 @@ std::string time_taken(const json::object& description) {
 }
 
 json::object watch_job(Connection& connection, const std::string& name, const Terminal& out, bool with_lines) {
-  const InterruptNote note(name);
   Watcher watcher(out, name);
   JobLogs lines(connection, name, "");
   while (true) {

@@ -389,3 +389,18 @@ def test_a_terminal_does_not_obey_what_a_job_prints(server):
     piped = subprocess.run(server.identity.command([server.identity.bin / "athanor", "logs", "--data-dir", server.data_dir, name]),
                            env=server.identity.environment(), cwd="/", capture_output=True)
     assert piped.stdout.decode() == raw + "\n"
+
+
+@pytest.mark.parametrize("how", [["--follow"], ["--wait"], ["--wait", "--json"]])
+def test_an_interrupted_submit_says_that_the_job_goes_on(server, how):
+    name = unique("cli-interrupted")
+    argv = [server.identity.bin / "athanor", "submit", "--data-dir", server.data_dir, "--name", name, *how, "--", "bash", "-c", "echo ready; sleep 60"]
+    waiting = subprocess.Popen(server.identity.command(argv), env=server.identity.environment(), stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True, cwd="/")
+    wait_until(lambda: "ready" in server.job_log(name), 60, "the job to run")
+    waiting.send_signal(signal.SIGINT)
+    _, said = waiting.communicate(timeout=60)
+    assert waiting.returncode == 130
+    assert f"{name} goes on." in said
+    assert server.describe(name)["TrainingJobStatus"] == "InProgress"
+    server.cli("stop", name, "--wait")
