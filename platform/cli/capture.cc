@@ -42,8 +42,6 @@ constexpr std::uint32_t kArchitecture = AUDIT_ARCH_AARCH64;
 #endif
 constexpr std::uint16_t kDnsPort = 53;
 
-// -------------------------------------------------------------------------------------------------- in the program
-
 // Installs the filter in this process and those that it will start; returns the listener, or -1 with errno.
 int install_filter() {
   sock_filter instructions[] = {
@@ -97,8 +95,6 @@ std::optional<Word> receive_word(int channel, Descriptor& listener) {
   }
   _exit(127);
 }
-
-// -------------------------------------------------------------------------------------------------- beside the program
 
 // The address that a connect(2) names, read from the memory of the thread that called it.
 struct Address {

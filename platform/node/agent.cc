@@ -88,8 +88,6 @@ class Agent::Impl {
   std::int64_t now_ms() const { return clock_.monotonic_ns() / 1'000'000; }
   const JobSpec& job() const { return prepare_->job; }
 
-  // ------------------------------------------------------------------------------------------------------------ events
-
   void apply(const Event& event) {
     const Outcome outcome = node::apply(state_, event, now_ms());
     for (const Effect effect : outcome.effects) carry_out(effect);
@@ -143,8 +141,6 @@ class Agent::Impl {
     }
   }
 
-  // -------------------------------------------------------------------------------------------------------- the server
-
   bool send(std::string message) {
     if (!link_.is_open()) return false;
     link_.send(std::move(message));
@@ -193,8 +189,6 @@ class Agent::Impl {
     beat_sent_ms_ = now_ms();
     send(encode_progress(state_.report.job, state_.report.attempt, beat_));
   }
-
-  // ----------------------------------------------------------------------------------------------------- the job's life
 
   void prepare() {
     ATHANOR_ASSERT(prepare_ != nullptr);

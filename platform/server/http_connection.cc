@@ -34,8 +34,6 @@ using Parser = http::request_parser<http::buffer_body>;
 
 }  // namespace
 
-// ---------------------------------------------------------------- input
-
 Awaitable<bool> HttpInput::fill(HttpTransport& transport, std::size_t size_max) {
   if (at_ == end_) at_ = end_ = 0;
   if (end_ == bytes_.size()) {
@@ -58,8 +56,6 @@ std::string HttpInput::take() {
   at_ = end_ = 0;
   return taken;
 }
-
-// ---------------------------------------------------------------- a request's body
 
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -228,8 +224,6 @@ std::optional<Refusal> take_head(const Parser& parser, wire::Request& request) {
 }
 
 }  // namespace
-
-// ---------------------------------------------------------------- the connection
 
 HttpConnection::HttpConnection(HttpWorker& worker, HttpTransport::Socket socket)
     : worker_(worker), transport_(std::make_unique<PlainTransport>(std::move(socket))) {
