@@ -9,23 +9,12 @@
 //   loss = −(1 − ε) log σ(β Δ) − ε log σ(−β Δ)
 //   d loss / d log π(y_w|x) = −β ((1 − ε) σ(−β Δ) − ε σ(β Δ)) = −d loss / d log π(y_l|x)
 //
-// What it asks of the decoder, beyond what pre-training does. log π(y|x) is the sum over an answer's tokens (those that
-// are targets), so cross-entropy, which now returns one sum for all rows, must give it by sequence; and the gradient of a
-// sequence is known only when the sums of both of its pair are. Rows 2i and 2i + 1 of a batch are a pair, chosen first:
+// log π(y|x) is the sum of the log-probabilities of an answer's tokens (those that are targets). The sequences of a batch are
+// pairs: 2i is the chosen answer of pair i, 2i + 1 the rejected one. The gradient of either depends on the sums of both, so a
+// step is: log π(y|x) of each sequence of the batch; weights_of() below, with the pairs' references; the gradient of
+// sum over b of weights[b] · log π(y_b|x_b) with respect to the model's parameters.
 //
-//   tensor/cross_entropy.h
-//     cross_entropy_forward(…, row_losses)             also writes −log p(target) of each row, 0 where it has none, to
-//                                                      row_losses (N) float32
-//     cross_entropy_forward_backward(…, row_scales)    row_scales (N) float32 in place of `scale`
-//   model/decoder.h
-//     using Weigh = std::function<void(std::span<const double> log_probabilities, std::span<float> weights)>;
-//     void sequence_log_probabilities(tokens, targets, document_starts, std::span<double> into);       // (B)
-//     void forward_backward(tokens, targets, document_starts, const Weigh& weigh);
-//
-// The last one goes through the layers once, computes the head's losses and sums them by sequence (in float64), calls
-// `weigh` with log π(y|x) of each sequence, and adds sum over b of weights[b] · d(log_probabilities[b]) to the gradients:
-// it goes back through the head, with row_scales = −weights[sequence of the row], and through the layers. Only the head's
-// product with the weights is computed twice. `weigh` is weights_of() below, with the pairs' references.
+// Nothing here keeps state: any thread may call.
 #pragma once
 
 #include <span>

@@ -210,11 +210,11 @@ Examples:
     return action();
   } catch (const Error& error) {
     const Terminal aside(stderr);
-    aside.line(aside.paint(Colour::kRed, "athanor: ") + error.what());
+    aside.line(aside.paint(Colour::kRed, "athanor: ") + aside.foreign(error.what()));
     return exit_code_of(error.kind());
   } catch (const std::exception& error) {
     const Terminal aside(stderr);
-    aside.line(aside.paint(Colour::kRed, "athanor: ") + error.what());
+    aside.line(aside.paint(Colour::kRed, "athanor: ") + aside.foreign(error.what()));
     return kFailure;
   }
 }

@@ -42,8 +42,6 @@ constexpr std::uint32_t kArchitecture = AUDIT_ARCH_AARCH64;
 #endif
 constexpr std::uint16_t kDnsPort = 53;
 
-// -------------------------------------------------------------------------------------------------- in the program
-
 // Installs the filter in this process and those that it will start; returns the listener, or -1 with errno.
 int install_filter() {
   sock_filter instructions[] = {
@@ -97,8 +95,6 @@ std::optional<Word> receive_word(int channel, Descriptor& listener) {
   }
   _exit(127);
 }
-
-// -------------------------------------------------------------------------------------------------- beside the program
 
 // The address that a connect(2) names, read from the memory of the thread that called it.
 struct Address {
@@ -166,7 +162,14 @@ bool seems_closed(const Address& address, const Redirects& redirects) {
   return std::find(redirects.closed_sockets.begin(), redirects.closed_sockets.end(), path) != redirects.closed_sockets.end();
 }
 
-// Answers one intercepted call. Whatever cannot be read or written goes on as the program meant it.
+// Whether an address that could not be read, by the errno of the attempt, may be one to be led elsewhere: the memory of some
+// programs is closed to us (prctl(2), PR_SET_DUMPABLE), and what is known of it then is its length.
+bool may_be_ours(const seccomp_notif& call, int error_number) {
+  return error_number == EPERM && (call.data.args[2] == sizeof(sockaddr_in) || call.data.args[2] == sizeof(sockaddr_in6));
+}
+
+// Answers one intercepted call. What is to be led elsewhere and cannot be is refused: it must not reach whoever has that
+// address in earnest.
 void answer_call(int listener, const Redirects& redirects) {
   seccomp_notif call{};
   if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &call) != 0) return;
@@ -174,18 +177,25 @@ void answer_call(int listener, const Redirects& redirects) {
   response.id = call.id;
   response.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
 
+  errno = 0;
   std::optional<Address> address = read_address(call);
+  const int read_error = errno;
   // Between our reads the caller may have died and its id been taken by another: never write into that one.
   const bool still_waits = ioctl(listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &call.id) == 0;
-  if (address && still_waits) {
-    if (seems_closed(*address, redirects)) {
-      response.flags = 0;
-      response.error = -ECONNREFUSED;
-    } else if (redirect(*address, redirects)) {
-      iovec local{&address->bytes, address->length};
-      iovec remote{reinterpret_cast<void*>(call.data.args[1]), address->length};
-      process_vm_writev(static_cast<pid_t>(call.pid), &local, 1, &remote, 1, 0);
-    }
+  bool refused = false;
+  if (!address) {
+    refused = may_be_ours(call, read_error);
+  } else if (still_waits && seems_closed(*address, redirects)) {
+    refused = true;
+  } else if (still_waits && redirect(*address, redirects)) {
+    iovec local{&address->bytes, address->length};
+    iovec remote{reinterpret_cast<void*>(call.data.args[1]), address->length};
+    const ssize_t put = process_vm_writev(static_cast<pid_t>(call.pid), &local, 1, &remote, 1, 0);
+    refused = put != static_cast<ssize_t>(address->length);
+  }
+  if (refused) {
+    response.flags = 0;
+    response.error = -ECONNREFUSED;
   }
   ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &response);
 }

@@ -1,12 +1,15 @@
 #include "platform/cli/capture.h"
 
 #include <arpa/inet.h>
+#include <grp.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <functional>
 #include <string>
 #include <thread>
 
@@ -62,7 +65,7 @@ TEST(CaptureTest, LeadsConnectionsOfTheProgramAndItsChildrenAway) {
   Greeter greeter;
   const Redirects redirects{kCaptured, INADDR_LOOPBACK, greeter.port(), 1, {}};
   EXPECT_EQ(run("exec 3<>/dev/tcp/198.18.0.1/443 && read -r line <&3 && [ $line = hello ]", redirects), 0);
-  EXPECT_EQ(run("bash -c '(exec 3<>/dev/tcp/198.18.0.1/80)' && true", redirects), 0);
+  EXPECT_EQ(run("bash -c '(exec 3<>/dev/tcp/198.18.0.1/80; read -r line <&3)' && true", redirects), 0);
   EXPECT_EQ(greeter.greeted(), 2);
 }
 
@@ -72,6 +75,43 @@ TEST(CaptureTest, LeavesOtherConnectionsAlone) {
   EXPECT_EQ(run("exec 3<>/dev/tcp/127.0.0.1/" + std::to_string(here.port()) + "; read -r line <&3", redirects), 0);
   EXPECT_EQ(here.greeted(), 1);
   EXPECT_EQ(elsewhere.greeted(), 0);
+}
+
+// What `body` returns in a process that no memory but its own user's is open to.
+int as_ordinary_user(const std::function<int()>& body) {
+  const pid_t child = fork();
+  if (child == 0) {
+    constexpr int kNobody = 65534;
+    if (getuid() == 0 && (setgroups(0, nullptr) != 0 || setgid(kNobody) != 0 || setuid(kNobody) != 0)) _exit(120);
+    _exit(body());
+  }
+  int status = 0;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+// Connects to 198.18.0.1:443 in ways that keep us from its memory, and ends with 0 when it was refused at once.
+constexpr const char* kStubborn = R"(
+import ctypes, errno, mmap, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+libc.prctl(4, 1 if sys.argv[1] == "read-only" else 0)
+page = mmap.mmap(-1, 4096)
+page.write(struct.pack("=H", 2) + struct.pack("!H4s8x", 443, bytes([198, 18, 0, 1])))
+at = ctypes.addressof(ctypes.c_char.from_buffer(page))
+if sys.argv[1] == "read-only": assert libc.mprotect(ctypes.c_void_p(at), 4096, 1) == 0
+assert libc.connect(libc.socket(2, 1, 0), ctypes.c_void_p(at), 16) == -1
+sys.exit(0 if ctypes.get_errno() == errno.ECONNREFUSED else 1)
+)";
+
+TEST(CaptureTest, WhatCannotBeLedIsRefused) {
+  Greeter greeter;
+  const Redirects redirects{kCaptured, INADDR_LOOPBACK, greeter.port(), 1, {}};
+  for (const char* way : {"read-only", "not dumpable"}) {
+    EXPECT_EQ(as_ordinary_user([&] {
+                return run_captured({"/usr/bin/python3", "-c", kStubborn, way}, {{"PATH", "/usr/bin:/bin"}}, redirects);
+              }), 0) << way;
+  }
+  EXPECT_EQ(greeter.greeted(), 0);
 }
 
 TEST(CaptureTest, NamesResolveByTheResolver) {

@@ -2,11 +2,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 
 #include "platform/cli/commands.h"
 #include "platform/cli/connection.h"
 #include "platform/cli/exit_code.h"
+#include "platform/cli/interrupt_note.h"
 #include "platform/cli/terminal.h"
 #include "platform/cli/watch.h"
 
@@ -15,16 +15,13 @@ namespace {
 
 constexpr std::int64_t kPageMax = 100;  // the service's own
 
-double now_s() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
 // "key  value" lines under one another.
 class Facts {
  public:
   explicit Facts(const Terminal& out) : out_(out) {}
   void add(const std::string& key, const std::string& value, Colour colour = Colour::kPlain) {
-    if (!value.empty()) out_.line(out_.paint(Colour::kDim, fmt::format("{:<17} ", key)) + out_.paint(colour, value));
+    if (value.empty()) return;
+    out_.line(out_.paint(Colour::kDim, fmt::format("{:<17} ", out_.foreign(key))) + out_.paint(colour, out_.foreign(value)));
   }
 
  private:
@@ -162,6 +159,7 @@ int describe(const DescribeOptions& options) {
   const Terminal out(stdout);
   if (options.wait) {
     connection.sagemaker("DescribeTrainingJob", {{"TrainingJobName", options.name}});  // that there is one
+    const InterruptNote note(options.name);
     const json::object end = options.common.json ? await_job(connection, options.name) : watch_job(connection, options.name, out, false);
     if (options.common.json) {
       out.line(json::serialize(end));

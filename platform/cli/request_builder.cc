@@ -69,11 +69,12 @@ void add_hyperparameters(json::object& request, const SubmitOptions& options, co
   }
 }
 
-void add_input(json::object& request, const std::string& text, bool sharded, std::vector<LocalInput>& uploads, const std::string& upload_to) {
+void add_input(json::object& request, const std::string& text, bool sharded, std::vector<LocalInput>& uploads,
+               const std::string& upload_to) {
   const auto [name, source] = split_pair(text, sharded ? "--input-sharded" : "--input", "CHANNEL=s3://BUCKET/PREFIX or CHANNEL=PATH");
   std::string uri = source;
   if (!source.starts_with("s3://")) {
-    uri = upload_to + "/input/" + name + "/";
+    uri = upload_to + "/" + name + "/";
     uploads.push_back({source, uri});
   }
   json::object channel = {
@@ -118,7 +119,7 @@ BuiltRequest build_request(json::object base, const json::object& hyperparameter
   if (!options.role.empty()) request["RoleArn"] = options.role;
   set_default(request, "RoleArn", defaults.role_arn);
 
-  const std::string home = "s3://" + defaults.bucket + "/" + name;
+  const std::string home = "s3://" + defaults.bucket + "/" + name + "/input-" + defaults.name_suffix;
   for (const std::string& input : options.inputs) add_input(request, input, false, built.uploads, home);
   for (const std::string& input : options.sharded_inputs) add_input(request, input, true, built.uploads, home);
 

@@ -24,7 +24,9 @@ struct BuiltRequest {
 struct RequestDefaults {
   std::string role_arn;
   std::string bucket;
-  std::string name_suffix;  // makes generated names unique: "20261124-001328-3f2a"
+  // Unique, so that generated names are, and the places of uploads: a job of the same name, running or gone, keeps the
+  // input that it was given. "20261124-001328-3f2a"
+  std::string name_suffix;
 };
 
 // `base` is the request of --request, or empty; `hyperparameters` the object of --hyperparameters, or empty; options are

@@ -50,7 +50,7 @@ TEST(RequestBuilderTest, LocalInputsAreUploadedBelowTheJob) {
   options.inputs = {"train=corpus", "validation=s3://else/where"};
   options.sharded_inputs = {"parts=/data/parts"};
   const BuiltRequest built = build(options);
-  const std::string home = "s3://bucket/llm-20261124-001328-3f2a/input/";
+  const std::string home = "s3://bucket/llm-20261124-001328-3f2a/input-20261124-001328-3f2a/";
   ASSERT_EQ(built.uploads.size(), 2u);
   EXPECT_EQ(built.uploads[0].path, "corpus");
   EXPECT_EQ(built.uploads[0].s3_uri, home + "train/");

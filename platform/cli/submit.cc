@@ -10,6 +10,7 @@
 #include "platform/cli/commands.h"
 #include "platform/cli/connection.h"
 #include "platform/cli/exit_code.h"
+#include "platform/cli/interrupt_note.h"
 #include "platform/cli/request_builder.h"
 #include "platform/cli/terminal.h"
 #include "platform/cli/transfer.h"
@@ -63,6 +64,7 @@ int submit(const SubmitOptions& options) {
     }
     return kSuccess;
   }
+  const InterruptNote note(name);
   if (options.follow) {
     if (!options.common.json) aside.line("Job " + aside.paint(Colour::kBold, name));
     LogsOptions follow;

@@ -56,7 +56,8 @@ Glyph glyph_at(std::string_view text, std::size_t at) {
 Terminal::Terminal(std::FILE* file) : file_(file) {
   const char* kind = std::getenv("TERM");
   const char* no_colour = std::getenv("NO_COLOR");
-  is_terminal_ = isatty(fileno(file)) == 1 && kind != nullptr && std::string_view(kind) != "dumb";
+  obeys_ = isatty(fileno(file)) == 1;
+  is_terminal_ = obeys_ && kind != nullptr && std::string_view(kind) != "dumb";
   has_colours_ = is_terminal_ && (no_colour == nullptr || *no_colour == '\0');
 }
 
@@ -69,6 +70,10 @@ std::size_t Terminal::width() const {
 std::string Terminal::paint(Colour colour, std::string_view text) const {
   if (!has_colours_ || colour == Colour::kPlain) return std::string(text);
   return fmt::format("\x1b[{}m{}\x1b[0m", code_of(colour), text);
+}
+
+std::string Terminal::foreign(std::string_view text) const {
+  return obeys_ ? escape_controls(text) : std::string(text);
 }
 
 void Terminal::write(std::string_view text) const {
@@ -87,15 +92,16 @@ std::string format_table(const Terminal& terminal, const std::vector<std::vector
   std::vector<std::size_t> widths;
   for (const auto& row : rows) {
     widths.resize(std::max(widths.size(), row.size()));
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], columns_of(row[i].text));
+    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], columns_of(terminal.foreign(row[i].text)));
   }
   std::string table;
   for (std::size_t r = 0; r < rows.size(); ++r) {
     std::string line;
     for (std::size_t i = 0; i < rows[r].size(); ++i) {
       const Cell& cell = rows[r][i];
-      const std::string space(widths[i] - columns_of(cell.text), ' ');
-      const std::string text = terminal.paint(r == 0 ? Colour::kDim : cell.colour, cell.text);
+      const std::string plain = terminal.foreign(cell.text);
+      const std::string space(widths[i] - columns_of(plain), ' ');
+      const std::string text = terminal.paint(r == 0 ? Colour::kDim : cell.colour, plain);
       if (i > 0) line += "  ";
       const bool last = i + 1 == rows[r].size();
       line += cell.to_the_right ? space + text : last ? text : text + space;
@@ -201,6 +207,26 @@ std::int64_t parse_duration(std::string_view text) {
     throw Error(ErrorKind::kInvalid, "Reading the duration '{}': write seconds, or a number with s, m, h or d ('90', '15m', '2h').", text);
   }
   return value * factor;
+}
+
+std::string escape_controls(std::string_view text) {
+  std::string result;
+  for (std::size_t at = 0; at < text.size();) {
+    const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
+    const unsigned first = byte(at);
+    const std::size_t length = first < 0x80 ? 1 : first >= 0xc2 && first < 0xe0 ? 2 : first >= 0xe0 && first < 0xf0 ? 3 : first >= 0xf0 && first < 0xf5 ? 4 : 0;
+    bool whole = length > 0;
+    for (std::size_t i = 1; i < length; ++i) whole = whole && (byte(at + i) & 0xc0) == 0x80;
+    const unsigned code = whole && length == 2 ? (first & 0x1f) << 6 | (byte(at + 1) & 0x3f) : first;
+    const bool control = !whole || (length <= 2 && (code < 0x20 || (code >= 0x7f && code < 0xa0)) && code != '\t' && code != '\n');
+    if (control) {
+      result += fmt::format("\\x{:02x}", code);
+    } else {
+      result += text.substr(at, length);
+    }
+    at += whole ? length : 1;
+  }
+  return result;
 }
 
 std::size_t columns_of(std::string_view text) {

@@ -23,6 +23,9 @@ class Terminal {
   std::size_t width() const;
 
   std::string paint(Colour colour, std::string_view text) const;
+  // Text of others (a job's lines, its reason, its files' names) as it may be written here: with its controls escaped on a
+  // terminal, which would obey them; elsewhere as it is.
+  std::string foreign(std::string_view text) const;
   // Writes at once, and goes on whatever comes of it. That whoever reads has gone is no failure (SIGPIPE is ignored); any
   // other error stays with the file: see is_whole.
   void write(std::string_view text) const;
@@ -30,6 +33,7 @@ class Terminal {
 
  private:
   std::FILE* file_;
+  bool obeys_ = false;  // controls, as every terminal does, whatever TERM says
   bool is_terminal_ = false;
   bool has_colours_ = false;
 };
@@ -78,6 +82,9 @@ std::string format_time(double epoch_s);                // local time: "2026-11-
 std::string format_age(double seconds);                 // "now", "42 s ago", "3 min ago", "2 d ago"
 // "90", "90s", "15m", "2h", "1d" in seconds; throws kInvalid.
 std::int64_t parse_duration(std::string_view text);
+
+// Every control character but tab and newline, and every byte that is not UTF-8, as "\x1b"; everything else as it is.
+std::string escape_controls(std::string_view text);
 
 // Columns that a UTF-8 text takes, escape sequences not counted.
 std::size_t columns_of(std::string_view text);

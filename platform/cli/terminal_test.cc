@@ -80,5 +80,14 @@ TEST(TerminalTest, CutsWithoutBreakingCharactersOrColours) {
   EXPECT_EQ(cut_to("\x1b[31mabcdef\x1b[0m", 2), "\x1b[31mab\x1b[0m");
 }
 
+TEST(TerminalTest, ControlsOfOthersAreShownAndNotObeyed) {
+  EXPECT_EQ(escape_controls("plain\ttext\n"), "plain\ttext\n");
+  EXPECT_EQ(escape_controls("\x1b[2J\x1b]0;title\x07 50%\r"), "\\x1b[2J\\x1b]0;title\\x07 50%\\x0d");
+  EXPECT_EQ(escape_controls(std::string_view("a\0b\x7f", 4)), "a\\x00b\\x7f");
+  EXPECT_EQ(escape_controls("naïve – 日本 🙂"), "naïve – 日本 🙂");
+  EXPECT_EQ(escape_controls("\xc2\x9b" "2J\xc2\xa0"), "\\x9b2J\xc2\xa0") << "CSI is one character too";
+  EXPECT_EQ(escape_controls("\x9b" "2J caf\xe9 \xe2\x80"), "\\x9b2J caf\\xe9 \\xe2\\x80");
+}
+
 }  // namespace
 }  // namespace athanor::cli

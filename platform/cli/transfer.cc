@@ -13,6 +13,7 @@
 
 #include "common/descriptor.h"
 #include "common/error.h"
+#include "common/relative_path.h"
 
 namespace athanor::cli {
 namespace {
@@ -24,7 +25,7 @@ constexpr std::size_t kPieceBytes = 256 << 10;
 // "3.2 MB of 5.0 MB   12.0 MB/s", redrawn at most ten times a second. Any thread may add.
 class Meter {
  public:
-  Meter(const Terminal& aside, std::string what, std::uint64_t total) : aside_(aside), what_(std::move(what)), total_(total), block_(aside) {}
+  Meter(const Terminal& aside, const std::string& what, std::uint64_t total) : aside_(aside), what_(aside.foreign(what)), total_(total), block_(aside) {}
   ~Meter() { block_.erase(); }
 
   void add(std::uint64_t bytes) {
@@ -65,15 +66,8 @@ std::string shortened(const std::string& text) { return text.size() <= 40 ? text
 
 // The key relative to the prefix, as a path that stays below the folder.
 std::string safe_relative(const std::string& key, const std::string& relative) {
-  for (std::size_t at = 0; at <= relative.size();) {
-    const std::size_t slash = std::min(relative.find('/', at), relative.size());
-    const std::string_view part = std::string_view(relative).substr(at, slash - at);
-    if (part.empty() || part == "." || part == ".." || part.find('\0') != std::string_view::npos) {
-      throw Error(ErrorKind::kInvalid, "Downloading the object '{}': its key cannot be a path. Download it by itself to a file name.", key);
-    }
-    at = slash + 1;
-  }
-  return relative;
+  if (is_relative_path(relative)) return relative;
+  throw Error(ErrorKind::kInvalid, "Downloading the object '{}': its key cannot be a path. Download it by itself to a file name.", key);
 }
 
 // Where a chain of links leads, whether or not anything is there.

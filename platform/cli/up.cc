@@ -5,10 +5,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <charconv>
 #include <chrono>
 #include <thread>
 
+#include "common/descriptor.h"
+#include "common/descriptor_limit.h"
 #include "common/log.h"
 #include "platform/cli/commands.h"
 #include "platform/cli/connection.h"
@@ -92,16 +95,18 @@ int serve_detached(const server::Options& options) {
   }
   SystemFiles files;
   const std::string output = options.data_dir + "/up.log";
+  const Descriptor out(open(output.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  if (!out) throw system_error(errno, "Opening " + output);
   const pid_t child = fork();
   if (child < 0) throw system_error(errno, "Starting the server");
   if (child == 0) {
     setsid();
-    const int in = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    const int out = open(output.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    dup2(in, 0);
-    dup2(out, 1);
-    dup2(out, 2);
     try {
+      const Descriptor in(open("/dev/null", O_RDONLY | O_CLOEXEC));
+      if (!in) throw system_error(errno, "Opening /dev/null");
+      dup2(in.get(), 0);
+      dup2(out.get(), 1);
+      dup2(out.get(), 2);
       _exit(serve(options));
     } catch (const Error& error) {
       Terminal(stderr).line(error.what());
@@ -167,6 +172,8 @@ int up(const UpOptions& from) {
     throw Error(ErrorKind::kInvalid, "{}; choose a place where it can be made with --data-dir.", error.what());
   }
   log::open("athanor", from.verbose ? log::Level::kDebug : log::Level::kInfo, options.data_dir + "/athanor.log");
+  // A connection, an upload and an agent hold descriptors. Agents and jobs do not mind: jobs get all that they may have.
+  raise_descriptor_limit();
   return from.detach ? serve_detached(options) : serve(options);
 }
 

@@ -1,12 +1,9 @@
 #include "platform/cli/watch.h"
 
 #include <fmt/format.h>
-#include <signal.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
 #include <set>
 #include <thread>
 #include <vector>
@@ -23,34 +20,6 @@ constexpr auto kPlainProgressEvery = std::chrono::seconds(10);
 constexpr std::size_t kBarCells = 40;
 constexpr std::size_t kCourseCells = 30;
 constexpr std::size_t kLossesMax = 4096;
-
-double now_s() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
-// What a person is told who interrupts the watching: prepared before, written by a signal handler.
-char interrupt_note[512];
-
-void on_interrupt(int) {
-  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, interrupt_note, strnlen(interrupt_note, sizeof interrupt_note));
-  _exit(kInterrupted);
-}
-
-// While it lives, Ctrl-C says that the job goes on.
-class InterruptNote {
- public:
-  explicit InterruptNote(const std::string& name) {
-    const std::string text = fmt::format("\n{} goes on. Watch it: athanor describe --wait {}   End it: athanor stop {}\n", name, name, name);
-    text.copy(interrupt_note, std::min(text.size(), sizeof interrupt_note - 1));
-    before_ = signal(SIGINT, on_interrupt);
-  }
-  ~InterruptNote() { signal(SIGINT, before_); }
-  InterruptNote(const InterruptNote&) = delete;
-  InterruptNote& operator=(const InterruptNote&) = delete;
-
- private:
-  void (*before_)(int) = SIG_DFL;
-};
 
 std::optional<double> number(const json::object& from, const char* key) { return json::find_double(from, key); }
 
@@ -113,7 +82,7 @@ class Watcher {
     } else if (!progress.empty() && Clock::now() >= next_plain_ && number(progress, "step") != said_step_) {
       next_plain_ = Clock::now() + kPlainProgressEvery;
       said_step_ = number(progress, "step");
-      out_.line(fmt::format("{}  {}", step_text(progress), fmt::join(readings(progress), "  ")));
+      out_.line(out_.foreign(fmt::format("{}  {}", step_text(progress), fmt::join(readings(progress), "  "))));
     }
   }
 
@@ -137,7 +106,7 @@ class Watcher {
       block_.erase();
       out_.line(fmt::format("{}  {}  {}", out_.paint(Colour::kDim, format_time(number(one, "StartTime").value_or(0)).substr(11)),
                             out_.paint(colour_of_status(status), fmt::format("{:<11}", status)),
-                            json::find_string(one, "StatusMessage").value_or("")));
+                            out_.foreign(json::find_string(one, "StatusMessage").value_or(""))));
     }
   }
 
@@ -151,7 +120,7 @@ class Watcher {
       lines.push_back("  " + step_text(progress));
     }
     if (const auto parts = readings(progress); !parts.empty()) {
-      lines.push_back(fmt::format("  {}", fmt::join(parts, "   ")));
+      lines.push_back(out_.foreign(fmt::format("  {}", fmt::join(parts, "   "))));
     }
     if (losses_.size() > 2) lines.push_back("  " + format_course(out_, losses_, kCourseCells));
     lines.push_back(out_.paint(Colour::kDim, fmt::format("  {}   {}", name_, time_taken(description))));
@@ -169,6 +138,8 @@ class Watcher {
 };
 
 }  // namespace
+
+double now_s() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
 bool is_over(const std::string& status) { return status == "Completed" || status == "Failed" || status == "Stopped"; }
 
@@ -189,7 +160,6 @@ std::string time_taken(const json::object& description) {
 }
 
 json::object watch_job(Connection& connection, const std::string& name, const Terminal& out, bool with_lines) {
-  const InterruptNote note(name);
   Watcher watcher(out, name);
   JobLogs lines(connection, name, "");
   while (true) {
@@ -221,7 +191,7 @@ void tell_end(const json::object& description, const Terminal& out) {
   const std::string status = json::get_string(description, "TrainingJobStatus");
   out.line(fmt::format("{} {} after {}", out.paint(Colour::kBold, name), out.paint(colour_of_status(status), status),
                        time_taken(description)));
-  if (const auto reason = json::find_string(description, "FailureReason")) out.line("  " + *reason);
+  if (const auto reason = json::find_string(description, "FailureReason")) out.line("  " + out.foreign(*reason));
   const json::object* artifacts = json::find_object(description, "ModelArtifacts");
   if (status == "Completed" && artifacts != nullptr) {
     out.line("  model  " + out.paint(Colour::kCyan, json::get_string(*artifacts, "S3ModelArtifacts")));

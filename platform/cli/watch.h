@@ -25,6 +25,7 @@ void tell_end(const json::object& description, const Terminal& out);
 ExitCode exit_code_of_job(const json::object& description);
 
 Colour colour_of_status(const std::string& status);
+double now_s();  // since the epoch, as the service's times are
 bool is_over(const std::string& training_job_status);
 // "1 min 05 s": how long it trained, or has been going on.
 std::string time_taken(const json::object& description);

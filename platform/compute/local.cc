@@ -171,8 +171,6 @@ class Local final : public Compute {
     return now > *close_by_ || std::none_of(watched_.begin(), watched_.end(), is_ending);
   }
 
-  // ------------------------------------------------------------------------------------------------------- launching
-
   void do_launch(const JobStart& start) {
     try {
       if (!start_network(start)) return;
@@ -283,8 +281,6 @@ class Local final : public Compute {
     }
     return network;
   }
-
-  // ---------------------------------------------------------------------------------------------------------- ending
 
   void ended(std::uint64_t tag) {
     const auto it = watched_.find(tag);

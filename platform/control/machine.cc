@@ -82,8 +82,6 @@ void Machine::check() const {
   ATHANOR_ASSERT(held.size() == owners_.size());
 }
 
-// ------------------------------------------------------------------------------------------------------------ events
-
 void Machine::on(Turn& turn, const Submitted& event) {
   const std::int64_t job = event.record.job.sequence;
   ATHANOR_ASSERT(jobs_.empty() || jobs_.rbegin()->first < job);
@@ -239,8 +237,6 @@ void Machine::on(Turn& turn, const TimePassed&) {
   }
 }
 
-// -------------------------------------------------------------------------------------------------------- scheduling
-
 bool Machine::is_free(const Slot& slot) const {
   for (const auto& [id, job] : owners_) {
     for (const InstanceRecord& instance : jobs_.at(job).instances) {
@@ -299,8 +295,6 @@ void Machine::start(Turn& turn, JobRecord& record, const std::vector<const Slot*
   turn.outcome.actions.push_back({job, record.attempt, ++record.last_sequence, std::move(launch)});
   turn.outcome.changed.insert(job);
 }
-
-// ---------------------------------------------------------------------------------------------------------- instances
 
 bool Machine::is_settled(const InstanceRecord& instance) {
   if (instance.gone || instance.order == Order::kNone || instance.phase == Phase::kBroken) return true;

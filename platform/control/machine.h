@@ -39,8 +39,6 @@ struct Now {
   std::int64_t steady_ms = 0;  // for waiting; never steps back
 };
 
-// ------------------------------------------------------------------------------------------------------------ events
-
 // A new job: a record with `job` (name, arn, request, sequence, counts…), `secret` and `has_inputs` filled in.
 // `job.sequence` must be above all that came before.
 struct Submitted {
@@ -82,8 +80,6 @@ struct TimePassed {};
 using Event = std::variant<Submitted, Withdrawn, StopRequested, Connected, Reported, Disconnected, InstanceGone,
                            LaunchFailed, Restarted, TimePassed>;
 
-// ----------------------------------------------------------------------------------------------------------- actions
-
 // Start the agents of a job and what joins them. Idempotent: an agent that was started before is watched instead. An
 // instance in `attach_only` must have been started before; if it is not there, it is gone.
 struct Launch {
@@ -118,8 +114,6 @@ struct Outcome {
   std::vector<JobRecord> finished;  // jobs that are over and hold no instances: to be stored; control has dropped them
   std::vector<Action> actions;      // to be run, in order, once that is stored
 };
-
-// ----------------------------------------------------------------------------------------------------------- machine
 
 class Machine {
  public:

@@ -108,8 +108,6 @@ class World {
   }
   std::int64_t delay(std::uint64_t max_ms) { return static_cast<std::int64_t>(1 + random_.below(max_ms)); }
 
-  // --------------------------------------------------------------------------------------------------------- the server
-
   void boot() {
     ++epoch_;
     std::vector<JobRecord> records;
@@ -219,8 +217,6 @@ class World {
   }
 
   void stop(std::int64_t job) { feed(StopRequested{job}); }
-
-  // ------------------------------------------------------------------------------------------------ compute and agents
 
   void launch(const Action& action, const Launch& launch) {
     if (launch.attach_only.empty() && !launched_.contains(action.job)) {

@@ -35,6 +35,7 @@ namespace asio = boost::asio;
 namespace {
 
 constexpr std::int64_t kBeatEvery_ms = 200;
+constexpr std::chrono::seconds kGoneMax{60};  // from a program's end to that of all its processes
 
 }  // namespace
 
@@ -45,6 +46,7 @@ class Agent::Impl {
         deadline_(context_),
         beat_timer_(context_),
         ended_(context_),
+        gone_limit_(context_),
         link_(context_, {.url = options_.server, .ca = options_.ca},
               {.on_open = [this] { on_open(); },
                .on_message = [this](std::string message) { on_message(message); },
@@ -85,8 +87,6 @@ class Agent::Impl {
   std::string ml() const { return options_.home.folder + "/ml"; }
   std::int64_t now_ms() const { return clock_.monotonic_ns() / 1'000'000; }
   const JobSpec& job() const { return prepare_->job; }
-
-  // ------------------------------------------------------------------------------------------------------------ events
 
   void apply(const Event& event) {
     const Outcome outcome = node::apply(state_, event, now_ms());
@@ -141,8 +141,6 @@ class Agent::Impl {
     }
   }
 
-  // -------------------------------------------------------------------------------------------------------- the server
-
   bool send(std::string message) {
     if (!link_.is_open()) return false;
     link_.send(std::move(message));
@@ -156,17 +154,18 @@ class Agent::Impl {
   }
 
   void on_message(const std::string& message) {
+    FromServer word;
     try {
-      FromServer word = decode(message);
-      if (auto* ordered = std::get_if<Ordered>(&word)) {
-        if (ordered->prepare && !prepare_) prepare_ = ordered->prepare;
-        staged_keys_ = ordered->command.staged_keys;
-        apply(ordered->command);
-      } else {
-        output_.acknowledged(std::get<LogsAcknowledged>(word).offset);
-      }
+      word = decode(message);
     } catch (const Error& error) {
-      log::error("node", "{}", error.what());
+      return log::error("node", "{}", error.what());
+    }
+    if (auto* ordered = std::get_if<Ordered>(&word)) {
+      if (ordered->prepare && !prepare_) prepare_ = ordered->prepare;
+      staged_keys_ = ordered->command.staged_keys;
+      apply(ordered->command);
+    } else {
+      output_.acknowledged(std::get<LogsAcknowledged>(word).offset);
     }
   }
 
@@ -190,8 +189,6 @@ class Agent::Impl {
     beat_sent_ms_ = now_ms();
     send(encode_progress(state_.report.job, state_.report.attempt, beat_));
   }
-
-  // ----------------------------------------------------------------------------------------------------- the job's life
 
   void prepare() {
     ATHANOR_ASSERT(prepare_ != nullptr);
@@ -298,11 +295,27 @@ class Agent::Impl {
     apply_later(ProgramStarted{});
   }
 
-  // The program has ended; then its last words are read, its last checkpoints uploaded, and only then it has exited.
+  // The program has ended; then what it left behind ends too, its last words are read, its last checkpoints uploaded, and
+  // only then it has exited.
   void on_program_ended() {
-    exit_code_ = sandbox_->wait();
     boost::system::error_code ignored;
     ended_.close(ignored);
+    sandbox_->kill();
+    ended_.assign(::dup(sandbox_->gone_descriptor()));
+    ended_.async_wait(asio::posix::stream_descriptor::wait_read, [this](const auto& failure) {
+      if (!failure) on_sandbox_gone();
+    });
+    gone_limit_.expires_after(kGoneMax);
+    gone_limit_.async_wait([this](const auto& cancelled) {
+      if (!cancelled) apply(WorkFailed{reason_for_machine("the job's processes were killed and do not end")});
+    });
+  }
+
+  void on_sandbox_gone() {
+    gone_limit_.cancel();
+    boost::system::error_code ignored;
+    ended_.close(ignored);
+    exit_code_ = sandbox_->wait();
     log::info("node", "the program ended with {}", exit_code_);
     if (!checkpoints_) return output_.finish();
     checkpoints_->finish([this](std::optional<std::string> failure) {
@@ -379,6 +392,7 @@ class Agent::Impl {
   asio::steady_timer deadline_;
   asio::steady_timer beat_timer_;
   asio::posix::stream_descriptor ended_;
+  asio::steady_timer gone_limit_;
   ServerLink link_;
 
   AgentState state_;

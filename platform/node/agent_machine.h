@@ -65,8 +65,6 @@ struct AgentState {
   bool operator==(const AgentState&) const = default;
 };
 
-// ------------------------------------------------------------------------------------------------------------ events
-
 // The server's word.
 struct Command {
   enum class Kind { kPrepare, kStart, kTerminate, kStage, kPublish, kRelease };
@@ -103,8 +101,6 @@ struct TimePassed {};
 
 using Event = std::variant<Command, PrepareProgress, PrepareDone, ProgramStarted, ProgramMissing, ProgramExited,
                            StageDone, PublishDone, WorkFailed, TimePassed>;
-
-// ----------------------------------------------------------------------------------------------------------- effects
 
 enum class Effect {
   kPrepare,    // what the command's Prepare says

@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "common/descriptor_limit.h"
 #include "common/error.h"
 #include "common/files.h"
 #include "common/log.h"
@@ -100,6 +101,7 @@ int main(int count, char** values) {
       if (port < 1 || port > 65535) throw Error(ErrorKind::kInvalid, "--forward {}: must be ADDRESS:PORT", forward);
       network_options.forward_host = forward.substr(0, colon);
       network_options.forward_port = static_cast<std::uint16_t>(port);
+      athanor::raise_descriptor_limit();  // two for each connection of the job's
       node::run_network_holder(network_options);
     }
     return 0;

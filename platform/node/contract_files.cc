@@ -8,6 +8,7 @@
 
 #include "common/error.h"
 #include "common/json.h"
+#include "common/relative_path.h"
 
 namespace athanor::node {
 
@@ -115,14 +116,7 @@ void write_contract_files(Files& files, const std::string& ml, const Prepare& pr
 std::string checkpoint_path(const JobSpec& job) {
   std::string path = job.checkpoint_path.empty() ? kDefaultCheckpoints : job.checkpoint_path;
   while (path.size() > 1 && path.back() == '/') path.pop_back();
-  bool fits = path.starts_with('/') && path.size() > 1;
-  std::size_t at = 1;
-  while (fits && at <= path.size()) {
-    const std::size_t end = std::min(path.find('/', at), path.size());
-    const std::string name = path.substr(at, end - at);
-    if (name.empty() || name == "." || name == "..") fits = false;
-    at = end + 1;
-  }
+  bool fits = path.starts_with('/') && is_relative_path(std::string_view(path).substr(1));
   for (const char* taken : {"/opt/ml", "/opt/ml/input", "/opt/ml/model", "/opt/ml/output", "/opt/ml/athanor", "/proc", "/sys",
                             "/dev", "/opt/athanor"}) {
     const std::string prefix = std::string(taken) + "/";

@@ -40,8 +40,8 @@ TEST(ContractFiles, HyperparametersAreAllStrings) {
 
 TEST(ContractFiles, InputDataConfigAsTheServiceWritesIt) {
   Prepare given = prepare(0, 1);
-  given.job.channels = {{"train", "s3://b/p", "S3Prefix", false, "File", "", "None", "None"},
-                        {"test", "s3://b/q", "S3Prefix", true, "File", "text/csv", "None", "None"}};
+  given.job.channels = {{"train", "s3://b/p", false, "File", "", "None"},
+                        {"test", "s3://b/q", true, "File", "text/csv", "None"}};
   EXPECT_EQ(json::parse(input_data_config_json(given.job), "x"), json::parse(R"({
     "train": {"TrainingInputMode":"File","S3DistributionType":"FullyReplicated","RecordWrapperType":"None"},
     "test": {"TrainingInputMode":"File","S3DistributionType":"ShardedByS3Key","RecordWrapperType":"None","ContentType":"text/csv"}})", "y"));

@@ -12,6 +12,7 @@
 
 #include "common/json.h"
 #include "common/log.h"
+#include "platform/node/accepting.h"
 
 namespace athanor::node {
 
@@ -88,20 +89,9 @@ struct CredentialsEndpoint::Core : std::enable_shared_from_this<Core> {
       : acceptor(context, tcp::v4(), listener), retry(context), credentials(std::move(with)), clock(by) {}
 
   void accept() {
-    acceptor.async_accept([self = shared_from_this()](const boost::system::error_code& failure, tcp::socket socket) {
-      if (!self->acceptor.is_open()) return;
-      if (failure) {
-        // Out of descriptors, say: not at once again.
-        self->retry.expires_after(std::chrono::milliseconds(100));
-        self->retry.async_wait([self](const auto& cancelled) {
-          if (!cancelled) self->accept();
-        });
-        return;
-      }
-      if (*self->open_count < kConnectionsMax) {
-        std::make_shared<Exchange>(std::move(socket), self->open_count, self->credentials, self->clock)->begin();
-      }
-      self->accept();
+    accept_all(shared_from_this(), acceptor, retry, [this](tcp::socket socket) {
+      if (*open_count >= kConnectionsMax) return;
+      std::make_shared<Exchange>(std::move(socket), open_count, credentials, clock)->begin();
     });
   }
 

@@ -4,6 +4,7 @@
 
 #include "common/error.h"
 #include "common/json.h"
+#include "common/relative_path.h"
 
 namespace athanor::node {
 
@@ -32,14 +33,8 @@ Beat read_beat(const json::object& from) {
 CheckpointComplete read_checkpoint(const json::object& from) {
   CheckpointComplete complete{json::get_string(from, "path")};
   const std::string& path = complete.path;
-  const auto refuse = [] { throw Error(ErrorKind::kInvalid, "a checkpoint's path is relative to the checkpoints' folder"); };
-  if (path.empty() || path.size() > kPathBytesMax || path.find('\0') != std::string::npos) refuse();
-  std::size_t at = 0;
-  while (at <= path.size()) {
-    const std::size_t end = std::min(path.find('/', at), path.size());
-    const std::string_view name = std::string_view(path).substr(at, end - at);
-    if (name.empty() || name == "." || name == "..") refuse();
-    at = end + 1;
+  if (path.size() > kPathBytesMax || !is_relative_path(path)) {
+    throw Error(ErrorKind::kInvalid, "a checkpoint's path is relative to the checkpoints' folder");
   }
   return complete;
 }

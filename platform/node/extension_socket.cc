@@ -13,6 +13,7 @@
 
 #include "common/descriptor.h"
 #include "common/error.h"
+#include "platform/node/accepting.h"
 
 namespace athanor::node {
 
@@ -57,17 +58,8 @@ struct ExtensionSocket::Core : std::enable_shared_from_this<Core> {
   };
 
   void accept() {
-    acceptor.async_accept([self = shared_from_this()](const boost::system::error_code& failure, Unix::socket socket) {
-      if (!self->acceptor.is_open()) return;
-      if (failure) {
-        self->retry.expires_after(std::chrono::milliseconds(100));
-        self->retry.async_wait([self](const auto& cancelled) {
-          if (!cancelled) self->accept();
-        });
-        return;
-      }
-      if (self->open_count < kConnectionsMax) std::make_shared<Connection>(std::move(socket), self)->read();
-      self->accept();
+    accept_all(shared_from_this(), acceptor, retry, [this](Unix::socket socket) {
+      if (open_count < kConnectionsMax) std::make_shared<Connection>(std::move(socket), shared_from_this())->read();
     });
   }
 

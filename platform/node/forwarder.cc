@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <vector>
@@ -23,6 +24,9 @@ constexpr std::uint64_t kListener = 1;
 constexpr std::uint64_t kInner = 2;
 constexpr std::uint64_t kOuter = 3;
 std::uint64_t tag(std::uint64_t kind, std::uint64_t number) { return number << 2 | kind; }
+
+constexpr std::chrono::milliseconds kShortagePause{100};
+bool is_shortage(int error) { return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM; }
 
 // Bytes under way in one direction.
 struct Flow {
@@ -72,6 +76,8 @@ struct Forwarder::Tunnel {
   Flow back;  // outer → inner
   std::uint32_t inner_interest = 0;
   std::uint32_t outer_interest = 0;
+  bool inner_hung_up = false;  // and is watched no more
+  bool outer_hung_up = false;
 };
 
 Forwarder::Forwarder(std::vector<Descriptor> listeners, const std::string& host, std::uint16_t port)
@@ -105,11 +111,15 @@ void Forwarder::listen_to_all(bool listen) {
 }
 
 void Forwarder::accept_from(int listener) {
-  Descriptor inner(::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-  if (!inner) return;
   const auto* address = reinterpret_cast<const sockaddr*>(address_.data());
+  // The outer end first: a connection that nothing can be made for stays in the queue.
   Descriptor outer(::socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  if (!outer) return;
+  Descriptor inner(outer ? ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC) : -1);
+  if (!inner) {
+    // A listener that is not accepted from is told of for ever.
+    if (is_shortage(errno)) paused_until_ = std::chrono::steady_clock::now() + kShortagePause;
+    return;
+  }
   const int on = 1;
   ::setsockopt(inner.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   ::setsockopt(outer.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -127,6 +137,11 @@ void Forwarder::accept_from(int listener) {
   tunnels_.emplace(tunnel->id, std::move(tunnel));
 }
 
+int Forwarder::milliseconds_paused() const {
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(paused_until_ - std::chrono::steady_clock::now());
+  return static_cast<int>(std::max<std::int64_t>(left.count(), 0));
+}
+
 void Forwarder::move(Tunnel& tunnel) {
   if (tunnel.connecting) {
     int failure = 0;
@@ -142,6 +157,13 @@ void Forwarder::move(Tunnel& tunnel) {
                   !tunnel.back.move(tunnel.outer.get(), tunnel.inner.get());
 }
 
+// An end that hung up in both directions is told of for ever, whatever is asked for; all that it sent is in its socket, to
+// be read as the other end takes it.
+void Forwarder::watch_no_more(Tunnel& tunnel, std::uint64_t kind) {
+  (kind == kInner ? tunnel.inner_hung_up : tunnel.outer_hung_up) = true;
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, kind == kInner ? tunnel.inner.get() : tunnel.outer.get(), nullptr);
+}
+
 void Forwarder::update_interest(Tunnel& tunnel) {
   std::uint32_t inner = 0;
   std::uint32_t outer = 0;
@@ -149,17 +171,17 @@ void Forwarder::update_interest(Tunnel& tunnel) {
     outer = EPOLLOUT;
   } else {
     if (tunnel.out.wants_input()) inner |= EPOLLIN;
-    if (!tunnel.back.empty()) inner |= EPOLLOUT;
+    if (!tunnel.back.empty() || (tunnel.outer_hung_up && !tunnel.back.source_ended)) inner |= EPOLLOUT;
     if (tunnel.back.wants_input()) outer |= EPOLLIN;
-    if (!tunnel.out.empty()) outer |= EPOLLOUT;
+    if (!tunnel.out.empty() || (tunnel.inner_hung_up && !tunnel.out.source_ended)) outer |= EPOLLOUT;
   }
   epoll_event event{};
-  if (inner != tunnel.inner_interest) {
+  if (!tunnel.inner_hung_up && inner != tunnel.inner_interest) {
     event.events = tunnel.inner_interest = inner;
     event.data.u64 = tag(kInner, tunnel.id);
     ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, tunnel.inner.get(), &event);
   }
-  if (outer != tunnel.outer_interest) {
+  if (!tunnel.outer_hung_up && outer != tunnel.outer_interest) {
     event.events = tunnel.outer_interest = outer;
     event.data.u64 = tag(kOuter, tunnel.id);
     ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, tunnel.outer.get(), &event);
@@ -172,8 +194,9 @@ void Forwarder::run(int stop) {
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, stop, &event) != 0) throw system_error(errno, "watching for the end");
   std::array<epoll_event, 64> events;
   for (;;) {
-    listen_to_all(tunnels_.size() < kTunnelsMax);
-    const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), -1);
+    const int paused_ms = milliseconds_paused();
+    listen_to_all(paused_ms == 0 && tunnels_.size() < kTunnelsMax);
+    const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), paused_ms > 0 ? paused_ms : -1);
     if (count < 0 && errno != EINTR) throw system_error(errno, "waiting for connections");
     for (int i = 0; i < count; ++i) {
       const std::uint64_t what = events[static_cast<std::size_t>(i)].data.u64 & 3;
@@ -188,12 +211,10 @@ void Forwarder::run(int stop) {
       Tunnel& tunnel = *found->second;
       move(tunnel);
       const std::uint32_t flags = events[static_cast<std::size_t>(i)].events;
-      // An end that hung up in both directions takes no more bytes: what is left for it has nowhere to go.
-      const bool hung_up = (flags & EPOLLERR) != 0 || ((flags & EPOLLHUP) != 0 && !tunnel.connecting &&
-                                                       tunnel.out.empty() && tunnel.back.empty());
-      if (tunnel.broken || hung_up || (tunnel.out.sink_ended && tunnel.back.sink_ended)) {
+      if (tunnel.broken || (flags & EPOLLERR) != 0 || (tunnel.out.sink_ended && tunnel.back.sink_ended)) {
         tunnels_.erase(found);
       } else {
+        if ((flags & EPOLLHUP) != 0) watch_no_more(tunnel, what);
         update_interest(tunnel);
       }
     }

@@ -1,8 +1,10 @@
 // Carries TCP connections from inside a job's network to one address outside, byte for byte. The listening sockets were
 // made inside; this process, which stays outside, accepts on them and connects. One thread, one epoll loop; 64 KiB a
-// direction and at most kTunnelsMax connections at a time (further ones wait in the listen queue).
+// direction and at most kTunnelsMax connections at a time (further ones wait in the listen queue, as
+// they do while no descriptor is free).
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -30,12 +32,15 @@ class Forwarder {
   void accept_from(int listener);
   void move(Tunnel& tunnel);
   void update_interest(Tunnel& tunnel);
+  void watch_no_more(Tunnel& tunnel, std::uint64_t kind);
   void listen_to_all(bool listen);
+  int milliseconds_paused() const;
 
   Descriptor epoll_;
   std::vector<Descriptor> listeners_;
   std::string address_;  // a sockaddr, as bytes
   bool listening_ = false;
+  std::chrono::steady_clock::time_point paused_until_{};  // no descriptor was free
   std::uint64_t next_id_ = 0;
   std::unordered_map<std::uint64_t, std::unique_ptr<Tunnel>> tunnels_;
 };

@@ -28,8 +28,6 @@ struct JobOutput::Core : std::enable_shared_from_this<Core> {
         resend(context),
         retry(context) {}
 
-  // ------------------------------------------------------------------------------------------------- pipe → spool
-
   void read() {
     if (closed || reading || pipe_ended) return;
     // Waits for acknowledgements, or for room on the disk.
@@ -81,8 +79,6 @@ struct JobOutput::Core : std::enable_shared_from_this<Core> {
       if (!failure && !self->closed) self->store();
     });
   }
-
-  // ------------------------------------------------------------------------------------------------ spool → server
 
   void send() {
     while (sent < spool.end() && sent - spool.acknowledged() < options.window_bytes) {

@@ -11,11 +11,9 @@ namespace athanor::node {
 struct Channel {
   std::string name;
   std::string s3_uri;
-  std::string s3_data_type;
   bool sharded = false;
   std::string input_mode;
   std::string content_type;
-  std::string compression;
   std::string record_wrapper;
 };
 
@@ -47,10 +45,8 @@ struct JobSpec {
   std::string checkpoint_path;  // inside the sandbox; empty: /opt/ml/checkpoints
   std::string s3_endpoint;
   Credentials credentials;
-  bool network_isolation = false;
   std::vector<MetricDefinition> metrics;
   std::string ca_bundle;
-  std::uint64_t volume_bytes = 0;
 };
 
 struct Instance {
@@ -58,8 +54,6 @@ struct Instance {
   std::uint32_t count = 1;
   std::string instance_type;
   std::vector<std::uint32_t> cpus;
-  std::uint64_t memory_bytes = 0;
-  std::string network;
   std::vector<std::string> addresses;  // of algo-1 … algo-count; may be empty when count is 1
 
   std::string host() const { return host_name(index); }

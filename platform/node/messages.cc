@@ -4,7 +4,9 @@
 #include <utility>
 
 #include "common/error.h"
+#include "common/relative_path.h"
 #include "platform/node/agent.pb.h"
+#include "platform/node/output_lines.h"
 
 namespace athanor::node {
 
@@ -15,11 +17,6 @@ constexpr std::size_t kChannelsMax = 20;
 
 [[noreturn]] void refuse(const std::string& why) {
   throw Error(ErrorKind::kInvalid, "reading the server's message: {}", why);
-}
-
-bool is_plain_name(const std::string& name) {
-  return !name.empty() && name.size() <= 255 && name != "." && name != ".." && name.find('/') == std::string::npos &&
-         name.find('\0') == std::string::npos;
 }
 
 JobSpec read_job(const proto::JobSpec& from) {
@@ -34,10 +31,9 @@ JobSpec read_job(const proto::JobSpec& from) {
   job.hyperparameters.insert(from.hyperparameters().begin(), from.hyperparameters().end());
   if (from.channels_size() > static_cast<int>(kChannelsMax)) refuse("too many channels");
   for (const auto& channel : from.channels()) {
-    if (!is_plain_name(channel.name())) refuse("a channel's name is not the name of a folder");
-    job.channels.push_back({channel.name(), channel.s3_uri(), channel.s3_data_type(), channel.sharded(),
-                            channel.input_mode(), channel.content_type(), channel.compression(),
-                            channel.record_wrapper()});
+    if (!is_file_name(channel.name())) refuse("a channel's name is not the name of a folder");
+    job.channels.push_back({channel.name(), channel.s3_uri(), channel.sharded(), channel.input_mode(),
+                            channel.content_type(), channel.record_wrapper()});
   }
   job.output_path = from.output_path();
   job.compress_output = from.compress_output();
@@ -46,11 +42,9 @@ JobSpec read_job(const proto::JobSpec& from) {
   job.s3_endpoint = from.s3_endpoint();
   job.credentials = {from.credentials().access_key_id(), from.credentials().secret_access_key(),
                      from.credentials().session_token(), from.credentials().expires_ms()};
-  job.network_isolation = from.network_isolation();
   for (const auto& metric : from.metrics()) job.metrics.push_back({metric.name(), metric.regex()});
   job.ca_bundle = from.ca_bundle();
-  job.volume_bytes = from.volume_bytes();
-  if (!is_plain_name(job.name)) refuse("the job has no proper name");
+  if (!is_file_name(job.name)) refuse("the job has no proper name");
   return job;
 }
 
@@ -60,8 +54,6 @@ Instance read_instance(const proto::Instance& from) {
   instance.count = from.count();
   instance.instance_type = from.instance_type();
   instance.cpus.assign(from.cpus().begin(), from.cpus().end());
-  instance.memory_bytes = from.memory_bytes();
-  instance.network = from.network();
   instance.addresses.assign(from.addresses().begin(), from.addresses().end());
   if (instance.count == 0 || instance.count > kInstancesMax) refuse("a job has 1 to 1024 instances");
   if (instance.index >= instance.count) refuse("the instance's index is beyond their count");
@@ -107,19 +99,21 @@ Ordered read_action(const proto::Action& from) {
   return ordered;
 }
 
+// What tells of the job may hold names of its files, in any encoding; a string of a message that is not UTF-8 would make
+// the server refuse the whole.
 void fill(proto::Report& to, const Report& report) {
   to.set_job(report.job);
   to.set_attempt(report.attempt);
   to.set_last_sequence(report.last_sequence);
   to.set_phase(static_cast<proto::Phase>(report.phase));
-  to.set_detail(report.detail);
+  to.set_detail(to_utf8(report.detail));
   if (report.exit) {
     to.mutable_exit()->set_code(report.exit->code);
-    to.mutable_exit()->set_failure(report.exit->failure);
+    to.mutable_exit()->set_failure(to_utf8(report.exit->failure));
     to.mutable_exit()->set_terminated(report.exit->terminated);
   }
   to.set_staged_key(report.staged_key);
-  to.set_error(report.error);
+  to.set_error(to_utf8(report.error));
   for (const FinalMetric& metric : report.metrics) {
     auto* added = to.add_metrics();
     added->set_name(metric.name);

@@ -27,6 +27,7 @@ namespace {
 constexpr const char* kWrapper = "/usr/bin/bwrap";
 constexpr std::int64_t kPrepareMax_ms = 20'000;
 constexpr std::int64_t kRunMax_ms = 20'000;
+constexpr std::int64_t kEndMax_ms = 10'000;  // of the wrapper, and again of what was in it
 constexpr int kOutputPipeBytes = 1 << 20;
 
 Descriptor open_process(pid_t process) {
@@ -100,9 +101,6 @@ void place(std::vector<int> descriptors) {
 // The child's part; ends in exec.
 void become_wrapper(const SandboxSpec& spec, int control, int output, int errors) {
   restore_signals();
-  for (const int file : spec.cgroup_files) {
-    if (::write(file, "0", 1) != 1) throw system_error(errno, "entering the job's control group");
-  }
   use_cpus(spec.cpus);
   join_namespaces(spec);
   const std::vector<std::string> notes = mount_root(spec.root);
@@ -215,12 +213,21 @@ void Sandbox::kill() {
   if (!first_) send_signal(wrapper_handle_, SIGKILL);
 }
 
-int Sandbox::wait() {
-  ATHANOR_ASSERT(wrapper_ > 0);
-  wait_readable(wrapper_handle_.get(), -1);
+bool Sandbox::wait_until_gone(std::int64_t timeout_ms) {
+  if (!wait_readable(wrapper_handle_.get(), timeout_ms)) return false;
   // The wrapper leaves when the program does; the first process, and with it all others, is then being killed.
   kill();
-  if (first_) wait_readable(first_.get(), -1);
+  return !first_ || wait_readable(first_.get(), timeout_ms);
+}
+
+int Sandbox::wait() {
+  ATHANOR_ASSERT(wrapper_ > 0);
+  wait_until_gone(-1);
+  return collect();
+}
+
+// The wrapper has ended.
+int Sandbox::collect() {
   int status = 0;
   while (::waitpid(wrapper_, &status, 0) < 0 && errno == EINTR) {
   }
@@ -232,7 +239,7 @@ Sandbox::~Sandbox() {
   if (wrapper_ <= 0) return;
   kill();
   send_signal(wrapper_handle_, SIGKILL);
-  wait();
+  if (wait_until_gone(kEndMax_ms)) collect();
 }
 
 }  // namespace athanor::node

@@ -29,7 +29,6 @@ struct SandboxSpec {
   int network_namespace = -1;
   std::uint16_t credentials_port = 9170;  // of 127.0.0.1 inside; see take_credentials_listener()
   std::uint32_t processes_max = 16384;
-  std::vector<int> cgroup_files;  // open cgroup.procs
 };
 
 struct Program {
@@ -42,7 +41,7 @@ class Sandbox {
  public:
   // Everything but the program, in some 15 ms. Not as root: see JobUser. Throws kUnavailable with what the kernel or bwrap refused.
   static std::unique_ptr<Sandbox> prepare(const SandboxSpec& spec);
-  ~Sandbox();  // kills what is left, and waits
+  ~Sandbox();  // kills what is left, and waits up to 20 s for its end
   Sandbox(const Sandbox&) = delete;
   Sandbox& operator=(const Sandbox&) = delete;
 
@@ -63,12 +62,17 @@ class Sandbox {
   void kill();
   // Becomes readable when the program has ended.
   int ended_descriptor() const { return wrapper_handle_.get(); }
+  // Becomes readable when nothing is left of the sandbox: kill() first, for what the program left behind. That takes as
+  // long as the kernel needs to free their memory, and their files; a file system that hangs can hold it up.
+  int gone_descriptor() const { return first_ ? first_.get() : wrapper_handle_.get(); }
   // Ends what the program left behind, waits until all is gone, and tells the program's exit status or 128 + signal.
   int wait();
 
  private:
   Sandbox() = default;
   void hear_of_launch(int errors);
+  bool wait_until_gone(std::int64_t timeout_ms);
+  int collect();
 
   pid_t wrapper_ = -1;  // bwrap
   Descriptor wrapper_handle_;

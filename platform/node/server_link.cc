@@ -7,6 +7,7 @@
 #include <boost/asio/connect.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/ssl.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -16,6 +17,7 @@
 #include <boost/beast/websocket/ssl.hpp>
 #include <chrono>
 #include <deque>
+#include <exception>
 #include <utility>
 
 #include "common/error.h"
@@ -126,6 +128,16 @@ struct ServerLink::Core : std::enable_shared_from_this<Core> {
     }
   }
 
+  // An event that throws says nothing of the link, which goes on: what it threw leaves by the context's run().
+  template <typename Event>
+  static void tell(const std::shared_ptr<Core>& self, const Event& event) {
+    try {
+      event();
+    } catch (...) {
+      asio::post(self->context, [failure = std::current_exception()] { std::rethrow_exception(failure); });
+    }
+  }
+
   // From dialling to the end of the connection, which it throws.
   template <typename Stream>
   static asio::awaitable<void> serve(std::shared_ptr<Core> self, bool* was_open) {
@@ -173,12 +185,12 @@ struct ServerLink::Core : std::enable_shared_from_this<Core> {
 
     *was_open = true;
     self->connection = link;
-    self->events.on_open();
+    tell(self, [&] { self->events.on_open(); });
     for (;;) {
       beast::flat_buffer buffer;
       co_await stream.async_read(buffer, asio::use_awaitable);
       if (self->finished) co_return;
-      self->events.on_message(beast::buffers_to_string(buffer.data()));
+      tell(self, [&] { self->events.on_message(beast::buffers_to_string(buffer.data())); });
     }
   }
 

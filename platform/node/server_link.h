@@ -1,6 +1,7 @@
 // The agent's link to the server: a WebSocket at /agent, dialled again for as long as it takes (after 50 ms, doubling to
 // 2 s, with jitter). Whole messages, in order; what was under way when a connection broke is lost, and whoever sent it
-// repeats it when the link opens again. Everything happens on the context's thread.
+// repeats it when the link opens again. Everything happens on the context's thread; what an event throws leaves by the
+// context's run(), and the link goes on when that is called again.
 #pragma once
 
 #include <boost/asio/io_context.hpp>

@@ -51,10 +51,11 @@ void Worker::cancel() { *cancelled_ = true; }
 
 void Worker::start(std::function<void(const std::function<bool()>&)> body, std::function<void(const Error*)> done) {
   cancel();
-  // Cancelled work ends at its next step.
-  if (thread_.joinable()) thread_.join();
   cancelled_ = std::make_shared<std::atomic<bool>>(false);
-  thread_ = std::thread([body = std::move(body), done = std::move(done), cancelled = cancelled_, post = post_] {
+  // Cancelled work ends at its next step, which may be a while away; who starts the next does not wait for it.
+  thread_ = std::thread([before = std::move(thread_), body = std::move(body), done = std::move(done), cancelled = cancelled_,
+                         post = post_]() mutable {
+    if (before.joinable()) before.join();
     const std::function<bool()> is_cancelled = [cancelled] { return cancelled->load(); };
     std::shared_ptr<Error> failure;
     std::int64_t pause_ms = kPauseFirst_ms;
@@ -84,8 +85,6 @@ void download_channels(storage::S3Client& client, const Prepare& prepare, const 
     storage::ChannelSource source;
     source.channel = channel.name;
     source.uri = channel.s3_uri;
-    source.type = channel.s3_data_type == "ManifestFile" ? storage::ChannelSource::Type::kManifestFile
-                                                         : storage::ChannelSource::Type::kPrefix;
     source.distribution = channel.sharded ? storage::ChannelSource::Distribution::kShardedByKey
                                           : storage::ChannelSource::Distribution::kFullyReplicated;
     source.instance_index = prepare.instance.index;

@@ -38,7 +38,8 @@ class Worker {
   explicit Worker(std::function<void(std::function<void()>)> post) : post_(std::move(post)) {}
   ~Worker();
 
-  // `done` hears the error, or null; nothing at all when cancelled. Cancels what was under way.
+  // `done` hears the error, or null; nothing at all when cancelled. Cancels what was under way, and begins when that has
+  // ended; does not wait.
   void start(std::function<void(const std::function<bool()>& cancelled)> body, std::function<void(const Error*)> done);
   void cancel();
 

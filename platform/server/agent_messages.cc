@@ -55,7 +55,6 @@ void write_channel(const json::object& from, const std::string& job_input_mode, 
   into->set_name(json::get_string(from, "ChannelName"));
   into->set_input_mode(json::find_string(from, "InputMode").value_or(job_input_mode));
   into->set_content_type(json::find_string(from, "ContentType").value_or(""));
-  into->set_compression(json::find_string(from, "CompressionType").value_or("None"));
   into->set_record_wrapper(json::find_string(from, "RecordWrapperType").value_or("None"));
   const auto* source = json::find_object(from, "DataSource");
   const auto* s3 = source == nullptr ? nullptr : json::find_object(*source, "S3DataSource");
@@ -64,7 +63,6 @@ void write_channel(const json::object& from, const std::string& job_input_mode, 
                 into->name());
   }
   into->set_s3_uri(json::get_string(*s3, "S3Uri"));
-  into->set_s3_data_type(json::find_string(*s3, "S3DataType").value_or("S3Prefix"));
   into->set_sharded(json::find_string(*s3, "S3DataDistributionType").value_or("") == "ShardedByS3Key");
 }
 
@@ -105,11 +103,6 @@ void write_job(const control::JobRecord& record, const JobSurroundings& surround
     into->set_checkpoint_uri(json::get_string(*checkpoints, "S3Uri"));
     into->set_checkpoint_path(json::find_string(*checkpoints, "LocalPath").value_or("/opt/ml/checkpoints"));
   }
-  if (const auto* resources = json::find_object(request, "ResourceConfig")) {
-    const std::int64_t gigabytes = json::find_int(*resources, "VolumeSizeInGB").value_or(0);
-    into->set_volume_bytes(static_cast<std::uint64_t>(gigabytes) << 30);
-  }
-  into->set_network_isolation(json::find_bool(request, "EnableNetworkIsolation").value_or(false));
   into->set_s3_endpoint(surroundings.network.endpoint);
   into->set_ca_bundle(surroundings.ca_bundle);
   auto* credentials = into->mutable_credentials();
@@ -125,8 +118,6 @@ void write_instance(const control::JobRecord& record, const control::InstanceRec
   into->set_count(static_cast<std::uint32_t>(record.job.instance_count));
   into->set_instance_type(record.job.instance_type);
   for (const auto cpu : instance.slot.cpus) into->add_cpus(cpu);
-  into->set_memory_bytes(instance.slot.memory_bytes);
-  into->set_network(network.folder);
   for (const auto& address : network.addresses) into->add_addresses(address);
 }
 

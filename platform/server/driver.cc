@@ -106,8 +106,6 @@ void Driver::begin(store::Contents contents) {
   feed(control::Restarted{});
 }
 
-// ------------------------------------------------------------------------------------------------------------ requests
-
 void Driver::submit(control::JobRecord record, Done done) {
   post([this, record = std::move(record), done = std::move(done)]() mutable {
     do_submit(std::move(record), std::move(done));
@@ -209,8 +207,6 @@ void Driver::check_end_all() {
   if (!ending_ || !unfinished_.empty() || on_all_ended_ == nullptr) return;
   std::exchange(on_all_ended_, nullptr)();
 }
-
-// ---------------------------------------------------------------------------------------------------- store, then act
 
 void Driver::feed(const control::Event& event) {
   journal_->feed(event, now());
@@ -334,8 +330,6 @@ void Driver::arm_timer() {
   });
 }
 
-// -------------------------------------------------------------------------------------------------------------- actions
-
 void Driver::run(const std::vector<control::Action>& actions) {
   for (const control::Action& action : actions) {
     std::visit([&](const auto& what) { run(action, what); }, action.what);
@@ -378,8 +372,6 @@ void Driver::run(const control::Action&, const control::Discard& discard) { comp
 void Driver::run(const control::Action& action, const control::Clean& clean) {
   compute_->clean(action.job, action.attempt, clean.instances);
 }
-
-// --------------------------------------------------------------------------------------------------------------- agents
 
 std::string Driver::token_of(const control::JobRecord& record, const std::string& instance) const {
   return to_hex(hmac_sha256(record.secret, instance));

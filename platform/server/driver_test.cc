@@ -296,7 +296,6 @@ TEST_F(DriverTest, AJobFromItsRequestToItsEnd) {
   EXPECT_TRUE(spec.compress_output());
   EXPECT_EQ(spec.s3_endpoint(), "http://10.0.0.1:9100");
   EXPECT_EQ(spec.metrics(0).regex(), "loss=(.*)");
-  EXPECT_EQ(spec.volume_bytes(), 2ULL << 30);
   EXPECT_EQ(prepare.prepare().instance().addresses(0), "10.0.0.2");
   const auto key = keys_->find(spec.credentials().access_key_id());
   ASSERT_TRUE(key.has_value());

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <charconv>
 
+#include "common/descriptor.h"
 #include "common/error.h"
 
 namespace athanor::storage {
@@ -29,15 +30,18 @@ void BodyFiles::sync_name(std::uint64_t number) { files_.sync_folder(folder_of(n
 
 std::shared_ptr<const int> BodyFiles::open_descriptor(std::uint64_t number) const {
   const std::string path = path_of(number);
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) {
+  struct Held {
+    Descriptor descriptor;
+    int number;
+  };
+  Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!descriptor) {
     if (errno == ENOENT) return nullptr;
     throw system_error(errno, "opening " + path);
   }
-  return {new int(descriptor), [](const int* held) {
-            ::close(*held);
-            delete held;
-          }};
+  const int raw = descriptor.get();
+  const auto held = std::make_shared<const Held>(Held{std::move(descriptor), raw});
+  return {held, &held->number};
 }
 
 void BodyFiles::remove(std::uint64_t number) { files_.remove(path_of(number)); }

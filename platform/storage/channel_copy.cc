@@ -6,7 +6,7 @@
 #include <set>
 
 #include "common/error.h"
-#include "common/json.h"
+#include "common/relative_path.h"
 #include "platform/storage/parallel.h"
 
 namespace athanor::storage {
@@ -19,16 +19,6 @@ Error none_found(const ChannelSource& source) {
                "that the prefix is right, and that the role may read it.", source.uri);
 }
 
-bool is_safe(std::string_view path) {
-  while (true) {
-    const auto slash = path.find('/');
-    const std::string_view segment = path.substr(0, slash);
-    if (segment.empty() || segment == "." || segment == ".." || segment.find('\0') != std::string_view::npos) return false;
-    if (slash == std::string_view::npos) return true;
-    path.remove_prefix(slash + 1);
-  }
-}
-
 std::vector<S3Object> listed(S3Client& client, const ChannelSource& source, const S3Uri& prefix) {
   try {
     return client.list(prefix.bucket, prefix.key);
@@ -36,26 +26,6 @@ std::vector<S3Object> listed(S3Client& client, const ChannelSource& source, cons
     if (error.kind() == ErrorKind::kNotFound) throw none_found(source);
     throw;
   }
-}
-
-// [{"prefix": "s3://bucket/some/"}, "a", "b", …]
-std::vector<S3Object> read_manifest(S3Client& client, const ChannelSource& source, S3Uri& prefix) {
-  const auto parsed = json::parse(client.get(S3Uri::parse(source.uri)), source.uri);
-  const auto refuse = [&] {
-    return Error(ErrorKind::kInvalid, "the manifest {} must be a JSON array: an object with \"prefix\", then the keys below it", source.uri);
-  };
-  if (!parsed.is_array() || parsed.get_array().empty() || !parsed.get_array()[0].is_object()) throw refuse();
-  prefix = S3Uri::parse(json::get_string(parsed.get_array()[0].get_object(), "prefix"));
-  std::vector<S3Object> objects;
-  for (std::size_t i = 1; i < parsed.get_array().size(); ++i) {
-    const auto& item = parsed.get_array()[i];
-    if (!item.is_string()) throw refuse();
-    const S3Uri object{prefix.bucket, prefix.key + std::string(item.get_string())};
-    const auto head = client.head(object);
-    if (!head) throw Error(ErrorKind::kNotFound, "the manifest {} names {}, which does not exist", source.uri, object.text());
-    objects.push_back({object.key, head->size, head->etag});
-  }
-  return objects;
 }
 
 }  // namespace
@@ -71,7 +41,7 @@ std::vector<ChannelFile> place_keys(const ChannelSource& source, const S3Uri& pr
     file.folder = file.path.ends_with('/');
     if (file.folder) file.path.pop_back();
     if (file.path.empty()) continue;  // the prefix itself, as a folder's marker
-    if (!is_safe(file.path)) {
+    if (!is_relative_path(file.path)) {
       throw Error(ErrorKind::kInvalid, "the key '{}' of channel '{}' cannot be a file below the channel's folder: rename it",
                   object.key, source.channel);
     }
@@ -98,8 +68,8 @@ std::vector<ChannelFile> place_keys(const ChannelSource& source, const S3Uri& pr
 }
 
 std::vector<ChannelFile> plan_channel(S3Client& client, const ChannelSource& source) {
-  S3Uri prefix = S3Uri::parse(source.uri);
-  auto objects = source.type == ChannelSource::Type::kPrefix ? listed(client, source, prefix) : read_manifest(client, source, prefix);
+  const S3Uri prefix = S3Uri::parse(source.uri);
+  auto objects = listed(client, source, prefix);
   if (objects.empty()) throw none_found(source);
   return place_keys(source, prefix, std::move(objects));
 }

@@ -16,11 +16,9 @@
 namespace athanor::storage {
 
 struct ChannelSource {
-  enum class Type { kPrefix, kManifestFile };
   enum class Distribution { kFullyReplicated, kShardedByKey };
   std::string channel;  // its name, for errors
-  std::string uri;      // s3://bucket/prefix, or of the manifest
-  Type type = Type::kPrefix;
+  std::string uri;      // s3://bucket/prefix
   Distribution distribution = Distribution::kFullyReplicated;
   std::uint32_t instance_index = 0;  // of those that share the channel, from 0
   std::uint32_t instance_count = 1;

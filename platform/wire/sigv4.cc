@@ -104,8 +104,6 @@ std::string scope_text(const Scope& scope) {
 
 }  // namespace
 
-// ---------------------------------------------------------------- canonical form
-
 std::string canonical_request(std::string_view method, std::string_view path,
                               const std::vector<std::pair<std::string, std::string>>& query, const Headers& headers,
                               std::string_view signed_headers, std::string_view payload_hash,
@@ -141,8 +139,6 @@ std::string string_to_sign(std::string_view amz_date, const Scope& scope, std::s
   append_hex(text, digest.data(), digest.size());
   return text;
 }
-
-// ---------------------------------------------------------------- signing
 
 namespace {
 

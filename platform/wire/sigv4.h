@@ -26,8 +26,6 @@ inline constexpr std::string_view kSigningAlgorithm = "AWS4-HMAC-SHA256";
 inline constexpr std::string_view kUnsignedPayload = "UNSIGNED-PAYLOAD";
 inline constexpr std::string_view kEmptySha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-// ---------------------------------------------------------------- canonical form
-
 // The canonical request. `path` is as sent (encoded). `signed_headers` is lower case, joined by ';'; each must be
 // present (absent ones count as empty). The query's X-Amz-Signature is left out.
 std::string canonical_request(std::string_view method, std::string_view path,
@@ -35,8 +33,6 @@ std::string canonical_request(std::string_view method, std::string_view path,
                               std::string_view signed_headers, std::string_view payload_hash, std::string_view service);
 // "AWS4-HMAC-SHA256\nDATE\nSCOPE\nHASH".
 std::string string_to_sign(std::string_view amz_date, const Scope& scope, std::string_view canonical);
-
-// ---------------------------------------------------------------- signing
 
 // What was signed with, for those who go on to sign chunks.
 struct Signature {

@@ -2,8 +2,10 @@
 
 import json
 import os
+import pty
 import re
 import shutil
+import signal
 import subprocess
 import uuid
 
@@ -116,6 +118,36 @@ def test_submit_uploads_local_inputs(server, identity):
     (folder / "sub/b.txt").write_text("b")
     result = server.cli("submit", "--input", f"data={folder}", "--follow", "--", "bash", "-c", "cd /opt/ml/input/data/data && cat a.txt sub/b.txt && echo")
     assert result.stdout.splitlines() == ["ab"]
+
+
+def input_of(server, name):
+    """What lies at the place that the job's one channel names."""
+    uri = server.describe(name)["InputDataConfig"][0]["DataSource"]["S3DataSource"]["S3Uri"]
+    listed = server.client("s3").list_objects_v2(Bucket=server.bucket, Prefix=uri.removeprefix(f"s3://{server.bucket}/"))
+    return {entry["Key"].rsplit("/", 1)[1]: server.object_bytes(f"s3://{server.bucket}/{entry['Key']}") for entry in listed["Contents"]}
+
+
+def test_submit_under_a_name_in_use_leaves_that_jobs_input_alone(server, identity):
+    name, file = unique("cli-taken"), identity.folder("input") / "a.txt"
+    submit = ["submit", "--name", name, "--input", f"data={file}", "--", "sleep", "60"]
+    file.write_text("first")
+    server.cli(*submit)
+    file.write_text("second")
+    assert server.cli(*submit, check=False).returncode == 4
+    assert input_of(server, name) == {"a.txt": b"first"}
+    server.cli("stop", name, "--wait")
+
+
+def test_submit_uploads_what_there_is_now_and_nothing_of_before(server, identity):
+    name, folder = unique("cli-again"), identity.folder("input")
+    for file in ("kept", "removed"):
+        (folder / file).write_text(file)
+    submit = ["submit", "--name", name, "--input", f"data={folder}", "--follow", "--", "ls", "/opt/ml/input/data/data"]
+    assert server.cli(*submit).stdout.split() == ["kept", "removed"]
+    server.cli("delete", name)
+    (folder / "removed").unlink()
+    server.cli(*submit)
+    assert input_of(server, name) == {"kept": b"kept"}
 
 
 def test_a_refused_request_is_2_with_the_services_words(server):
@@ -324,3 +356,51 @@ def test_up_detached_and_down(identity):
         identity.run([athanor, "down", "--data-dir", data])
     assert identity.run([athanor, "list", "--data-dir", data], check=False).returncode == 5
     identity.run([athanor, "down", "--data-dir", data])  # nothing to do is no failure
+
+
+def on_a_terminal(server, *argv):
+    """What a command writes to a terminal, whatever it returns."""
+    ours, theirs = pty.openpty()
+    command = server.identity.command([server.identity.bin / "athanor", argv[0], "--data-dir", server.data_dir, *argv[1:]])
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd="/", start_new_session=True,
+                               env=server.identity.environment(TERM="xterm"))
+    os.close(theirs)
+    written = b""
+    try:
+        while piece := os.read(ours, 65536):
+            written += piece
+    except OSError:  # what a terminal says when nobody holds the other end
+        pass
+    os.close(ours)
+    process.wait(60)
+    return written.decode()
+
+
+def test_a_terminal_does_not_obey_what_a_job_prints(server):
+    evil = r"\033]0;owned\007\033[2J\302\2332Jcaf\303\251\tgo\ron"
+    name = server.submit(f"printf '{evil}\n'; printf '{evil}' > /opt/ml/output/failure; exit 1")
+    server.wait_for_job(name)
+    raw = "\x1b]0;owned\x07\x1b[2J\x9b2Jcafé\tgo\ron"
+    shown = r"\x1b]0;owned\x07\x1b[2J\x9b2Jcafé" + "\tgo" + r"\x0don"
+    for command in (["logs", name], ["logs", "--follow", name], ["describe", name], ["describe", "--wait", name]):
+        written = on_a_terminal(server, *command)
+        assert shown in written, command
+        assert "\x1b]0;" not in written and "\x1b[2J" not in written and "\x9b" not in written, command
+    piped = subprocess.run(server.identity.command([server.identity.bin / "athanor", "logs", "--data-dir", server.data_dir, name]),
+                           env=server.identity.environment(), cwd="/", capture_output=True)
+    assert piped.stdout.decode() == raw + "\n"
+
+
+@pytest.mark.parametrize("how", [["--follow"], ["--wait"], ["--wait", "--json"]])
+def test_an_interrupted_submit_says_that_the_job_goes_on(server, how):
+    name = unique("cli-interrupted")
+    argv = [server.identity.bin / "athanor", "submit", "--data-dir", server.data_dir, "--name", name, *how, "--", "bash", "-c", "echo ready; sleep 60"]
+    waiting = subprocess.Popen(server.identity.command(argv), env=server.identity.environment(), stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True, cwd="/")
+    wait_until(lambda: "ready" in server.job_log(name), 60, "the job to run")
+    waiting.send_signal(signal.SIGINT)
+    _, said = waiting.communicate(timeout=60)
+    assert waiting.returncode == 130
+    assert f"{name} goes on." in said
+    assert server.describe(name)["TrainingJobStatus"] == "InProgress"
+    server.cli("stop", name, "--wait")

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import tarfile
 import uuid
@@ -227,3 +228,15 @@ time.sleep(0.7)
 '''
     job = with_code(server, code)
     assert any("ignored" in line for line in server.log_lines(job["TrainingJobName"])), "what is no message is told, and does no harm"
+
+
+@pytest.mark.parametrize("mode, status", [("644", "Completed"), ("000", "Failed")])
+def test_files_may_have_names_in_any_encoding(any_server, mode, status):
+    """A name that is no UTF-8 is uploaded, or told of in the reason; it is not the end of the agent."""
+    script = f"cd /opt/ml/model && f=$(printf 'caf\\351') && echo x > \"$f\" && chmod {mode} \"$f\""
+    job = any_server.run_job(script, expect=status)
+    if status == "Failed":
+        assert job["FailureReason"] == "ClientError: Unable to upload the job's artifacts: /opt/ml/model/caf\ufffd: it cannot be read"
+    else:
+        archive = tarfile.open(fileobj=io.BytesIO(any_server.object_bytes(job["ModelArtifacts"]["S3ModelArtifacts"])))
+        assert [os.fsencode(name) for name in archive.getnames() if name.startswith("caf")] == [b"caf\xe9"]

@@ -6,6 +6,7 @@ import errno
 import os
 import pathlib
 import random
+import resource
 import shutil
 import signal
 import socket
@@ -387,3 +388,23 @@ def small_disk(identity, make_disk):
     server = Server(identity, make_disk(24)).start()
     yield server
     server.close()
+
+
+def test_idle_connections_beyond_the_soft_limit_of_descriptors_starve_nobody(new_server):
+    """A system's default soft limit (1024, here 128) is not the server's: it takes what the hard one allows."""
+    server = new_server(start=False)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+    try:
+        server.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with contextlib.ExitStack() as idle:
+        for _ in range(400):
+            idle.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+        body = os.urandom(1 << 20)
+        s3 = server.client("s3")
+        s3.put_object(Bucket=server.bucket, Key="large", Body=body)
+        assert s3.get_object(Bucket=server.bucket, Key="large")["Body"].read() == body
+        name = server.run_job("echo line; sleep 1; a=${AWS_ENDPOINT_URL#*//}; for i in $(seq 200); do exec {d}<>/dev/tcp/${a/:/\\/} || exit 1; done")["TrainingJobName"]
+        assert server.log_lines(name) == ["line"]
