@@ -113,9 +113,9 @@ void become_wrapper(const SandboxSpec& spec, int control, int output, int errors
   const std::string port = std::to_string(spec.credentials_port);
   const std::string processes = std::to_string(spec.processes_max);
   const char* arguments[] = {
-      "bwrap", "--unshare-user", "--uid", uid.c_str(), "--gid", uid.c_str(), "--unshare-pid", "--unshare-ipc",
-      "--unshare-uts", "--unshare-cgroup-try", "--hostname", spec.root.host.c_str(), "--bind", root.c_str(), "/",
-      "--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/dev/shm", "--cap-drop", "ALL",
+      "bwrap", "--unshare-user", "--disable-userns", "--uid", uid.c_str(), "--gid", uid.c_str(), "--unshare-pid",
+      "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--hostname", spec.root.host.c_str(), "--bind", root.c_str(),
+      "/", "--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/dev/shm", "--cap-drop", "ALL",
       "--die-with-parent", "--new-session", "--chdir", "/", "/opt/athanor/bin/athanor-launch", port.c_str(),
       processes.c_str(), nullptr};
   const char* environment[] = {"PATH=/usr/bin:/bin", nullptr};

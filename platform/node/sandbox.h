@@ -1,5 +1,5 @@
 // A sandbox: a container whose image is the host, made by bubblewrap. The program in it is an ordinary user (uid 1000)
-// without any capability, in process, IPC, mount, host-name and user namespaces of its own, in the network namespace
+// without any capability, now or in a user namespace of its making (it can make none), in process, IPC, mount, host-name and user namespaces of its own, in the network namespace
 // that it is given; everything that it started ends with it.
 //
 //   agent ── fork: joins user and network namespace, mounts the root (sandbox_root.h) ── exec bwrap

@@ -150,6 +150,13 @@ TEST_F(SandboxTest, ItCannotGainPower) {
   EXPECT_EQ(result.output, "end\n");
 }
 
+TEST_F(SandboxTest, ItGainsNoCapabilityInAUserNamespaceOfItsOwn) {
+  const auto result = run(
+      "unshare -Urm sh -c 'grep CapEff /proc/self/status; mount -t tmpfs x /mnt && echo MOUNTED' || echo refused; unshare -U true || echo refused; "
+      "(echo 9 > /proc/sys/user/max_user_namespaces) 2>/dev/null; for i in 1 2 3; do unshare -U true 2>/dev/null && echo made; done; echo end");
+  EXPECT_THAT(result.output, testing::MatchesRegex("unshare: .*\nrefused\nunshare: .*\nrefused\nend\n"));
+}
+
 TEST_F(SandboxTest, ItNeitherSeesNorSignalsOthers) {
   Guest& other = start("echo ready; exec sleep 31536002");
   ASSERT_TRUE(other.said("ready"));

@@ -62,6 +62,12 @@ def test_the_host_cannot_be_signalled(any_server):
     assert lines[-1] != "0"
 
 
+def test_no_capability_is_had_in_a_user_namespace(any_server):
+    lines = tell(any_server, "unshare -Urm sh -c 'grep CapEff /proc/self/status; mount -t tmpfs x /mnt && echo MOUNTED' 2>&1; unshare -U true || echo refused; echo end")
+    assert lines[-2:] == ["refused", "end"]
+    assert not [line for line in lines if "MOUNTED" in line or "CapEff" in line]
+
+
 def test_nothing_but_the_endpoint_is_reached(any_server):
     lines = tell(any_server, f"for a in 127.0.0.1/{any_server.port} 127.0.0.1/22 8.8.8.8/53; do timeout 2 bash -c \"</dev/tcp/$a\" 2>/dev/null && echo reached $a; done; "
                  "timeout 5 bash -c \"</dev/tcp/$(echo ${AWS_ENDPOINT_URL#*//} | tr : /)\" && echo endpoint")
