@@ -127,7 +127,7 @@ class Server:
         self.process = None
         self.environment = {}
 
-    # ------------------------------------------------------------------ the process
+    # the process
 
     def start(self, timeout=30):
         endpoint = self.data_dir / "endpoint"
@@ -201,7 +201,7 @@ class Server:
                 found.append(int(entry.name))
         return found
 
-    # ------------------------------------------------------------------ clients
+    # clients
 
     def cli(self, *argv, **options):
         """Runs `athanor ARGV` against this server."""
@@ -241,7 +241,7 @@ class Server:
             config=settings,
         )
 
-    # ------------------------------------------------------------------ jobs
+    # jobs
 
     @property
     def bucket(self):

@@ -47,7 +47,7 @@ ServiceError service_error_of(const Error& error) {
   }
 }
 
-// ---------------------------------------------------------------- ListTrainingJobs
+// ListTrainingJobs
 
 using JobPointer = std::shared_ptr<const control::Job>;
 

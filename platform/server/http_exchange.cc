@@ -39,7 +39,7 @@ HttpRefusal refusal_of(const boost::system::error_code& failure) {
 
 HttpRefusal head_too_long() { return {431, "The request's head is longer than 64 KiB."}; }
 
-// ---------------------------------------------------------------- input
+// input
 
 Awaitable<bool> HttpInput::fill(HttpTransport& transport, std::size_t size_max) {
   if (at_ == end_) at_ = end_ = 0;
@@ -64,7 +64,7 @@ std::string HttpInput::take() {
   return taken;
 }
 
-// ---------------------------------------------------------------- the head
+// the head
 
 HttpExchange::HttpExchange(HttpTransport& with_transport, HttpInput& with_input, std::int64_t with_timeout_ns)
     : transport(with_transport), input(with_input), timeout_ns(with_timeout_ns) {
@@ -112,7 +112,7 @@ std::optional<HttpRefusal> HttpExchange::take_head(wire::Request& request) const
   return std::nullopt;
 }
 
-// ---------------------------------------------------------------- the body
+// the body
 
 void HttpExchange::expect_body() {
   chunked = parser.chunked();

@@ -305,7 +305,7 @@ TEST_F(HttpServerTest, LeaksNoDescriptors) {
   EXPECT_EQ(open_descriptors(), before);
 }
 
-// ---------------------------------------------------------------- links
+// links
 
 class LinkTest : public HttpServerTest {
  protected:
@@ -429,7 +429,7 @@ TEST_F(LinkTest, RefusesOtherPathsAndOtherProtocols) {
               StartsWith("HTTP/1.1 4"));
 }
 
-// ---------------------------------------------------------------- TLS
+// TLS
 
 TEST(TlsIdentity, IsMadeOnceAndKept) {
   const TemporaryFolder folder;

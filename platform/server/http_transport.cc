@@ -41,7 +41,7 @@ std::int64_t steady_ns() {
 
 HttpTransport::HttpTransport(Socket socket) : socket_(std::move(socket)) {}
 
-// ---------------------------------------------------------------- plain
+// plain
 
 Awaitable<std::size_t> PlainTransport::read_some(std::span<char> into) {
   boost::system::error_code failure;
@@ -93,7 +93,7 @@ Awaitable<void> PlainTransport::finish() {
   co_return;
 }
 
-// ---------------------------------------------------------------- TLS
+// TLS
 
 TlsTransport::TlsTransport(Socket socket, asio::ssl::context& context)
     : HttpTransport(std::move(socket)), stream_(socket_, context) {}

@@ -108,7 +108,7 @@ EmbeddedStore::EmbeddedStore(const std::string& folder, Files& files, const Cloc
   expire_uploads();
 }
 
-// ---------------------------------------------------------------- pieces of work
+// pieces of work
 
 void release_body(Database& database, std::uint64_t body, std::vector<std::uint64_t>& unnamed) {
   const auto number = static_cast<std::int64_t>(body);
@@ -171,7 +171,7 @@ void check_conditions(Database& database, std::int64_t bucket, const std::string
   if (*conditions.if_match != "*" && *conditions.if_match != etag) throw failed("it is another version");
 }
 
-// ---------------------------------------------------------------- buckets
+// buckets
 
 void EmbeddedStore::create_bucket(std::string name, Done<Nothing> done) {
   submit<Nothing>(
@@ -233,7 +233,7 @@ std::vector<BucketInfo> EmbeddedStore::list_buckets() {
   return buckets;
 }
 
-// ---------------------------------------------------------------- objects
+// objects
 
 std::unique_ptr<IncomingBody> EmbeddedStore::receive(std::vector<ChecksumAlgorithm> algorithms) {
   return std::make_unique<SpooledBody>(bodies_, next_body_, algorithms);

@@ -231,7 +231,7 @@ def test_pretraining_takes_a_models_shape_and_tokenizer(place, tmp_path):
     assert (tmp_path / "out/tokenizer.json").read_bytes() == (place / "model/tokenizer.json").read_bytes()
 
 
-# ---------------------------------------------------------------------- refusals
+# refusals
 
 LINES = {
     "broken": ('{"messages": [}\n', "data.jsonl, line 2: not JSON"),
@@ -278,7 +278,7 @@ def test_a_model_without_a_chat_template_can_be_given_one(place, tmp_path):
     assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template == UNMARKED
 
 
-# ---------------------------------------------------------------------- as the program of a job
+# as the program of a job
 
 
 def test_a_job_with_the_channels_model_and_train(place, tmp_path):

@@ -53,7 +53,7 @@ def refused(*arguments, code=2):
     return lines[0].removeprefix("athanor-llm: ")
 
 
-# ---------------------------------------------------------------------- help
+# help
 
 
 @pytest.mark.parametrize("command", OPTIONS, ids=" ".join)
@@ -79,7 +79,7 @@ def test_help_of_the_whole():
     assert re.fullmatch(r"athanor-llm \d+\.\d+\.\d+\n", llm.run("--version").stdout)
 
 
-# ---------------------------------------------------------------------- the command line
+# the command line
 
 WRONG_LINES = [
     ("", "train, eval, generate, tokenize"),
@@ -133,7 +133,7 @@ def test_a_wrong_command_line(place, tmp_path, line, tells):
     assert not (tmp_path / "new").exists() or not list((tmp_path / "new").rglob("*.safetensors"))
 
 
-# ---------------------------------------------------------------------- what it is given
+# what it is given
 
 WRONG_INPUTS = [
     ("train --text {place}/gone.txt --out {new}", "There is no file or folder {place}/gone.txt"),
@@ -299,7 +299,7 @@ def test_lines_for_machines_tell_what_lines_for_people_do(place, tmp_path):
     assert all(step["skipped_steps"] == 0 and step["targets"] == run["batch"] * run["length"] for step in by_name["step"])
 
 
-# ---------------------------------------------------------------------- as the program of a job
+# as the program of a job
 
 
 def job(folder, place, hyperparameters, text="text.txt", channels=("train",)):

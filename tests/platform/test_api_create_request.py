@@ -35,7 +35,7 @@ def request_with_channel(server):
     return server.job_request(InputDataConfig=[server.channel("train", f"s3://{server.bucket}/none/")])
 
 
-# ---------------------------------------------------------------- the constraints of the shapes
+# the constraints of the shapes
 
 LONG_NAME = "a" * 64
 LONG_VALUE = "v" * 2501
@@ -124,7 +124,7 @@ def test_a_refused_request_leaves_no_job(sagemaker, server):
     assert refusal(sagemaker.describe_training_job, TrainingJobName=request["TrainingJobName"])[1] == "Requested resource not found."
 
 
-# ---------------------------------------------------------------- nothing is ignored
+# nothing is ignored
 
 EXAMPLES = {  # a value for each pattern of the model that "x" does not satisfy
     "fs-": "fs-0123456789abcdef0",

@@ -46,7 +46,7 @@ def read(logs, stream, **more):
         token = page["nextForwardToken"]
 
 
-# ---------------------------------------------------------------- what a job prints
+# what a job prints
 
 def test_each_line_is_an_event_of_its_hosts_stream(logs, printed):
     streams = streams_of(logs, printed)
@@ -89,7 +89,7 @@ def test_a_page_holds_at_most_a_megabyte(server, logs):
     assert sum(map(len, read(logs, stream))) == 40 * 100000
 
 
-# ---------------------------------------------------------------- GetLogEvents
+# GetLogEvents
 
 def test_get_log_events_without_more_gives_the_latest(logs, printed):
     stream = streams_of(logs, printed)[0]
@@ -125,7 +125,7 @@ def test_get_log_events_between_two_times(logs, printed):
     assert read(logs, stream, startTime=events[-1]["timestamp"] + 1000) == []
 
 
-# ---------------------------------------------------------------- DescribeLogStreams
+# DescribeLogStreams
 
 def test_streams_are_described_and_paged(logs, printed):
     rows = logs.describe_log_streams(logGroupName=LOG_GROUP, logStreamNamePrefix=f"{printed}/")
@@ -163,7 +163,7 @@ def test_a_group_or_stream_that_is_not_there(logs, printed):
     assert refusal(logs.get_log_events, logGroupName=LOG_GROUP, logStreamName=streams_of(logs, printed)[0], nextToken="f/1/s")[0] == "InvalidParameterException"
 
 
-# ---------------------------------------------------------------- FilterLogEvents
+# FilterLogEvents
 
 def filtered(logs, **more):
     pages = logs.get_paginator("filter_log_events").paginate(logGroupName=LOG_GROUP, **more)
@@ -200,7 +200,7 @@ def test_filtering_named_streams_and_times(logs, printed):
     assert refusal(logs.filter_log_events, logGroupName=LOG_GROUP, filterPattern="{ $.a = 1 }")[0] == "InvalidParameterException"
 
 
-# ---------------------------------------------------------------- as clients follow a running job
+# as clients follow a running job
 
 SLOW = "for i in $(seq 1 30); do echo tick $i; echo tock $i; sleep 0.2; done"  # two lines in one millisecond
 SLOW_LINES = [f"{word} {i}" for i in range(1, 31) for word in ("tick", "tock")]

@@ -22,7 +22,7 @@ def sagemaker(server):
     return server.client("sagemaker", parameter_validation=False)
 
 
-# ---------------------------------------------------------------- names
+# names
 
 def test_a_missing_job_is_a_validation_exception(sagemaker):
     for call in (sagemaker.describe_training_job, sagemaker.stop_training_job, sagemaker.delete_training_job):
@@ -54,7 +54,7 @@ def test_names_differ_by_case(server, sagemaker):
         assert server.wait_for_job(one)["TrainingJobName"] == one
 
 
-# ---------------------------------------------------------------- describing
+# describing
 
 def test_a_completed_job_is_described_as_the_service_describes_it(server, sagemaker):
     before = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=2)
@@ -128,7 +128,7 @@ def test_a_failed_job_says_why(server, sagemaker):
     assert described["FailureReason"].endswith("exit code: 3")
 
 
-# ---------------------------------------------------------------- listing
+# listing
 
 @pytest.fixture(scope="module")
 def listed(server):
@@ -218,7 +218,7 @@ def test_listing_refuses_what_it_cannot_do(sagemaker):
     assert names_of(sagemaker.list_training_jobs(WarmPoolStatusEquals="Available")) == []
 
 
-# ---------------------------------------------------------------- stopping, deleting, waiting
+# stopping, deleting, waiting
 
 def test_stopping_and_deleting_follow_the_jobs_status(server, sagemaker):
     name = server.submit(BLOCK)
@@ -247,7 +247,7 @@ def test_boto3s_waiter(server, sagemaker):
         waiter.wait(TrainingJobName=unique_name("api"), WaiterConfig=patience)
 
 
-# ---------------------------------------------------------------- the AWS CLI, http and https
+# the AWS CLI, http and https
 
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
 def test_the_aws_cli_creates_describes_lists_stops_and_deletes(server, secure):

@@ -100,7 +100,7 @@ def test_content_md5(server, bucket):
     assert client.send("s3", "PUT", f"/{bucket}/k", headers={"Content-MD5": "?"}, body=body).code == "InvalidDigest"
 
 
-# ---------------------------------------------------------------- aws-chunked, written by hand
+# aws-chunked, written by hand
 
 
 class Chunked:
@@ -194,7 +194,7 @@ def test_a_body_that_is_not_what_was_signed(server, bucket):
     assert refusal(server.client("s3").head_object, Bucket=bucket, Key="k")[0] == "404"
 
 
-# ---------------------------------------------------------------- of parts
+# of parts
 
 
 @pytest.mark.parametrize("algorithm,kind", [("CRC32", "COMPOSITE"), ("CRC32", "FULL_OBJECT"), ("SHA1", "COMPOSITE"), ("SHA256", "COMPOSITE")])
