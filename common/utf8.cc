@@ -43,4 +43,10 @@ bool is_utf8(std::string_view text) {
   return true;
 }
 
+std::size_t count_characters(std::string_view text) {
+  std::size_t count = 0;
+  for (; !text.empty(); ++count) text.remove_prefix(utf8_step(text).bytes);
+  return count;
+}
+
 }  // namespace athanor

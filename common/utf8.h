@@ -17,4 +17,7 @@ Utf8Step utf8_step(std::string_view text);
 
 bool is_utf8(std::string_view text);
 
+// Characters, what is not one counting as its replacements.
+std::size_t count_characters(std::string_view text);
+
 }  // namespace athanor

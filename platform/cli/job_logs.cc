@@ -1,6 +1,8 @@
 #include "platform/cli/job_logs.h"
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <cstdlib>
 #include <iterator>
 #include <utility>
@@ -9,6 +11,14 @@ namespace athanor::cli {
 namespace {
 
 constexpr const char* kGroup = "/aws/sagemaker/TrainingJobs";
+
+// JOB/algo-N-EPOCH: when the stream's instance began, in seconds; 0 when the name says nothing.
+std::int64_t began_s(std::string_view stream) {
+  std::int64_t epoch_s = 0;
+  const std::string_view digits = stream.substr(stream.rfind('-') + 1);
+  std::from_chars(digits.data(), digits.data() + digits.size(), epoch_s);
+  return epoch_s;
+}
 
 }  // namespace
 
@@ -31,13 +41,20 @@ JobLogs::JobLogs(Connection& connection, std::string name, std::string host)
 std::size_t JobLogs::read(const std::function<void(const JobLine&)>& take) {
   const std::string prefix = name_ + "/" + (host_.empty() ? "" : host_ + "-");
   std::string next;
+  if (!created_s_) {
+    const json::object job = connection_.sagemaker("DescribeTrainingJob", {{"TrainingJobName", name_}});
+    created_s_ = static_cast<std::int64_t>(std::floor(json::find_double(job, "CreationTime").value_or(0)));
+  }
   try {
     do {
       json::object request = {{"logGroupName", kGroup}, {"logStreamNamePrefix", prefix}};
       if (!next.empty()) request["nextToken"] = next;
       const json::object page = connection_.logs("DescribeLogStreams", request);
       if (const json::array* streams = json::find_array(page, "logStreams")) {
-        for (const json::value& stream : *streams) tokens_.try_emplace(json::get_string(stream.as_object(), "logStreamName"));
+        for (const json::value& stream : *streams) {
+          const std::string name = json::get_string(stream.as_object(), "logStreamName");
+          if (began_s(name) >= *created_s_) tokens_.try_emplace(name);
+        }
       }
       next = json::find_string(page, "nextToken").value_or("");
     } while (!next.empty());
@@ -51,7 +68,6 @@ std::size_t JobLogs::read(const std::function<void(const JobLine&)>& take) {
 }
 
 std::size_t JobLogs::read_stream(const std::string& stream, const std::function<void(const JobLine&)>& take) {
-  // JOB/algo-N-EPOCH
   std::string host = stream.substr(name_.size() + 1);
   host.resize(std::min(host.size(), host.rfind('-')));
   std::string& token = tokens_[stream];

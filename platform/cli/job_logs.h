@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "platform/cli/connection.h"
@@ -22,7 +23,8 @@ bool has_several_hosts(const json::object& description);
 // As people read it: the text, behind its host's name in the host's colour where that is asked for.
 std::string format_job_line(const Terminal& out, const JobLine& line, bool name_host);
 
-// Reads on from where it was, also after a call that threw: no line comes twice. One thread.
+// Reads on from where it was, also after a call that threw: no line comes twice. What deleted jobs of the same name have
+// printed stays in the log group, but is not this job's. One thread.
 class JobLogs {
  public:
   // `host` empty: all.
@@ -38,6 +40,7 @@ class JobLogs {
   Connection& connection_;
   const std::string name_;
   const std::string host_;
+  std::optional<std::int64_t> created_s_;      // when the job was, once it is known
   std::map<std::string, std::string> tokens_;  // by stream: where to go on
 };
 

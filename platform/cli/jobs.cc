@@ -61,9 +61,9 @@ void show(const json::object& job, const Terminal& out) {
   if (const auto billable = json::find_int(job, "BillableTimeInSeconds")) facts.add("trained", format_duration(*billable));
   if (const json::object* algorithm = json::find_object(job, "AlgorithmSpecification")) {
     facts.add("image", json::find_string(*algorithm, "TrainingImage").value_or(""));
-    const std::string words = joined(json::find_array(*algorithm, "ContainerEntrypoint")) + " " +
-                              joined(json::find_array(*algorithm, "ContainerArguments"));
-    facts.add("program", words == " " ? "" : words.substr(0, 200));
+    const std::string entrypoint = joined(json::find_array(*algorithm, "ContainerEntrypoint"));
+    const std::string arguments = joined(json::find_array(*algorithm, "ContainerArguments"));
+    facts.add("program", (entrypoint + (entrypoint.empty() || arguments.empty() ? "" : " ") + arguments).substr(0, 200));
   }
   if (const json::object* resources = json::find_object(job, "ResourceConfig")) {
     facts.add("instances", fmt::format("{} × {}", json::find_int(*resources, "InstanceCount").value_or(1),

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "common/error.h"
+#include "common/utf8.h"
 #include "platform/cli/terminal.h"
 
 namespace athanor::cli {
@@ -15,6 +16,7 @@ constexpr const char* kDefaultInstanceType = "ml.m5.large";
 constexpr std::int64_t kDefaultVolume_gb = 30;
 constexpr std::int64_t kDefaultMaxRuntime_s = 24 * 3600;
 constexpr std::size_t kNameMax = 63;
+constexpr std::size_t kArgumentCharactersMax = 256;
 
 std::pair<std::string, std::string> split_pair(const std::string& text, const char* option, const char* form) {
   const std::size_t equals = text.find('=');
@@ -69,6 +71,20 @@ void add_hyperparameters(json::object& request, const SubmitOptions& options, co
   }
 }
 
+// The service takes arguments of one line and at most 256 characters each; its own words for that name no argument.
+void check_command(const std::vector<std::string>& command) {
+  for (std::size_t i = 0; i < command.size(); ++i) {
+    const std::size_t characters = count_characters(command[i]);
+    const bool has_lines = command[i].find('\n') != std::string::npos;
+    if (characters <= kArgumentCharactersMax && !has_lines) continue;
+    throw Error(ErrorKind::kInvalid,
+                "athanor submit: {} of the program after `--` has {}; SageMaker takes one line of at most {} characters. Put it "
+                "into a file and send that: --input code=FOLDER -- sh /opt/ml/input/data/code/FILE",
+                i == 0 ? "the name" : fmt::format("argument {}", i), has_lines ? "several lines" : fmt::format("{} characters", characters),
+                kArgumentCharactersMax);
+  }
+}
+
 void add_input(json::object& request, const std::string& text, bool sharded, std::vector<LocalInput>& uploads,
                const std::string& upload_to) {
   const auto [name, source] = split_pair(text, sharded ? "--input-sharded" : "--input", "CHANNEL=s3://BUCKET/PREFIX or CHANNEL=PATH");
@@ -102,6 +118,7 @@ BuiltRequest build_request(json::object base, const json::object& hyperparameter
   json::object& algorithm = object_at(request, "AlgorithmSpecification");
   if (!options.image.empty()) algorithm["TrainingImage"] = options.image;
   if (!options.command.empty()) {
+    check_command(options.command);
     set_default(algorithm, "TrainingImage", "athanor/script");
     algorithm["ContainerEntrypoint"] = json::array(options.command.begin(), options.command.end());
     algorithm.erase("ContainerArguments");

@@ -7,16 +7,6 @@
 #include "common/utf8.h"
 
 namespace athanor::control {
-namespace {
-
-std::size_t count_characters(std::string_view text) {
-  std::size_t count = 0;
-  for (const char c : text) count += (static_cast<unsigned char>(c) & 0xC0) != 0x80;
-  return count;
-}
-
-}  // namespace
-
 std::string clip(std::string_view text, std::size_t characters_max) {
   std::string result;
   for (std::size_t count = 0; !text.empty() && count < characters_max; ++count) {

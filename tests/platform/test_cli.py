@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 import uuid
 
 import pytest
@@ -200,6 +201,21 @@ def test_stop_and_delete_answer_programs(server):
     assert stopping["TrainingJobName"] == name and stopping["TrainingJobStatus"] in ("Stopping", "Stopped")
     server.wait_for_job(name)
     assert json.loads(server.cli("delete", "--json", name).stdout) == {"TrainingJobName": name}
+
+
+def test_logs_are_those_of_the_job_of_this_name_that_there_is(server):
+    name = server.run_job("echo of the first")["TrainingJobName"]
+    server.client("sagemaker").delete_training_job(TrainingJobName=name)
+    time.sleep(1)  # a stream's name tells the second
+    server.run_job("echo of the second", name=name)
+    assert server.cli("logs", name).stdout == "of the second\n"
+
+
+@pytest.mark.parametrize("argument, why", [("echo a\necho b", "several lines"), ("x" * 257, "257 characters")])
+def test_a_program_that_sagemaker_does_not_take_is_refused_with_a_way_out(server, argument, why):
+    refused = server.cli("submit", "--", "sh", "-c", argument, check=False)
+    assert refused.returncode == 2 and f"argument 2 of the program after `--` has {why}" in refused.stderr
+    assert "--input code=FOLDER" in refused.stderr and len(refused.stderr) < 400
 
 
 def test_logs_of_two_instances(server):
