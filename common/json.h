@@ -15,7 +15,8 @@ using boost::json::serialize;
 using boost::json::value;
 
 // Parses a whole text. `source` names it in the error ("/opt/ml/input/config/hyperparameters.json").
-// Depth is bounded to 32. Throws kInvalid.
+// Depth is bounded to 32. A number is the double nearest to it, and serialize() writes the shortest that is read back as
+// the same. Throws kInvalid.
 value parse(std::string_view text, std::string_view source);
 
 // The field, or nothing when it is absent or null. Throws kInvalid when it has another type.
