@@ -15,6 +15,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <string_view>
 #include <thread>
 
 #include "common/error.h"
@@ -42,6 +43,13 @@ std::vector<std::string> environment() {
     if (const char* value = std::getenv(name)) result.push_back(fmt::format("{}={}", name, value));
   }
   return result;
+}
+
+// Of a line of an agent's log, "2026-01-01T00:00:00.000 info    athanor-agent [node] …", whether it may tell why it ended.
+bool may_tell_why(std::string_view line) {
+  const std::size_t space = line.find(' ');
+  const std::string_view level = space == std::string_view::npos ? line : line.substr(space + 1);
+  return !line.empty() && !level.starts_with("info ") && !level.starts_with("debug ");
 }
 
 class Local final : public Compute {
@@ -293,16 +301,17 @@ class Local final : public Compute {
     epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, watched.process.handle.get(), nullptr);
     watched_.erase(it);
     tags_.erase(watched.name);
-    std::string why = end_of(watched.process);
+    const End end = end_of(watched.process);
+    const std::string said = path_of(watched.name) + (watched.is_network ? "/output" : "/agent.log");
+    const std::string why = end.how + (end.was_by_force ? "" : last_words(said));
     if (!watched.is_network) {
-      events_.on_gone(watched.name, why + last_words(path_of(watched.name) + "/agent.log"));
+      events_.on_gone(watched.name, why);
       return;
     }
     if (const auto expected = expected_.find(watched.name); expected != expected_.end()) forget_expected(expected);
     if (watched.ending) {
       cleaner_.remove(path_of(watched.name));
     } else {
-      why += last_words(path_of(watched.name) + "/output");
       events_.on_failed(watched.job, watched.attempt,
                         fmt::format("InternalServerError: the job's network was lost: {}", why));
     }
@@ -351,7 +360,8 @@ class Local final : public Compute {
     cleaner_.remove(path_of(name));
   }
 
-  // What the process wrote last, for the reason of its loss.
+  // The last trouble that the process wrote of, for the reason of its loss: a line of its log above "info", or one that is
+  // none of its log (of the runtime, of a sanitizer).
   std::string last_words(const std::string& path) {
     try {
       const auto info = files_.stat(path);
@@ -360,9 +370,15 @@ class Local final : public Compute {
       const std::uint64_t from = info->size > kLogTailBytes ? info->size - kLogTailBytes : 0;
       std::string text(kLogTailBytes, '\0');
       text.resize(file->read_at(from, text));
-      while (!text.empty() && text.back() == '\n') text.pop_back();
-      const std::string line = text.substr(text.rfind('\n') + 1);
-      return line.empty() ? "" : "; the last it said: " + line;
+      std::string_view rest = text;
+      if (from > 0) rest.remove_prefix(std::min(rest.find('\n'), rest.size()));  // half a line
+      while (!rest.empty()) {
+        const std::size_t before = rest.rfind('\n');
+        const std::string_view line = rest.substr(before == std::string_view::npos ? 0 : before + 1);
+        if (may_tell_why(line)) return fmt::format("; the last it said: {}", line);
+        rest = before == std::string_view::npos ? std::string_view() : rest.substr(0, before);
+      }
+      return "";
     } catch (const Error&) {
       return "";
     }
