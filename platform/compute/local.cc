@@ -56,6 +56,7 @@ class Local final : public Compute {
  public:
   Local(LocalOptions options, Events events) : options_(std::move(options)), events_(std::move(events)) {
     files_.make_folders(options_.folder, 0700);
+    tell_server();
     slots_ = cut(usable_cpus(), machine_memory_bytes(), options_.instances);
     epoll_ = Descriptor(epoll_create1(EPOLL_CLOEXEC));
     wake_ = Descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -108,6 +109,15 @@ class Local final : public Compute {
     int inotify_watch = -1;
     std::chrono::steady_clock::time_point deadline;
   };
+
+  // In place: who has the file open need not be allowed to open it again, and a full disk has room for it. Not synced: what
+  // reads it does not outlive the machine.
+  void tell_server() {
+    const std::string line = options_.server + "\n";
+    const auto file = files_.open(options_.server_file, Files::Open::kCreate, 0600);
+    file->write_at(0, line);
+    file->truncate(line.size());
+  }
 
   std::string path_of(const std::string& name) const { return options_.folder + "/" + name; }
 
@@ -208,7 +218,8 @@ class Local final : public Compute {
       }
       files_.make_folders(path_of(name), 0700);
       found.process = start_process({{options_.agent_program, "network", "--state", path_of(name), "--instances",
-                                      std::to_string(start.instances.size()), "--forward", options_.forward},
+                                      std::to_string(start.instances.size()), "--server", options_.server, "--server-file",
+                                      options_.server_file},
                                      environment(),
                                      path_of(name) + "/output",
                                      path_of(name)});
@@ -235,7 +246,7 @@ class Local final : public Compute {
       std::string cpus;
       for (const auto cpu : instance.slot.cpus) cpus += fmt::format("{}{}", cpus.empty() ? "" : ",", cpu);
       Command command{{options_.agent_program, "run", "--instance", instance.id, "--token-file", folder + "/token",
-                       "--server", options_.server, "--state", folder, "--network",
+                       "--server", options_.server, "--server-file", options_.server_file, "--state", folder, "--network",
                        path_of(network_name(start.job, start.attempt)), "--cpus", cpus},
                       environment(),
                       folder + "/agent.log",

@@ -119,7 +119,7 @@ fi
     options.folder = folder_ + "/instances";
     options.agent_program = folder_ + "/agent";
     options.server = "http://127.0.0.1:9";
-    options.forward = "127.0.0.1:9";
+    options.server_file = folder_ + "/server";
     options.instances = 2;
     compute_ = make_local(options, events);
   }

@@ -234,7 +234,7 @@ class Platform {
     return endpoint;
   }
 
-  // A folder's agents know their server by its port, so a free port is chosen once.
+  // A folder's server comes back where its clients know it, if it can.
   std::uint16_t listen() {
     const auto before = options_.port == 0 ? read_endpoint(options_.data_dir) : std::nullopt;
     if (before && before->address == options_.address) {
@@ -242,8 +242,7 @@ class Platform {
         return start_http(before->port);
       } catch (const Error& error) {
         if (error.kind() != ErrorKind::kConflict) throw;
-        log::warning("server", "port {} that was this folder's is taken now; running agents cannot find this server",
-                     before->port);
+        log::warning("server", "port {} that was this folder's is taken now; another is chosen", before->port);
       }
     }
     return start_http(options_.port);
@@ -269,8 +268,8 @@ class Platform {
     compute::LocalOptions local;
     local.folder = path("instances");
     local.agent_program = options_.agent_program.empty() ? beside_this_program("athanor-agent") : options_.agent_program;
-    local.forward = fmt::format("{}:{}", host, endpoint_.port);
-    local.server = "http://" + local.forward;
+    local.server = fmt::format("http://{}:{}", host, endpoint_.port);
+    local.server_file = path("server");
     local.instances = options_.instances;
     DriverOptions driver_options;
     driver_options.region = options_.region;

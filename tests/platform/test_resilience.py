@@ -134,6 +134,41 @@ def test_an_upgrade_under_a_running_job(new_server, identity):
     assert server.run_job("echo next")["TrainingJobStatus"] == "Completed"
 
 
+@contextlib.contextmanager
+def occupied(port):
+    """Somebody else listens there, accepts and says nothing."""
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        yield
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_a_server_on_another_port_takes_up_its_jobs(new_any_server):
+    """The agent, what it uploads, and the endpoint inside the job follow."""
+    server = new_any_server()
+    reach = "timeout 5 bash -c \"</dev/tcp/$(echo ${AWS_ENDPOINT_URL#*//} | tr : /)\""
+    name = server.submit(f"echo ready; until [ -e /tmp/x ] || ((i++ > 100)); do sleep 0.1; {reach} 2>/dev/null || echo x > /tmp/x; done; "
+                         f"until {reach} 2>/dev/null; do sleep 0.1; done; echo again; echo x > /opt/ml/model/x")
+    running(server, name, "ready")
+    server.kill()
+    time.sleep(1)  # the job notices
+    with occupied(server.port):
+        server.listen = f"127.0.0.1:{free_port()}"
+        server.start()
+        job = server.wait_for_job(name)
+        assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+        assert server.log_lines(name) == ["ready", "again"]
+        assert server.object_bytes(job["ModelArtifacts"]["S3ModelArtifacts"])
+        assert server.run_job("echo next")["TrainingJobStatus"] == "Completed"
+
+
 def test_a_stop_that_the_agent_missed_is_repeated(new_server):
     server = new_server()
     name = server.submit("echo ready; exec sleep 1000")
