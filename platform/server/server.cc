@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
@@ -362,19 +363,31 @@ Ended run(const Options& given, const std::function<void(const Ready&)>& on_read
 
 std::int64_t running_server(const std::string& data_dir) { return store::holder_of(data_dir); }
 
-void down(const Options& given, const std::function<void(std::size_t live_jobs)>& on_wait) {
+namespace {
+
+// Whether a job, or what an agent or a network left behind, waits for a server that ends it.
+bool is_anything_left(const std::string& data_dir) {
+  SystemFiles files;
+  const std::string instances = data_dir + "/instances";
+  if (files.stat(instances) && !files.list(instances).empty()) return true;
+  const store::Contents contents = store::Store::open(data_dir, files)->load();
+  return !std::all_of(contents.jobs.begin(), contents.jobs.end(), control::is_over);
+}
+
+}  // namespace
+
+bool down(const Options& given, const std::function<void(std::size_t live_jobs)>& on_wait) {
   Options options = given;
   const std::int64_t pid = running_server(options.data_dir);
   if (pid == 0) {
     const auto endpoint = read_endpoint(options.data_dir);
-    if (!endpoint) return;
-    // Agents look for their server where it was.
-    options.address = endpoint->address;
-    options.port = endpoint->port;
+    if (!endpoint || !is_anything_left(options.data_dir)) return false;
+    options.address = "127.0.0.1";
+    options.port = 0;
     options.region = endpoint->region;
     options.account = endpoint->account;
     run(options, [&](const Ready& ready) { if (on_wait) on_wait(ready.live_jobs); }, true);
-    return;
+    return true;
   }
   if (kill(static_cast<pid_t>(pid), SIGUSR1) != 0) {
     throw system_error(errno, fmt::format("telling the server (pid {}) to end", pid));
@@ -386,6 +399,7 @@ void down(const Options& given, const std::function<void(std::size_t live_jobs)>
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
+  return true;
 }
 
 }  // namespace athanor::server

@@ -310,6 +310,23 @@ def test_down_without_a_server_ends_its_jobs_too(new_server):
     assert server.describe(name)["TrainingJobStatus"] == "Stopped"
 
 
+def test_down_needs_no_port_of_its_own(new_any_server):
+    server = new_any_server()
+    name = server.submit("trap 'echo caught; exit 0' TERM; echo ready; while :; do sleep 0.05; done")
+    running(server, name, "ready")
+    server.kill()
+    with occupied(server.port):
+        down = server.cli("down")
+        assert "Waiting for 1 job to end" in down.stderr and len(down.stderr.splitlines()) == 1, down.stderr
+        assert "every job with it" in down.stdout
+        assert server.agents() == []
+        again = server.cli("down")
+        assert again.stdout.startswith("Nothing to end: ") and again.stderr == ""
+    server.start()
+    assert server.describe(name)["TrainingJobStatus"] == "Stopped"
+    assert server.log_lines(name) == ["ready", "caught"]
+
+
 def refused(server):
     """Starts a second server that cannot; returns what it said."""
     process = subprocess.run(
