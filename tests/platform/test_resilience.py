@@ -420,6 +420,30 @@ def test_a_job_that_prints_on_a_full_disk_goes_on_when_there_is_room(small_disk)
     assert server.log_lines(name) == lines(500)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["alone", "stopped", "down"])
+def test_a_job_that_fills_the_disk_with_its_output_ends(small_disk, how):
+    server = small_disk
+    name = server.submit("echo first; yes 0123456789 | head -c 100000000; echo done")
+    wait_until(lambda: any("the program's output waits" in log.read_text() for log in server.data_dir.glob("instances/*/agent.log")),
+               what="the disk to be full")
+    seen = server.log_lines(name)
+    if how == "stopped":
+        server.client("sagemaker").stop_training_job(TrainingJobName=name)
+    if how == "down":
+        server.cli("down")
+        assert server.process.wait(10) == 0
+        server.start()
+    job = server.wait_for_job(name, timeout=90)
+    assert job["TrainingJobStatus"] == "Failed"
+    assert job["FailureReason"].startswith("ClientError: The instance's disk is full.") and "given up" in job["FailureReason"]
+    log = server.log_lines(name)
+    assert log[0] == "first" and log[:len(seen)] == seen, "what was stored stays"
+    assert "the output ends here" in log[-1]
+    wait_until(lambda: not list((server.data_dir / "instances").iterdir()), what="the room to be given back")
+    assert server.run_job("echo next")["TrainingJobStatus"] == "Completed"
+
+
 def test_down_on_a_full_disk(small_disk):
     server = small_disk
     name = server.submit(COUNTING.format(n=100000))
