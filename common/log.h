@@ -14,6 +14,8 @@ enum class Level { kDebug, kInfo, kWarning, kError };
 // Once, at the start of main: `program` stands in each line; nothing below `least` is written; `file` may be empty.
 // At 16 MiB the file becomes NAME.1.EXTENSION, that one NAME.2.EXTENSION, and that one goes.
 void open(std::string_view program, Level least, const std::string& file);
+// To the file alone, where standard error is for people.
+void open_quietly(std::string_view program, Level least, const std::string& file);
 
 void write(Level level, std::string_view room, std::string_view text);
 

@@ -190,8 +190,15 @@ int down(const Common& common) {
     Terminal(stderr).line(fmt::format("Waiting for {} to end: within {} s it is told to, then killed; what it made is uploaded. {} s at most.",
                                       plural(live_jobs, "job"), server::kDownGrace_s, server::kDownTimeout_s));
   };
-  if (server::running_server(options.data_dir) != 0) tell(count_live_jobs(options.data_dir));
-  server::down(options, tell);
+  if (server::running_server(options.data_dir) != 0) {
+    tell(count_live_jobs(options.data_dir));
+  } else {
+    log::open_quietly("athanor", log::Level::kInfo, options.data_dir + "/athanor.log");  // ours, while we are the server
+  }
+  if (!server::down(options, tell)) {
+    out.line("Nothing to end: neither a server nor a job runs in " + options.data_dir + ".");
+    return kSuccess;
+  }
   out.line("Athanor has ended, and every job with it. What it keeps stays in " + options.data_dir + ".");
   return kSuccess;
 }

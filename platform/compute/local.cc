@@ -15,6 +15,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <string_view>
 #include <thread>
 
 #include "common/error.h"
@@ -44,10 +45,18 @@ std::vector<std::string> environment() {
   return result;
 }
 
+// Of a line of an agent's log, "2026-01-01T00:00:00.000 info    athanor-agent [node] …", whether it may tell why it ended.
+bool may_tell_why(std::string_view line) {
+  const std::size_t space = line.find(' ');
+  const std::string_view level = space == std::string_view::npos ? line : line.substr(space + 1);
+  return !line.empty() && !level.starts_with("info ") && !level.starts_with("debug ");
+}
+
 class Local final : public Compute {
  public:
   Local(LocalOptions options, Events events) : options_(std::move(options)), events_(std::move(events)) {
     files_.make_folders(options_.folder, 0700);
+    tell_server();
     slots_ = cut(usable_cpus(), machine_memory_bytes(), options_.instances);
     epoll_ = Descriptor(epoll_create1(EPOLL_CLOEXEC));
     wake_ = Descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -100,6 +109,15 @@ class Local final : public Compute {
     int inotify_watch = -1;
     std::chrono::steady_clock::time_point deadline;
   };
+
+  // In place: who has the file open need not be allowed to open it again, and a full disk has room for it. Not synced: what
+  // reads it does not outlive the machine.
+  void tell_server() {
+    const std::string line = options_.server + "\n";
+    const auto file = files_.open(options_.server_file, Files::Open::kCreate, 0600);
+    file->write_at(0, line);
+    file->truncate(line.size());
+  }
 
   std::string path_of(const std::string& name) const { return options_.folder + "/" + name; }
 
@@ -198,7 +216,8 @@ class Local final : public Compute {
       }
       files_.make_folders(path_of(name), 0700);
       found.process = start_process({{options_.agent_program, "network", "--state", path_of(name), "--instances",
-                                      std::to_string(start.instances.size()), "--forward", options_.forward},
+                                      std::to_string(start.instances.size()), "--server", options_.server, "--server-file",
+                                      options_.server_file},
                                      environment(),
                                      path_of(name) + "/output",
                                      path_of(name)});
@@ -225,7 +244,7 @@ class Local final : public Compute {
       std::string cpus;
       for (const auto cpu : instance.slot.cpus) cpus += fmt::format("{}{}", cpus.empty() ? "" : ",", cpu);
       Command command{{options_.agent_program, "run", "--instance", instance.id, "--token-file", folder + "/token",
-                       "--server", options_.server, "--state", folder, "--network",
+                       "--server", options_.server, "--server-file", options_.server_file, "--state", folder, "--network",
                        path_of(network_name(start.job, start.attempt)), "--cpus", cpus},
                       environment(),
                       folder + "/agent.log",
@@ -289,16 +308,17 @@ class Local final : public Compute {
     epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, watched.process.handle.get(), nullptr);
     watched_.erase(it);
     tags_.erase(watched.name);
-    std::string why = end_of(watched.process);
+    const End end = end_of(watched.process);
+    const std::string said = path_of(watched.name) + (watched.is_network ? "/output" : "/agent.log");
+    const std::string why = end.how + (end.was_by_force ? "" : last_words(said));
     if (!watched.is_network) {
-      events_.on_gone(watched.name, why + last_words(path_of(watched.name) + "/agent.log"));
+      events_.on_gone(watched.name, why);
       return;
     }
     if (const auto expected = expected_.find(watched.name); expected != expected_.end()) forget_expected(expected);
     if (watched.ending) {
       cleaner_.remove(path_of(watched.name));
     } else {
-      why += last_words(path_of(watched.name) + "/output");
       events_.on_failed(watched.job, watched.attempt,
                         fmt::format("InternalServerError: the job's network was lost: {}", why));
     }
@@ -347,7 +367,8 @@ class Local final : public Compute {
     cleaner_.remove(path_of(name));
   }
 
-  // What the process wrote last, for the reason of its loss.
+  // The last trouble that the process wrote of, for the reason of its loss: a line of its log above "info", or one that is
+  // none of its log (of the runtime, of a sanitizer).
   std::string last_words(const std::string& path) {
     try {
       const auto info = files_.stat(path);
@@ -356,9 +377,15 @@ class Local final : public Compute {
       const std::uint64_t from = info->size > kLogTailBytes ? info->size - kLogTailBytes : 0;
       std::string text(kLogTailBytes, '\0');
       text.resize(file->read_at(from, text));
-      while (!text.empty() && text.back() == '\n') text.pop_back();
-      const std::string line = text.substr(text.rfind('\n') + 1);
-      return line.empty() ? "" : "; the last it said: " + line;
+      std::string_view rest = text;
+      if (from > 0) rest.remove_prefix(std::min(rest.find('\n'), rest.size()));  // half a line
+      while (!rest.empty()) {
+        const std::size_t before = rest.rfind('\n');
+        const std::string_view line = rest.substr(before == std::string_view::npos ? 0 : before + 1);
+        if (may_tell_why(line)) return fmt::format("; the last it said: {}", line);
+        rest = before == std::string_view::npos ? std::string_view() : rest.substr(0, before);
+      }
+      return "";
     } catch (const Error&) {
       return "";
     }

@@ -15,8 +15,8 @@ namespace athanor::compute {
 struct LocalOptions {
   std::string folder;          // for the agents' states, 0700
   std::string agent_program;   // athanor-agent
-  std::string server;          // "http://127.0.0.1:9100", as agents dial it
-  std::string forward;         // "127.0.0.1:9100", where the network's forwarder leads
+  std::string server;          // "http://127.0.0.1:9100", as agents and the networks' forwarders dial it
+  std::string server_file;     // written with it: where those that an earlier server started look for this one
   std::int32_t instances = 0;  // 0: two, or one on a machine with one processor
 };
 

@@ -38,7 +38,7 @@ TEST_F(ProcessTest, RunsInASessionOfItsOwnWithNothingOfOurs) {
   setenv("SECRET", "x", 1);
   const Process process = start_process(shell("echo $GREETING $SECRET; ls /proc/self/fd | wc -l; ps -o sid= -p $$; exit 3"));
   wait_end(process);
-  EXPECT_THAT(end_of(process), HasSubstr("ended with status 3"));
+  EXPECT_THAT(end_of(process).how, HasSubstr("ended with status 3"));
   const std::string output = files_.read_all(folder_ + "/output");
   EXPECT_THAT(output, testing::StartsWith("hello\n4\n")) << "descriptors 0, 1, 2 and that of ls";
   EXPECT_THAT(output, HasSubstr(std::to_string(process.pid))) << "its session is its own";
@@ -64,7 +64,7 @@ TEST_F(ProcessTest, IsFoundAgainAndNotMistaken) {
 
   EXPECT_TRUE(send_signal(process, SIGKILL));
   wait_end(process);
-  EXPECT_THAT(end_of(process), HasSubstr("killed by signal 9"));
+  EXPECT_THAT(end_of(process).how, HasSubstr("killed by signal 9"));
 }
 
 TEST_F(ProcessTest, AProgramThatIsMissingIsTold) {
@@ -119,7 +119,7 @@ fi
     options.folder = folder_ + "/instances";
     options.agent_program = folder_ + "/agent";
     options.server = "http://127.0.0.1:9";
-    options.forward = "127.0.0.1:9";
+    options.server_file = folder_ + "/server";
     options.instances = 2;
     compute_ = make_local(options, events);
   }
@@ -170,6 +170,23 @@ TEST_F(LocalTest, AnAgentThatDiesIsToldAtOnceWithItsLastWords) {
   std::string text = next();
   if (text.starts_with("network")) text = next();
   EXPECT_THAT(text, HasSubstr("ended with status 4; the last it said: last words"));
+}
+
+TEST_F(LocalTest, OnlyWhatMayTellWhyAnAgentEndedIsTold) {
+  const std::string log = "2026-01-01T00:00:00.000 ";
+  behave("echo '" + log + "error   athanor-agent [node] broken'; echo '" + log + "info    athanor-agent [node] /mnt is read-only'; exit 4");
+  launch();
+  std::string text = next();
+  if (text.starts_with("network")) text = next();
+  EXPECT_THAT(text, testing::EndsWith("ended with status 4; the last it said: " + log + "error   athanor-agent [node] broken"));
+}
+
+TEST_F(LocalTest, AnAgentThatWasKilledDidNotSayWhy) {
+  behave("echo '2026-01-01T00:00:00.000 warning athanor-agent [node] trying again'; kill -9 $$");
+  launch();
+  std::string text = next();
+  if (text.starts_with("network")) text = next();
+  EXPECT_THAT(text, testing::EndsWith("was killed by signal 9 (Killed)"));
 }
 
 TEST_F(LocalTest, AnAgentThatDiedWhileNobodyLookedIsGone) {

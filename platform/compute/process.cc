@@ -203,15 +203,15 @@ bool send_signal(const Process& process, int signal) {
   return syscall(SYS_pidfd_send_signal, process.handle.get(), signal, nullptr, 0) == 0;
 }
 
-std::string end_of(const Process& process) {
+End end_of(const Process& process) {
   siginfo_t info = {};
   const auto id = static_cast<id_t>(process.handle.get());
   if (waitid(static_cast<idtype_t>(P_PIDFD), id, &info, WEXITED | WNOHANG) != 0 || info.si_pid == 0) {
-    return fmt::format("its process {} has ended", process.pid);
+    return {fmt::format("its process {} has ended", process.pid)};
   }
-  if (info.si_code == CLD_EXITED) return fmt::format("its process {} ended with status {}", process.pid, info.si_status);
-  return fmt::format("its process {} was killed by signal {} ({})", process.pid, info.si_status,
-                     strsignal(info.si_status));
+  if (info.si_code == CLD_EXITED) return {fmt::format("its process {} ended with status {}", process.pid, info.si_status)};
+  return {fmt::format("its process {} was killed by signal {} ({})", process.pid, info.si_status, strsignal(info.si_status)),
+          info.si_status == SIGKILL};
 }
 
 }  // namespace athanor::compute

@@ -42,8 +42,11 @@ bool has_ended(const Process& process, int wait_ms);
 // False when it has ended already. SIGKILL goes to its whole process group.
 bool send_signal(const Process& process, int signal);
 
-// How a process that has ended did so, as far as it can be told ("it ended with status 1", "it was killed by signal 9").
-// Reaps it when it is our child.
-std::string end_of(const Process& process);
+// How a process that has ended did so, as far as it can be told. Reaps it when it is our child.
+struct End {
+  std::string how;           // "its process 12 ended with status 1", "… was killed by signal 9 (Killed)"
+  bool was_by_force = false;  // SIGKILL: nothing that it said can tell of it
+};
+End end_of(const Process& process);
 
 }  // namespace athanor::compute

@@ -5,6 +5,7 @@
 // The agents' words (platform/node/agent.proto) are mirrored here as plain structs, so that control needs no protobuf.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -108,5 +109,11 @@ struct JobRecord {
   bool artifacts = true;  // what was made shall be uploaded, once the programs have ended
   std::vector<InstanceRecord> instances;
 };
+
+// Nothing is left to be done for it: its end is known and its agents are gone.
+inline bool is_over(const JobRecord& record) {
+  return is_terminal(record.job.status) &&
+         std::all_of(record.instances.begin(), record.instances.end(), [](const InstanceRecord& i) { return i.gone; });
+}
 
 }  // namespace athanor::control

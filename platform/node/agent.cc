@@ -47,7 +47,7 @@ class Agent::Impl {
         beat_timer_(context_),
         ended_(context_),
         gone_limit_(context_),
-        link_(context_, {.url = options_.server, .ca = options_.ca},
+        link_(context_, {.where = [this] { return options_.server.now(); }, .ca = options_.ca},
               {.on_open = [this] { on_open(); },
                .on_message = [this](std::string message) { on_message(message); },
                .on_broken = [](const std::string& reason) { log::info("node", "the server is away: {}", reason); }}),

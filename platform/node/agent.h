@@ -14,13 +14,14 @@
 
 #include "platform/node/instance_home.h"
 #include "platform/node/network.h"
+#include "platform/node/server_place.h"
 
 namespace athanor::node {
 
 struct AgentOptions {
   std::string instance;
   std::string token;
-  std::string server;  // "http://127.0.0.1:9100"
+  ServerPlace server;
   std::string ca;      // PEM, for https
   InstanceHome home;
   std::optional<NetworkView> network;

@@ -28,11 +28,16 @@ struct RunOptions {
   std::string instance;
   std::string token_file;
   std::string server;
+  std::string server_file;
   std::string ca_file;
   std::string state;
   std::string network;
   std::vector<std::uint32_t> cpus;
 };
+
+node::ServerPlace place_of(const std::string& url, const std::string& file) {
+  return file.empty() ? node::ServerPlace(url) : node::ServerPlace(url, file);
+}
 
 // The job's network is made while its agents start.
 node::NetworkView wait_for_network(const std::string& folder) {
@@ -50,11 +55,10 @@ node::NetworkView wait_for_network(const std::string& folder) {
 
 void run(const RunOptions& options) {
   SystemFiles files;
-  node::AgentOptions agent;
+  node::AgentOptions agent{.server = place_of(options.server, options.server_file)};
   agent.instance = options.instance;
   agent.token = files.read_all(options.token_file);
   while (agent.token.ends_with('\n')) agent.token.pop_back();
-  agent.server = options.server;
   if (!options.ca_file.empty()) agent.ca = files.read_all(options.ca_file);
   agent.cpus = options.cpus;
   std::uint32_t uid = 0;
@@ -78,17 +82,21 @@ int main(int count, char** values) {
   run_command->add_option("--instance", run_options.instance, "The instance's id")->required();
   run_command->add_option("--token-file", run_options.token_file, "A file with the instance's secret")->required();
   run_command->add_option("--server", run_options.server, "Where the server is: http://127.0.0.1:9100")->required();
+  run_command->add_option("--server-file", run_options.server_file, "A file that says where it is now, for as long as that may change");
   run_command->add_option("--ca", run_options.ca_file, "The certificate authority (PEM) of an https server");
   run_command->add_option("--state", run_options.state, "The instance's folder")->required();
   run_command->add_option("--network", run_options.network, "The folder of the job's network");
   run_command->add_option("--cpus", run_options.cpus, "The instance's processors: 0,1")->delimiter(',');
 
-  node::NetworkHolderOptions network_options;
-  std::string forward;
+  std::string network_state;
+  int network_instances = 1;
+  std::string network_server;
+  std::string network_server_file;
   CLI::App* network_command = app.add_subcommand("network", "Hold a job's network on this machine until SIGTERM");
-  network_command->add_option("--state", network_options.state, "A folder, for ready.json")->required();
-  network_command->add_option("--instances", network_options.instances, "How many instances it joins")->required();
-  network_command->add_option("--forward", forward, "Where the endpoint inside leads: 127.0.0.1:9100")->required();
+  network_command->add_option("--state", network_state, "A folder, for ready.json")->required();
+  network_command->add_option("--instances", network_instances, "How many instances it joins")->required();
+  network_command->add_option("--server", network_server, "Where the endpoint inside leads: http://127.0.0.1:9100")->required();
+  network_command->add_option("--server-file", network_server_file, "As of run");
   CLI11_PARSE(app, count, values);
 
   athanor::log::open("athanor-agent", athanor::log::Level::kInfo, "");
@@ -96,13 +104,8 @@ int main(int count, char** values) {
     if (run_command->parsed()) {
       run(run_options);
     } else {
-      const auto colon = forward.rfind(':');
-      const int port = colon == std::string::npos ? 0 : std::atoi(forward.c_str() + colon + 1);
-      if (port < 1 || port > 65535) throw Error(ErrorKind::kInvalid, "--forward {}: must be ADDRESS:PORT", forward);
-      network_options.forward_host = forward.substr(0, colon);
-      network_options.forward_port = static_cast<std::uint16_t>(port);
       athanor::raise_descriptor_limit();  // two for each connection of the job's
-      node::run_network_holder(network_options);
+      node::run_network_holder({network_state, network_instances, place_of(network_server, network_server_file)});
     }
     return 0;
   } catch (const std::exception& error) {

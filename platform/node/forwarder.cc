@@ -64,6 +64,23 @@ struct Flow {
   }
 };
 
+// A sockaddr, as bytes.
+std::string socket_address(const wire::Endpoint& of) {
+  sockaddr_in v4{};
+  sockaddr_in6 v6{};
+  if (::inet_pton(AF_INET, of.host.c_str(), &v4.sin_addr) == 1) {
+    v4.sin_family = AF_INET;
+    v4.sin_port = htons(of.port);
+    return {reinterpret_cast<const char*>(&v4), sizeof v4};
+  }
+  if (::inet_pton(AF_INET6, of.host.c_str(), &v6.sin6_addr) == 1) {
+    v6.sin6_family = AF_INET6;
+    v6.sin6_port = htons(of.port);
+    return {reinterpret_cast<const char*>(&v6), sizeof v6};
+  }
+  throw Error(ErrorKind::kInvalid, "forwarding to {}: give an address, not a name", of.host);
+}
+
 }  // namespace
 
 struct Forwarder::Tunnel {
@@ -80,22 +97,10 @@ struct Forwarder::Tunnel {
   bool outer_hung_up = false;
 };
 
-Forwarder::Forwarder(std::vector<Descriptor> listeners, const std::string& host, std::uint16_t port)
-    : epoll_(::epoll_create1(EPOLL_CLOEXEC)), listeners_(std::move(listeners)) {
+Forwarder::Forwarder(std::vector<Descriptor> listeners, const ServerPlace& server)
+    : epoll_(::epoll_create1(EPOLL_CLOEXEC)), listeners_(std::move(listeners)), server_(server) {
   if (!epoll_) throw system_error(errno, "making an epoll descriptor");
-  sockaddr_in v4{};
-  sockaddr_in6 v6{};
-  if (::inet_pton(AF_INET, host.c_str(), &v4.sin_addr) == 1) {
-    v4.sin_family = AF_INET;
-    v4.sin_port = htons(port);
-    address_.assign(reinterpret_cast<const char*>(&v4), sizeof v4);
-  } else if (::inet_pton(AF_INET6, host.c_str(), &v6.sin6_addr) == 1) {
-    v6.sin6_family = AF_INET6;
-    v6.sin6_port = htons(port);
-    address_.assign(reinterpret_cast<const char*>(&v6), sizeof v6);
-  } else {
-    throw Error(ErrorKind::kInvalid, "forwarding to {}: give an address, not a name", host);
-  }
+  socket_address(server_.now());
 }
 
 Forwarder::~Forwarder() = default;
@@ -111,7 +116,8 @@ void Forwarder::listen_to_all(bool listen) {
 }
 
 void Forwarder::accept_from(int listener) {
-  const auto* address = reinterpret_cast<const sockaddr*>(address_.data());
+  const std::string place = socket_address(server_.now());
+  const auto* address = reinterpret_cast<const sockaddr*>(place.data());
   // The outer end first: a connection that nothing can be made for stays in the queue.
   Descriptor outer(::socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   Descriptor inner(outer ? ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC) : -1);
@@ -123,7 +129,7 @@ void Forwarder::accept_from(int listener) {
   const int on = 1;
   ::setsockopt(inner.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   ::setsockopt(outer.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  if (::connect(outer.get(), address, static_cast<socklen_t>(address_.size())) != 0 && errno != EINPROGRESS) return;
+  if (::connect(outer.get(), address, static_cast<socklen_t>(place.size())) != 0 && errno != EINPROGRESS) return;
   auto tunnel = std::make_unique<Tunnel>();
   tunnel->id = next_id_++;
   tunnel->inner = std::move(inner);

@@ -1,4 +1,4 @@
-// Carries TCP connections from inside a job's network to one address outside, byte for byte. The listening sockets were
+// Carries TCP connections from inside a job's network to the server outside, byte for byte. The listening sockets were
 // made inside; this process, which stays outside, accepts on them and connects. One thread, one epoll loop; 64 KiB a
 // direction and at most kTunnelsMax connections at a time (further ones wait in the listen queue, as
 // they do while no descriptor is free).
@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "common/descriptor.h"
+#include "platform/node/server_place.h"
 
 namespace athanor::node {
 
@@ -20,8 +21,8 @@ class Forwarder {
   static constexpr std::size_t kTunnelsMax = 1024;
   static constexpr std::size_t kBufferBytes = 64 << 10;
 
-  // `listeners` are non-blocking. `host` is an IPv4 or IPv6 address. Throws kInvalid when it is neither.
-  Forwarder(std::vector<Descriptor> listeners, const std::string& host, std::uint16_t port);
+  // `listeners` are non-blocking. `server` outlives it. Throws kInvalid when its host is no IPv4 or IPv6 address.
+  Forwarder(std::vector<Descriptor> listeners, const ServerPlace& server);
   ~Forwarder();
 
   // Until `stop` becomes readable.
@@ -38,7 +39,7 @@ class Forwarder {
 
   Descriptor epoll_;
   std::vector<Descriptor> listeners_;
-  std::string address_;  // a sockaddr, as bytes
+  const ServerPlace& server_;
   bool listening_ = false;
   std::chrono::steady_clock::time_point paused_until_{};  // no descriptor was free
   std::uint64_t next_id_ = 0;

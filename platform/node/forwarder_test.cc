@@ -63,7 +63,8 @@ class ForwarderTest : public testing::Test {
     server_ = listen_on_loopback(0, server_port_);
     std::vector<Descriptor> listeners;
     listeners.push_back(listen_on_loopback(SOCK_NONBLOCK, port_));
-    forwarder_ = std::make_unique<Forwarder>(std::move(listeners), "127.0.0.1", server_port_);
+    server_place_ = std::make_unique<ServerPlace>("http://127.0.0.1:" + std::to_string(server_port_));
+    forwarder_ = std::make_unique<Forwarder>(std::move(listeners), *server_place_);
     stop_ = Descriptor(::eventfd(0, EFD_CLOEXEC));
   }
   ~ForwarderTest() override {
@@ -79,6 +80,7 @@ class ForwarderTest : public testing::Test {
   Descriptor stop_;
   std::uint16_t server_port_ = 0;
   std::uint16_t port_ = 0;
+  std::unique_ptr<ServerPlace> server_place_;
   std::unique_ptr<Forwarder> forwarder_;
   std::thread thread_;
 };

@@ -29,7 +29,7 @@ struct JobOutput::Core : std::enable_shared_from_this<Core> {
         retry(context) {}
 
   void read() {
-    if (closed || reading || pipe_ended) return;
+    if (closed || given_up || reading || pipe_ended) return;
     // Waits for acknowledgements, or for room on the disk.
     if (spool.full() || !pending.empty()) return;
     reading = true;
@@ -41,6 +41,7 @@ struct JobOutput::Core : std::enable_shared_from_this<Core> {
   }
 
   void take(std::size_t size) {
+    if (given_up) return;
     // Times of one stream never step back, even when the clock does.
     last_ms = std::max(last_ms, clock.wall_ms());
     pipe_ended = size == 0;
@@ -70,16 +71,28 @@ struct JobOutput::Core : std::enable_shared_from_this<Core> {
       full_since_ms = now_ms;
       log::warning("node", "the program's output waits: {}", why);
     }
-    if (now_ms - *full_since_ms >= options.disk_full_max_ms) {
-      closed = true;
-      return events.on_failed(why);
-    }
+    const bool is_much = spool.end() - spool.acknowledged() > options.window_bytes;
+    if (now_ms - *full_since_ms >= options.disk_full_max_ms / (is_much ? 2 : 1)) return give_up(why);
     retry.expires_after(std::chrono::milliseconds(500));
     retry.async_wait([self = shared_from_this()](const error_code& failure) {
-      if (!failure && !self->closed) self->store();
+      if (!failure && !self->closed && !self->given_up) self->store();
     });
   }
 
+  void give_up(const std::string& why) {
+    given_up = true;
+    std::uint64_t bytes = spool.give_up();
+    for (const LogLine& line : std::exchange(pending, {})) bytes += line.text.size();
+    const std::string what = fmt::format("{} bytes of output that were not stored are given up", bytes);
+    sent = spool.end();
+    try {
+      spool.append({{last_ms, fmt::format("[athanor] the disk is full: the output ends here, {}", what)}});
+      send();
+    } catch (const Error& error) {
+      log::warning("node", "{}", error.what());
+    }
+    events.on_failed(fmt::format("{}; {}", why, what));
+  }
   void send() {
     while (sent < spool.end() && sent - spool.acknowledged() < options.window_bytes) {
       Spool::Batch batch = spool.read(sent, options.message_bytes);
@@ -132,6 +145,7 @@ struct JobOutput::Core : std::enable_shared_from_this<Core> {
   bool pipe_ended = true;  // until start()
   bool resend_armed = false;
   bool finishing = false;
+  bool given_up = false;  // nothing further is taken
   bool closed = false;
 };
 
@@ -157,7 +171,7 @@ void JobOutput::start(Descriptor pipe, const std::string& stream, std::unique_pt
 }
 
 void JobOutput::say(const std::string& text) {
-  if (core_->closed || core_->stream.empty()) return;
+  if (core_->closed || core_->given_up || core_->stream.empty()) return;
   // The program waits when there is no room; a note cannot, and whoever causes it may do so without end.
   if (core_->spool.full() || !core_->pending.empty()) {
     ++core_->notes_left_out;

@@ -1,6 +1,9 @@
 // The program's output on its way from the pipe through the spool to the server: lines with their time, appended to
 // the spool before they are sent, sent again when the server does not say in time that it has them. When the spool
 // is full the pipe is not read, and the program waits; no line is lost.
+//
+// A disk that stays full ends it: what the server does not have is given up, so that there is room again, and a last line
+// says so.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -24,14 +27,16 @@ class JobOutput {
     std::size_t message_bytes = 256 << 10;
     std::int64_t resend_first_ms = 500;
     std::int64_t resend_max_ms = 10'000;
-    std::int64_t disk_full_max_ms = 60'000;  // how long the program waits for room before the job fails
+    // How long the program waits for room before the job fails: half as long when more than a window waits in the spool,
+    // so that of jobs that share a disk the one that fills it ends first.
+    std::int64_t disk_full_max_ms = 60'000;
   };
   struct Events {
     // To the server, if the link is open (and then returns true).
     std::function<bool(std::string message)> send;
     // All output has been read and is at the server.
     std::function<void()> on_finished;
-    // The disk stayed full. Nothing more will come.
+    // The disk stayed full, and output was given up. Nothing more will come.
     std::function<void(std::string error)> on_failed;
   };
 

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "common/temporary_folder.h"
+#include "platform/node/full_disk_for_test.h"
 #include "platform/node/spool.h"
 
 namespace athanor::node {
@@ -63,6 +64,64 @@ TEST_F(JobOutputTest, NotesWithoutEndDoNotGrowTheSpoolBeyondItsBound) {
   sent_.clear();
   output_.say("last");
   EXPECT_THAT(sent_, Not(HasSubstr("left out")));
+}
+
+// A program that prints on a disk that fills, with a server that acknowledges nothing.
+class JobOutputOnAFullDiskTest : public testing::Test {
+ protected:
+  JobOutputOnAFullDiskTest()
+      : output_(context_, disk_, clock_, {.folder = folder_.path(), .window_bytes = 1000, .disk_full_max_ms = 60'000},
+                {.send = [this](const std::string& message) { return sent_ += message, true; },
+                 .on_finished = [] {},
+                 .on_failed = [this](const std::string& error) { failure_ = error; }}) {
+    int ends[2];
+    EXPECT_EQ(::pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
+    program_ = Descriptor(ends[1]);
+    output_.start(Descriptor(ends[0]), "stream", nullptr);
+  }
+
+  void print(const std::string& text) {
+    EXPECT_EQ(::write(program_.get(), text.data(), text.size()), static_cast<ssize_t>(text.size()));
+    context_.run_for(std::chrono::milliseconds(50));
+  }
+  void pass(std::int64_t time_ms) {
+    clock_.advance_ms(time_ms);
+    context_.run_for(std::chrono::milliseconds(700));  // it looks every 500 ms
+  }
+
+  const TemporaryFolder folder_;
+  FullDisk disk_;
+  VirtualClock clock_{1'700'000'000'000};
+  boost::asio::io_context context_;
+  Descriptor program_;
+  std::string sent_;
+  std::string failure_;
+  JobOutput output_;
+};
+
+TEST_F(JobOutputOnAFullDiskTest, GivesUpWhatIsNotStoredAndSaysSo) {
+  print("first\n");
+  disk_.full = true;
+  print("second\n");
+  pass(59'000);
+  EXPECT_EQ(failure_, "");
+  pass(2'000);
+  EXPECT_THAT(failure_, testing::MatchesRegex("writing: No space left on device; [0-9]+ bytes of output that were not stored are given up"));
+  disk_.full = false;
+  print("third\n");
+  EXPECT_THAT(sent_, HasSubstr("first"));
+  EXPECT_THAT(sent_, Not(HasSubstr("second")));
+  EXPECT_THAT(sent_, Not(HasSubstr("third")));
+}
+
+TEST_F(JobOutputOnAFullDiskTest, ItsOwnSpoolIsRoomForTheLastLine) {
+  for (int i = 0; i < 20; ++i) print(std::string(99, 'x') + "\n");
+  disk_.full = disk_.removing_makes_room = true;
+  print("last\n");
+  pass(31'000);
+  EXPECT_THAT(failure_, HasSubstr("given up")) << "sooner, where so much waits";
+  EXPECT_THAT(sent_, HasSubstr("[athanor] the disk is full: the output ends here, "));
+  EXPECT_EQ(disk_.list(folder_.path()).size(), 1U) << "that line's";
 }
 
 }  // namespace

@@ -135,14 +135,15 @@ void run_network_holder(const NetworkHolderOptions& options) {
   const Descriptor stop(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!stop) throw system_error(errno, "waiting for signals");
 
+  const std::uint16_t port = options.server.now().port;
   std::optional<JobUser> user;
   if (JobUser::needed()) user = JobUser::claim();
-  JobNetwork network = build_network(options.instances, options.forward_port, user ? &*user : nullptr);
+  JobNetwork network = build_network(options.instances, port, user ? &*user : nullptr);
 
   json::object ready;
   ready["pid"] = ::getpid();
   ready["uid"] = user ? user->uid() : 0;
-  ready["endpoint"] = fmt::format("http://{}:{}", kEndpointAddress, options.forward_port);
+  ready["endpoint"] = fmt::format("http://{}:{}", kEndpointAddress, port);
   json::array& instances = ready["instances"].emplace_array();
   std::vector<Descriptor> listeners;
   for (InstanceNetwork& instance : network.instances) {
@@ -153,7 +154,7 @@ void run_network_holder(const NetworkHolderOptions& options) {
     instances.push_back(std::move(entry));
     listeners.push_back(std::move(instance.listener));
   }
-  Forwarder forwarder(std::move(listeners), options.forward_host, options.forward_port);
+  Forwarder forwarder(std::move(listeners), options.server);
   SystemFiles files;
   // Not synced: it means nothing once this process is gone.
   const std::string path = options.state + "/ready.json";

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "common/descriptor.h"
+#include "platform/node/server_place.h"
 
 namespace athanor::node {
 
@@ -42,8 +43,7 @@ JobNetwork build_network(int instances, std::uint16_t port, const JobUser* user)
 struct NetworkHolderOptions {
   std::string state;  // DIR
   int instances = 1;
-  std::string forward_host;
-  std::uint16_t forward_port = 0;
+  ServerPlace server;  // its present port is that of the endpoint inside, for as long as the network lives
 };
 void run_network_holder(const NetworkHolderOptions& options);
 

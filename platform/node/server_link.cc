@@ -86,7 +86,7 @@ struct ServerLink::Core : std::enable_shared_from_this<Core> {
       : context(with),
         options(std::move(given)),
         events(std::move(to)),
-        endpoint(wire::Endpoint::parse(options.url)),
+        endpoint(options.where()),
         pause(with),
         finishing(with),
         tls(asio::ssl::context::tls_client) {
@@ -105,6 +105,7 @@ struct ServerLink::Core : std::enable_shared_from_this<Core> {
     while (!self->finished) {
       std::string reason;
       bool was_open = false;
+      self->endpoint = self->options.where();
       try {
         if (self->endpoint.secure) {
           co_await serve<asio::ssl::stream<tcp::socket>>(self, &was_open);
@@ -197,7 +198,7 @@ struct ServerLink::Core : std::enable_shared_from_this<Core> {
   asio::io_context& context;
   const Options options;
   const Events events;
-  const wire::Endpoint endpoint;
+  wire::Endpoint endpoint;  // dialled last
   asio::steady_timer pause;
   asio::steady_timer finishing;
   asio::ssl::context tls;

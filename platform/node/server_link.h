@@ -9,13 +9,15 @@
 #include <memory>
 #include <string>
 
+#include "platform/wire/http_client.h"
+
 namespace athanor::node {
 
 class ServerLink {
  public:
   struct Options {
-    std::string url;  // "http://127.0.0.1:9100", or https
-    std::string ca;   // PEM to trust for https
+    std::function<wire::Endpoint()> where;  // asked before each dialling; always http, or always https
+    std::string ca;                         // PEM to trust for https
     std::int64_t pause_first_ms = 50;
     std::int64_t pause_max_ms = 2000;
   };
@@ -25,7 +27,6 @@ class ServerLink {
     std::function<void(std::string reason)> on_broken;
   };
 
-  // Throws kInvalid when the URL is none.
   ServerLink(boost::asio::io_context& context, Options options, Events events);
   ~ServerLink();
 

@@ -82,4 +82,12 @@ void Spool::acknowledge(std::uint64_t offset) {
   }
 }
 
+std::uint64_t Spool::give_up() {
+  const std::uint64_t given_up = end_ - acknowledged_;
+  for (const Segment& segment : segments_) files_.remove(segment.path);
+  segments_.clear();
+  acknowledged_ = end_;
+  return given_up;
+}
+
 }  // namespace athanor::node

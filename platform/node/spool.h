@@ -36,6 +36,8 @@ class Spool {
   Batch read(std::uint64_t offset, std::size_t bytes_max);
   // Everything before `offset` may go. What is beyond the end or behind an earlier word is ignored.
   void acknowledge(std::uint64_t offset);
+  // Removes all that is not acknowledged, as if it were; returns how many bytes that was.
+  std::uint64_t give_up();
 
   std::uint64_t end() const { return end_; }
   std::uint64_t acknowledged() const { return acknowledged_; }

@@ -27,11 +27,12 @@ void pause(std::int64_t pause_ms, const std::atomic<bool>& cancelled) {
 
 }  // namespace
 
-Store::Store(const JobSpec& job, const std::string& server, const std::string& endpoint_inside, const std::string& folder,
+Store::Store(const JobSpec& job, const ServerPlace& server, const std::string& endpoint_inside, const std::string& folder,
              const Clock& clock, Files& files) {
   storage::S3Client::Options options;
   const bool ours = job.s3_endpoint.empty() || job.s3_endpoint == endpoint_inside;
-  options.endpoint = ours ? server : job.s3_endpoint;
+  options.endpoint = ours ? server.now().url() : job.s3_endpoint;
+  if (ours) options.where = [&server] { return server.now(); };
   options.region = job.region;
   if (!job.ca_bundle.empty()) {
     options.ca_file = folder + "/ca.pem";

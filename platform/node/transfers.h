@@ -14,6 +14,7 @@
 #include "platform/node/artifacts.h"
 #include "platform/node/checkpoints.h"
 #include "platform/node/job_spec.h"
+#include "platform/node/server_place.h"
 #include "platform/storage/s3_client.h"
 
 namespace athanor::node {
@@ -21,9 +22,9 @@ namespace athanor::node {
 // The job's object store, with the credentials of its role.
 class Store {
  public:
-  // `server` is where this process reaches our endpoint, which jobs reach at `endpoint_inside`. `folder` takes the
-  // certificates that the job brings.
-  Store(const JobSpec& job, const std::string& server, const std::string& endpoint_inside, const std::string& folder,
+  // `server`, which outlives it, is where this process reaches our endpoint, which jobs reach at `endpoint_inside`. `folder`
+  // takes the certificates that the job brings.
+  Store(const JobSpec& job, const ServerPlace& server, const std::string& endpoint_inside, const std::string& folder,
         const Clock& clock, Files& files);
   storage::S3Client& client() { return *client_; }
 

@@ -15,13 +15,14 @@ constexpr const char* kLogGroup = "/aws/sagemaker/TrainingJobs";
 }  // namespace
 
 AgentSession::AgentSession(std::shared_ptr<Link> link, boost::asio::thread_pool& pool, storage::Logs& logs,
-                           const Clock& clock, Listener listener, int hello_max_ms)
+                           const Clock& clock, Listener listener, int hello_max_ms, int room_max_ms)
     : link_(std::move(link)),
       pool_(pool),
       logs_(logs),
       clock_(clock),
       listener_(std::move(listener)),
       hello_max_ms_(hello_max_ms),
+      room_max_ms_(room_max_ms),
       retry_(pool),
       hello_deadline_(pool) {}
 
@@ -163,20 +164,29 @@ bool AgentSession::append_logs(AgentLogs logs) {
   for (auto& event : logs.events) event.ingestion_ms = now_ms;
   try {
     const std::uint64_t durable = logs_.append(kLogGroup, logs.stream, instance(), logs.offset, logs.end_offset, logs.events);
-    logs_wait_ = false;
+    logs_wait_since_ms_.reset();
     send(encode_logs_acknowledged(durable));
   } catch (const Error& error) {
-    if (error.kind() == ErrorKind::kExhausted || error.kind() == ErrorKind::kUnavailable) {
-      if (!std::exchange(logs_wait_, true)) {
-        log::error("server", "logs of {} wait, and are tried again every second: {}", logs.stream, error.what());
-      }
-      return false;
-    }
-    log::error("server", "logs of {} cannot be stored: {}", logs.stream, error.what());
+    const bool has_no_room = error.kind() == ErrorKind::kExhausted || error.kind() == ErrorKind::kUnavailable;
+    if (has_no_room && may_wait_for_room(logs.stream, error)) return false;
+    log::error("server", "logs of {} cannot be stored, and what is left of them is given up: {}", logs.stream, error.what());
     logs_lost_ = true;
-    fail(fmt::format("InternalServerError: the logs of {} cannot be stored: {}", logs.stream, error.what()));
+    fail(error.kind() == ErrorKind::kExhausted
+             ? fmt::format("ClientError: The disk is full: for {} s there was no room for what the program printed, and the "
+                           "rest of it is given up. Please make room, or print less: {}",
+                           room_max_ms_ / 1000, error.what())
+             : fmt::format("InternalServerError: the logs of {} cannot be stored: {}", logs.stream, error.what()));
   }
   return true;
+}
+
+bool AgentSession::may_wait_for_room(const std::string& stream, const Error& error) {
+  const std::int64_t now_ms = clock_.monotonic_ns() / 1'000'000;
+  if (!logs_wait_since_ms_) {
+    logs_wait_since_ms_ = now_ms;
+    log::error("server", "logs of {} wait, and are tried again every second: {}", stream, error.what());
+  }
+  return now_ms - *logs_wait_since_ms_ < room_max_ms_;
 }
 
 void AgentSession::fail(const std::string& why) {

@@ -2,8 +2,9 @@
 // the disk: what an agent said before its last report is durable before that report is acted upon, so a job whose end
 // is seen has all its lines in the log.
 //
-// Logs that find no room are tried again every second, and all behind them waits. Logs that cannot be stored for any other
-// reason fail the instance, as if it had reported that it is broken.
+// Logs that find no room are tried again every second, and all behind them waits: for `room_max_ms`, for what waits may hold
+// the very room. Then, or when they cannot be stored for any other reason, the instance fails, as if it had reported that it
+// is broken, and further logs of its are let go without a word: none of them was acknowledged.
 //
 // Whoever connects says hello within `hello_max_ms`, or the link is closed: strangers hold none of the port's connections.
 #pragma once
@@ -15,9 +16,11 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "common/clock.h"
+#include "common/error.h"
 #include "common/link.h"
 #include "platform/server/agent_messages.h"
 #include "platform/storage/logs.h"
@@ -36,9 +39,10 @@ class AgentSession : public std::enable_shared_from_this<AgentSession> {
   };
 
   static constexpr int kHelloMax_ms = 10'000;
+  static constexpr int kRoomMax_ms = 60'000;
 
   AgentSession(std::shared_ptr<Link> link, boost::asio::thread_pool& pool, storage::Logs& logs, const Clock& clock,
-               Listener listener, int hello_max_ms = kHelloMax_ms);
+               Listener listener, int hello_max_ms = kHelloMax_ms, int room_max_ms = kRoomMax_ms);
   // Starts listening.
   void begin();
 
@@ -62,6 +66,7 @@ class AgentSession : public std::enable_shared_from_this<AgentSession> {
   // False when it must be tried again later.
   bool take(const std::string& message);
   bool append_logs(AgentLogs logs);
+  bool may_wait_for_room(const std::string& stream, const Error& error);
   void fail(const std::string& why);
 
   const std::shared_ptr<Link> link_;
@@ -70,11 +75,12 @@ class AgentSession : public std::enable_shared_from_this<AgentSession> {
   const Clock& clock_;
   const Listener listener_;
   const int hello_max_ms_;
+  const int room_max_ms_;
   boost::asio::steady_timer retry_;
 
   // Of work() alone.
   control::Report latest_;   // what the agent said last
-  bool logs_wait_ = false;   // for room
+  std::optional<std::int64_t> logs_wait_since_ms_;  // for room
   bool logs_lost_ = false;   // the instance has failed for them
 
   mutable std::mutex mutex_;  // guards all below

@@ -87,20 +87,17 @@ void Driver::begin(store::Contents contents) {
   for (control::JobRecord& record : contents.jobs) {
     names_[record.job.name] = record.job.sequence;
     board_.publish(std::make_shared<const control::Job>(record.job));
-    bool over = control::is_terminal(record.job.status);
+    if (control::is_over(record)) continue;
     for (const auto& instance : record.instances) {
-      if (instance.gone) continue;
-      over = false;
-      instances.insert(instance.id);
+      if (!instance.gone) instances.insert(instance.id);
     }
-    if (over) continue;
     unfinished_[record.job.sequence] = record.job.name;
     jobs.insert(record.job.sequence);
     live.push_back(std::move(record));
   }
   for (store::Key& key : contents.keys) keys_.add(std::move(key));
   compute_->keep_only(std::move(instances), jobs);
-  if (!live.empty()) log::info("server", "taking up {} jobs", live.size());
+  if (!live.empty()) log::info("server", "taking up {} job{}", live.size(), live.size() == 1 ? "" : "s");
   live_count_ = unfinished_.size();
   journal_ = std::make_unique<control::Journal>(control::Machine(compute_->slots(), std::move(live)));
   feed(control::Restarted{});

@@ -223,10 +223,12 @@ class DriverTest : public testing::Test {
 
   std::shared_ptr<FakeLink> connect(const std::string& instance, const std::string& token,
                                     const proto::Report& report = {},
-                                    int hello_max_ms = AgentSession::kHelloMax_ms) {
+                                    int hello_max_ms = AgentSession::kHelloMax_ms,
+                                    int room_max_ms = AgentSession::kRoomMax_ms) {
     auto link = std::make_shared<FakeLink>();
     links_.push_back(link);
-    std::make_shared<AgentSession>(link, *pool_, logs_, clock_, driver_->agent_listener(), hello_max_ms)->begin();
+    std::make_shared<AgentSession>(link, *pool_, logs_, clock_, driver_->agent_listener(), hello_max_ms, room_max_ms)
+        ->begin();
     proto::FromAgent word;
     word.mutable_hello()->set_protocol(1);
     word.mutable_hello()->set_instance(instance);
@@ -464,6 +466,27 @@ TEST_F(DriverTest, LogsThatCannotBeStoredWaitAndAreNotAcknowledged) {
   link->say(logs);
   EXPECT_EQ(link->next().logs_acknowledged().offset(), 3U) << "a second later";
   EXPECT_THAT(logs_.taken(), testing::ElementsAre("one/algo-1-1: x"));
+}
+
+TEST_F(DriverTest, LogsThatFindNoRoomForTooLongFailTheInstance) {
+  EXPECT_EQ(submit("one"), "");
+  const auto link = connect("i1-1-1", compute_->token("i1-1-1"), {}, AgentSession::kHelloMax_ms, 1500);
+  const proto::Action prepare = link->next().action();
+  say(*link, report(prepare, proto::PREPARED));
+  const proto::Action start = link->next().action();
+  say(*link, report(start, proto::RUNNING));
+  EXPECT_TRUE(wait_status("one", "Training"));
+  logs_.refusals = 1000;
+  proto::FromAgent logs;
+  logs.mutable_logs()->set_stream("one/algo-1-1");
+  logs.mutable_logs()->set_end_offset(3);
+  logs.mutable_logs()->add_lines()->set_text("x");
+  link->say(logs);
+  EXPECT_TRUE(wait_status("one", "Failed"));
+  EXPECT_EQ(board_->find("one")->failure_reason,
+            "ClientError: The disk is full: for 1 s there was no room for what the program printed, and the rest of it is "
+            "given up. Please make room, or print less: no space");
+  EXPECT_TRUE(link->next().action().has_release()) << "nothing was acknowledged";
 }
 
 TEST_F(DriverTest, LogsThatCanNeverBeStoredFailTheInstance) {

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
@@ -234,7 +235,7 @@ class Platform {
     return endpoint;
   }
 
-  // A folder's agents know their server by its port, so a free port is chosen once.
+  // A folder's server comes back where its clients know it, if it can.
   std::uint16_t listen() {
     const auto before = options_.port == 0 ? read_endpoint(options_.data_dir) : std::nullopt;
     if (before && before->address == options_.address) {
@@ -242,8 +243,7 @@ class Platform {
         return start_http(before->port);
       } catch (const Error& error) {
         if (error.kind() != ErrorKind::kConflict) throw;
-        log::warning("server", "port {} that was this folder's is taken now; running agents cannot find this server",
-                     before->port);
+        log::warning("server", "port {} that was this folder's is taken now; another is chosen", before->port);
       }
     }
     return start_http(options_.port);
@@ -269,8 +269,8 @@ class Platform {
     compute::LocalOptions local;
     local.folder = path("instances");
     local.agent_program = options_.agent_program.empty() ? beside_this_program("athanor-agent") : options_.agent_program;
-    local.forward = fmt::format("{}:{}", host, endpoint_.port);
-    local.server = "http://" + local.forward;
+    local.server = fmt::format("http://{}:{}", host, endpoint_.port);
+    local.server_file = path("server");
     local.instances = options_.instances;
     DriverOptions driver_options;
     driver_options.region = options_.region;
@@ -363,19 +363,31 @@ Ended run(const Options& given, const std::function<void(const Ready&)>& on_read
 
 std::int64_t running_server(const std::string& data_dir) { return store::holder_of(data_dir); }
 
-void down(const Options& given, const std::function<void(std::size_t live_jobs)>& on_wait) {
+namespace {
+
+// Whether a job, or what an agent or a network left behind, waits for a server that ends it.
+bool is_anything_left(const std::string& data_dir) {
+  SystemFiles files;
+  const std::string instances = data_dir + "/instances";
+  if (files.stat(instances) && !files.list(instances).empty()) return true;
+  const store::Contents contents = store::Store::open(data_dir, files)->load();
+  return !std::all_of(contents.jobs.begin(), contents.jobs.end(), control::is_over);
+}
+
+}  // namespace
+
+bool down(const Options& given, const std::function<void(std::size_t live_jobs)>& on_wait) {
   Options options = given;
   const std::int64_t pid = running_server(options.data_dir);
   if (pid == 0) {
     const auto endpoint = read_endpoint(options.data_dir);
-    if (!endpoint) return;
-    // Agents look for their server where it was.
-    options.address = endpoint->address;
-    options.port = endpoint->port;
+    if (!endpoint || !is_anything_left(options.data_dir)) return false;
+    options.address = "127.0.0.1";
+    options.port = 0;
     options.region = endpoint->region;
     options.account = endpoint->account;
     run(options, [&](const Ready& ready) { if (on_wait) on_wait(ready.live_jobs); }, true);
-    return;
+    return true;
   }
   if (kill(static_cast<pid_t>(pid), SIGUSR1) != 0) {
     throw system_error(errno, fmt::format("telling the server (pid {}) to end", pid));
@@ -387,6 +399,7 @@ void down(const Options& given, const std::function<void(std::size_t live_jobs)>
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
+  return true;
 }
 
 }  // namespace athanor::server

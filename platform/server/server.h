@@ -66,11 +66,12 @@ std::optional<Endpoint> read_endpoint(const std::string& data_dir);
 std::int64_t running_server(const std::string& data_dir);
 
 // Ends everything that belongs to the data folder and returns when it has ended: asks the running server, or, when none
-// runs, runs one for as long as that takes. Jobs get SIGTERM, and SIGKILL after kDownGrace_s.
+// runs and something is left to be ended, runs one for as long as that takes, on 127.0.0.1 at whatever port is free: agents
+// find it. Jobs get SIGTERM, and SIGKILL after kDownGrace_s. False when there was nothing to end.
 // `on_wait` hears how many jobs it waits for, where it must run a server to know; who asks a running one can ask it that too.
 // Throws kUnavailable when it does not end within kDownTimeout_s.
 inline constexpr std::int64_t kDownGrace_s = 20;
 inline constexpr std::int64_t kDownTimeout_s = 180;
-void down(const Options& options, const std::function<void(std::size_t live_jobs)>& on_wait = {});
+bool down(const Options& options, const std::function<void(std::size_t live_jobs)>& on_wait = {});
 
 }  // namespace athanor::server

@@ -21,6 +21,7 @@
 #include "common/clock.h"
 #include "common/files.h"
 #include "platform/storage/s3_uri.h"
+#include "platform/wire/http_client.h"
 #include "platform/wire/sigv4.h"
 
 namespace athanor::storage {
@@ -47,6 +48,7 @@ class S3Client {
     int tries_max = 5;     // of one request
     std::int64_t pause_first_ms = 100;
     std::int64_t idle_timeout_ms = 60'000;
+    std::function<wire::Endpoint()> where;  // as HttpClient's
     std::uint64_t part_bytes = 16 << 20;  // of multipart uploads and ranged downloads
     int parts_at_once = 4;
   };

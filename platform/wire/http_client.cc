@@ -242,7 +242,7 @@ struct HttpClient::State {
 
   std::unique_ptr<ClientConnection> connect() {
     return std::make_unique<ClientConnection>(
-        endpoint, tls.get(), ClientConnection::Timeouts{options.connect_timeout_ms, options.idle_timeout_ms});
+        options.where ? options.where() : endpoint, tls.get(), ClientConnection::Timeouts{options.connect_timeout_ms, options.idle_timeout_ms});
   }
 
   void keep(std::unique_ptr<ClientConnection> connection) {

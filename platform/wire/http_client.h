@@ -57,6 +57,8 @@ class HttpClient {
     std::int64_t idle_timeout_ms = 60'000;  // longest wait for the next byte, either way
     std::size_t connections_kept_max = 16;
     std::size_t body_bytes_max = 64 << 20;  // of a response body that is kept in memory
+    // Where the server is now, if it may move: asked before each connection. The Host header stays. Any thread.
+    std::function<Endpoint()> where;
   };
 
   explicit HttpClient(const std::string& endpoint_url) : HttpClient(endpoint_url, Options()) {}

@@ -135,6 +135,41 @@ def test_an_upgrade_under_a_running_job(new_server, identity):
     assert server.run_job("echo next")["TrainingJobStatus"] == "Completed"
 
 
+@contextlib.contextmanager
+def occupied(port):
+    """Somebody else listens there, accepts and says nothing."""
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        yield
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_a_server_on_another_port_takes_up_its_jobs(new_any_server):
+    """The agent, what it uploads, and the endpoint inside the job follow."""
+    server = new_any_server()
+    reach = "timeout 5 bash -c \"</dev/tcp/$(echo ${AWS_ENDPOINT_URL#*//} | tr : /)\""
+    name = server.submit(f"echo ready; until [ -e /tmp/x ] || ((i++ > 100)); do sleep 0.1; {reach} 2>/dev/null || echo x > /tmp/x; done; "
+                         f"until {reach} 2>/dev/null; do sleep 0.1; done; echo again; echo x > /opt/ml/model/x")
+    running(server, name, "ready")
+    server.kill()
+    time.sleep(1)  # the job notices
+    with occupied(server.port):
+        server.listen = f"127.0.0.1:{free_port()}"
+        server.start()
+        job = server.wait_for_job(name)
+        assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+        assert server.log_lines(name) == ["ready", "again"]
+        assert server.object_bytes(job["ModelArtifacts"]["S3ModelArtifacts"])
+        assert server.run_job("echo next")["TrainingJobStatus"] == "Completed"
+
+
 def test_a_stop_that_the_agent_missed_is_repeated(new_server):
     server = new_server()
     name = server.submit("echo ready; exec sleep 1000")
@@ -164,7 +199,7 @@ def test_a_killed_agent_fails_its_job_and_no_other(new_any_server):
     job = server.wait_for_job(victim, timeout=10)
     assert job["TrainingJobStatus"] == "Failed"
     assert job["FailureReason"].startswith("InternalServerError: the agent of algo-1 was lost")
-    assert "killed by signal 9" in job["FailureReason"]
+    assert job["FailureReason"].endswith("was killed by signal 9 (Killed)"), "and nothing that has to do with something else"
     wait_until(lambda: subprocess.run(alive, capture_output=True).returncode == 1, timeout=10, what="the program to end with its agent")
     assert server.wait_for_job(other)["TrainingJobStatus"] == "Completed"
 
@@ -276,6 +311,23 @@ def test_down_without_a_server_ends_its_jobs_too(new_server):
     assert server.describe(name)["TrainingJobStatus"] == "Stopped"
 
 
+def test_down_needs_no_port_of_its_own(new_any_server):
+    server = new_any_server()
+    name = server.submit("trap 'echo caught; exit 0' TERM; echo ready; while :; do sleep 0.05; done")
+    running(server, name, "ready")
+    server.kill()
+    with occupied(server.port):
+        down = server.cli("down")
+        assert "Waiting for 1 job to end" in down.stderr and len(down.stderr.splitlines()) == 1, down.stderr
+        assert "every job with it" in down.stdout
+        assert server.agents() == []
+        again = server.cli("down")
+        assert again.stdout.startswith("Nothing to end: ") and again.stderr == ""
+    server.start()
+    assert server.describe(name)["TrainingJobStatus"] == "Stopped"
+    assert server.log_lines(name) == ["ready", "caught"]
+
+
 def refused(server):
     """Starts a second server that cannot; returns what it said."""
     process = subprocess.run(
@@ -367,6 +419,30 @@ def test_a_job_that_prints_on_a_full_disk_goes_on_when_there_is_room(small_disk)
     filler.unlink()
     assert server.wait_for_job(name)["TrainingJobStatus"] == "Completed"
     assert server.log_lines(name) == lines(500)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["alone", "stopped", "down"])
+def test_a_job_that_fills_the_disk_with_its_output_ends(small_disk, how):
+    server = small_disk
+    name = server.submit("echo first; yes 0123456789 | head -c 100000000; echo done")
+    wait_until(lambda: any("the program's output waits" in log.read_text() for log in server.data_dir.glob("instances/*/agent.log")),
+               what="the disk to be full")
+    seen = server.log_lines(name)
+    if how == "stopped":
+        server.client("sagemaker").stop_training_job(TrainingJobName=name)
+    if how == "down":
+        server.cli("down")
+        assert server.process.wait(10) == 0
+        server.start()
+    job = server.wait_for_job(name, timeout=90)
+    assert job["TrainingJobStatus"] == "Failed"
+    assert job["FailureReason"].startswith("ClientError: The instance's disk is full.") and "given up" in job["FailureReason"]
+    log = server.log_lines(name)
+    assert log[0] == "first" and log[:len(seen)] == seen, "what was stored stays"
+    assert "the output ends here" in log[-1]
+    wait_until(lambda: not list((server.data_dir / "instances").iterdir()), what="the room to be given back")
+    assert server.run_job("echo next")["TrainingJobStatus"] == "Completed"
 
 
 def test_down_on_a_full_disk(small_disk):
