@@ -37,8 +37,8 @@ TEST(ServerLinkTest, WhatAnEventThrowsLeavesByTheContextAndTheLinkGoesOn) {
   asio::io_context context{1};
   std::vector<std::string> heard;
   int opened = 0, broken = 0;
-  const auto server = wire::Endpoint::parse("http://127.0.0.1:" + std::to_string(acceptor.local_endpoint().port()));
-  ServerLink link(context, {.where = [server] { return server; }, .ca = {}},
+  const auto place = wire::Endpoint::parse("http://127.0.0.1:" + std::to_string(acceptor.local_endpoint().port()));
+  ServerLink link(context, {.where = [place] { return place; }, .ca = {}},
                   {.on_open =
                        [&] {
                          ++opened;
