@@ -26,8 +26,9 @@ double cross_entropy_forward(Context& context, const Tensor& x, const Tensor& we
                              const Tensor& logits);
 
 // Also replaces dx (N, C) and adds to d_weight (V, C), each float32 or bfloat16. A d_weight of bfloat16 is rounded once a
-// chunk.
+// chunk; or once in all, with `sums` (V, C) float32 as scratch.
 double cross_entropy_forward_backward(Context& context, const Tensor& x, const Tensor& weight, const Tensor& targets,
-                                      float scale, const Tensor& logits, const Tensor& dx, const Tensor& d_weight);
+                                      float scale, const Tensor& logits, const Tensor& dx, const Tensor& d_weight,
+                                      const Tensor& sums = {});
 
 }  // namespace athanor::tensor

@@ -70,6 +70,11 @@ void agrees(const Types& types, int threads) {
                 types.loss_tolerance * loss);
     EXPECT_LT(relative_error(dx, dx_expected), types.tolerance) << N << " " << C << " " << V;
     EXPECT_LT(relative_error(dw, dw_expected), types.tolerance) << N << " " << C << " " << V;
+    // Summed apart and rounded once, to what it is added to.
+    Owned apart(types.gradients, {V, C}), sums{V, C};
+    apart.random(3, 0.01), sums.fill(NAN);
+    cross_entropy_forward_backward(context, x, w, targets, scale, logits, dx, apart, sums);
+    EXPECT_LT(relative_error(apart, dw_expected), types.tolerance) << N << " " << C << " " << V;
   }
 }
 

@@ -9,26 +9,27 @@
 namespace athanor::tensor::cpu {
 
 // Heads of one key/value head in one sequence; pointers stand at its first row, and at the group's first head.
+template <class Element>
 struct AttentionTask {
   std::int64_t length, head_dim, group;
   std::int64_t window;         // 0: none
   const std::int32_t* starts;  // (T), or null
-  const float* q;  // (T, group·D), rows `q_stride` apart
+  const Element* q;  // (T, group·D), rows `q_stride` apart
   std::int64_t q_stride;
-  const float* k;  // (T, D)
+  const Element* k;  // (T, D)
   std::int64_t k_stride;
-  const float* v;  // (T, D)
+  const Element* v;  // (T, D)
   std::int64_t v_stride;
-  float* o;  // (T, group·D)
+  Element* o;  // (T, group·D)
   std::int64_t o_stride;
   float* lse;  // (group, T)
-  const float* d_o;
+  const Element* d_o;
   std::int64_t d_o_stride;
-  float* dq;
+  Element* dq;
   std::int64_t dq_stride;
-  float* dk;
+  Element* dk;
   std::int64_t dk_stride;
-  float* dv;
+  Element* dv;
   std::int64_t dv_stride;
   std::int64_t block_begin, block_end;  // blocks of kAttentionTile queries, forward only
   float* scratch;
@@ -109,6 +110,12 @@ struct RowKernels {
   void (*combine)(std::int64_t count, float a, const Element* x, float b, Element* y);  // y = a · x + b · y
   void (*add_floats)(std::int64_t count, const float* x, Element* into);
   void (*add_to_floats)(std::int64_t count, const Element* x, float* into);
+  void (*attention_forward)(const AttentionTask<Element>& task);
+  void (*attention_backward)(const AttentionTask<Element>& task);
+  // One query of one head against `count` positions; scores (count) is scratch.
+  void (*attention_cached)(std::int64_t count, std::int64_t head_dim, const Element* q, const Element* keys,
+                           std::int64_t k_stride, const Element* values, std::int64_t v_stride, Element* o,
+                           float* scores);
   // Products of such matrices, into floats and into bfloat16.
   void (*product)(const ProductTask& task);
   void (*product_into_bf16)(const ProductTask& task);
@@ -132,11 +139,6 @@ struct Kernels {
   void (*encode8)(std::int64_t count, const float* from, float inverse_scale, const Decades& decades,
                   std::uint8_t* codes);
   void (*decode8)(std::int64_t count, const std::uint8_t* codes, const float* table, float scale, float* into);
-  void (*attention_forward)(const AttentionTask& task);
-  void (*attention_backward)(const AttentionTask& task);
-  // One query of one head against `count` positions; scores (count) is scratch.
-  void (*attention_cached)(std::int64_t count, std::int64_t head_dim, const float* q, const float* keys,
-                           std::int64_t k_stride, const float* values, std::int64_t v_stride, float* o, float* scores);
 };
 
 extern const Kernels kKernelsPortable;
