@@ -18,6 +18,7 @@ struct TrainCommand {
   std::string out;                      // folder
   std::string checkpoints;              // folder; OUT/checkpoints when empty
   bool resume = false;
+  bool dry_run = false;  // say what would be done, and end
   std::string contract;  // folder that stands for /opt/ml; used when neither `text` nor `out` is given
   // As given on the command line, over a job's hyperparameters: (name, value).
   std::vector<std::pair<std::string, std::string>> settings;
@@ -43,6 +44,15 @@ struct GenerateCommand {
   std::int64_t threads = 0;
 };
 int generate(const GenerateCommand& command);
+
+struct BenchCommand {
+  std::string shape = "smollm2-135m";
+  bool products = false;  // measure only the machine's matrix products
+  bool table = false;     // show where the memory is, on standard error
+  std::string save;       // folder to leave the initial model in; may be empty
+  std::vector<std::pair<std::string, std::string>> settings;  // as TrainCommand's
+};
+int bench(const BenchCommand& command);
 
 struct TokenizerTrainCommand {
   std::vector<std::string> text;

@@ -25,7 +25,7 @@ LoadedModel::LoadedModel(Files& files, const std::string& path, const std::strin
     : source(model::open_model(files, path)),
       description(source->model()),
       tokenizer(tokenizer_of(files, source->format(), path, tokenizer_path)),
-      parameters(description.config, false, plan) {
+      parameters(description.config, {}, plan) {
   if (tokenizer.vocabulary() > description.config.vocab_size) {
     throw Error(ErrorKind::kInvalid, "The tokenizer in {} has {} tokens, and the model {} knows {}: they do not belong together",
                 tokenizer_path.empty() ? path : tokenizer_path, tokenizer.vocabulary(), path, description.config.vocab_size);

@@ -27,6 +27,7 @@ struct TrainSettings {
   bool tied = true;
 
   train::TrainOptions train;
+  double memory = 0;
 
   double held_out = 0.02;
   std::string prompt;

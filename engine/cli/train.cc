@@ -15,6 +15,7 @@
 #include "engine/cli/console.h"
 #include "engine/cli/contract.h"
 #include "engine/cli/corpus.h"
+#include "engine/cli/product_rate.h"
 #include "engine/cli/ring_collectives.h"
 #include "engine/cli/run_log.h"
 #include "engine/cli/stop_signals.h"
@@ -43,6 +44,7 @@ struct Run {
   std::string model;        // folder to leave the model in
   std::string checkpoints;  // folder; may be empty
   bool resume = false;
+  bool dry = false;
   Peers peers;
   std::string agent_socket;
 };
@@ -76,6 +78,7 @@ Run run_of_job(const TrainCommand& command, const Contract& contract) {
   run.peers = peers_of(environment, contract.resources());
   const char* socket = environment("ATHANOR_SOCKET");
   run.agent_socket = socket ? socket : "";
+  run.dry = command.dry_run;
   return run;
 }
 
@@ -84,14 +87,15 @@ Run run_by_hand(const TrainCommand& command, Files& files) {
   apply_options(command, run.settings);
   run.peers = peers_of(environment, {});
   if (run.peers.rank == 0 && command.text.empty()) throw Error(ErrorKind::kInvalid, "There is no text to train on: give --text FILE");
-  if (command.out.empty()) throw Error(ErrorKind::kInvalid, "There is no place for the model: give --out DIR");
+  run.dry = command.dry_run;
+  if (command.out.empty() && !run.dry) throw Error(ErrorKind::kInvalid, "There is no place for the model: give --out DIR");
   run.corpus.train = command.text;
   run.corpus.held_out = command.validation;
   run.corpus.tokenizer = command.tokenizer;
   run.model = command.out;
   run.checkpoints = command.checkpoints.empty() ? command.out + "/checkpoints" : command.checkpoints;
   run.resume = command.resume;
-  if (!run.resume && run.peers.rank == 0) {
+  if (!run.resume && !run.dry && run.peers.rank == 0) {
     if (const auto found = train::list_checkpoints(files, run.checkpoints); !found.empty()) {
       throw Error(ErrorKind::kConflict, "{} has a run's {}: give --resume to go on with it, or another --out",
                   run.checkpoints, found.front());
@@ -132,6 +136,20 @@ void say_sizes(LogFormat log, const model::Config& c, const Corpus& corpus, cons
       collectives.size(),
       collectives.size() == 1 ? "" : "s", threads, threads == 1 ? "" : "s");
   note(log, "memory of each rank, all of it taken before the first step:\n{}", trainer.memory().table());
+}
+
+// What a step takes, by the rate at which this machine makes products of its type just now. What is computed again comes on
+// top of the operations; what is no product, and the waiting of ranks, on top of the time.
+void say_step(LogFormat log, tensor::Context& context, const Clock& clock, const model::Config& config,
+              const train::TrainOptions& options, int ranks) {
+  constexpr double kMeasure_s = 0.5;
+  const double rate = product_rate(context, train::dtype_of(options.dtype), clock, kMeasure_s);
+  const double operations = model::training_flops_per_token(config, options.length) *
+                            static_cast<double>(options.batch) * static_cast<double>(options.length);
+  const double step_s = operations / ranks / rate;
+  note(log, "a step      {:.3g} floating-point operations over all ranks; at the {:.3g} a second that products of {} make here, "
+       "{:.3g} s or more, and {:.3g} s for {} steps", operations, rate, options.dtype, step_s,
+       step_s * static_cast<double>(options.steps), options.steps);
 }
 
 // Which sequences come next, but for the text.
@@ -204,7 +222,7 @@ int carry_out(Run run, Files& files, StopSignals& signals) {
   const std::unique_ptr<parallel::Collectives> collectives = connect(run.peers, log);
   check_agreement(run.settings, run.resume, *collectives);
   const bool speaks = collectives->rank() == 0;
-  if (speaks) {
+  if (speaks && !run.dry) {
     check_writable(files, run.model);
     check_writable(files, run.checkpoints);
   }
@@ -219,6 +237,7 @@ int carry_out(Run run, Files& files, StopSignals& signals) {
   const model::Config config = model_config(run.settings, corpus.tokenizer.vocabulary());
   train::TrainOptions options = run.settings.train;
   options.checkpoint_folder = run.checkpoints;
+  options.memory_limit_bytes = static_cast<std::uint64_t>(run.settings.memory * (1ULL << 30));
   data::TokenSequences sequences(corpus.train, corpus.held_out,
                                  {.length = options.length, .batch = options.batch, .seed = options.seed});
   const bool evaluates = options.evaluate_sequences > 0 && sequences.evaluation_count(options.length) > 0;
@@ -232,6 +251,11 @@ int carry_out(Run run, Files& files, StopSignals& signals) {
   if (speaks) say_sizes(log, config, corpus, sequences, run.settings, trainer, *collectives, context.threads());
   if (speaks && !evaluates) note(log, "There is no evaluation: the held-out text has not one sequence of {} tokens", options.length);
 
+  if (run.dry) {
+    if (speaks) say_step(log, context, clock, config, options, collectives->size());
+    collectives->barrier();
+    return 0;
+  }
   if (run.resume && trainer.resume()) {
     if (speaks) note(log, "going on after step {}, from {}", trainer.state().step, run.checkpoints);
   } else {

@@ -32,10 +32,10 @@ constexpr std::int64_t kLogitsRowsMin = 64;
 struct Decoder::Block {
   tensor::AttentionShape shape;
   float eps;
-  Tensor x, normed1, qkv;
+  Tensor x, normed, qkv;
   Tensor qk;       // (N, (H+G)·D) of qkv
   Tensor q, k, v;  // as attention takes them
-  Tensor attended, lse, middle, r1, r2, normed2, gate_up, hidden;
+  Tensor attended, lse, middle, r1, r2, gate_up, hidden;
 };
 
 // Phases of the plan: 0 embeds; 1 + l is layer l; L + 1 is the head; 2L + 1 − l is layer l's backward; 2L + 2 ends.
@@ -46,41 +46,49 @@ Decoder::Decoder(tensor::Context& context, Parameters& parameters, const Decoder
   const std::int64_t B = sizes.batch_max, T = sizes.length_max, N = B * T, C = c.hidden_size, F = c.intermediate_size;
   const std::int64_t H = c.num_attention_heads, G = c.num_key_value_heads, D = c.head_dim, V = c.vocab_size;
   const int L = static_cast<int>(c.num_hidden_layers);
-  const auto f32 = DType::kFloat32;
+  const auto f32 = DType::kFloat32, type = parameters.type();
+  const std::string streams = "activations: residual stream", attention = "activations: attention",
+                    mlp = "activations: feed-forward";
 
-  const auto keep = [&](int l) {
-    const Lifetime from_before = sizes.backward ? Lifetime{l, 2 * L + 1 - l} : Lifetime{0, L + 1};
-    const Lifetime life = sizes.backward ? Lifetime{1 + l, 2 * L + 1 - l} : Lifetime{0, L + 1};
-    const auto name = [&](const char* what) { return fmt::format("layer {} {}", l, what); };
-    const std::string streams = "activations: residual stream", attention = "activations: attention",
-                      mlp = "activations: feed-forward";
-    Kept kept{};
-    kept.x = &plan.add_rows(streams, name("x"), N, C, from_before);
-    kept.r1 = &plan.add(streams, name("r1"), f32, {N}, from_before);
-    kept.normed1 = &plan.add_rows(attention, name("normed1"), N, C, from_before);
-    if (l == L) return kept;
-    kept.qkv = &plan.add_rows(attention, name("qkv"), N, (H + 2 * G) * D, life);
-    kept.attended = &plan.add_rows(attention, name("attended"), N, H * D, life);
-    kept.lse = &plan.add(attention, name("lse"), f32, {B, H, T}, life);
-    kept.middle = &plan.add_rows(streams, name("middle"), N, C, life);
-    kept.r2 = &plan.add(streams, name("r2"), f32, {N}, life);
-    kept.normed2 = &plan.add_rows(mlp, name("normed2"), N, C, life);
-    kept.gate_up = &plan.add_rows(mlp, name("gate_up"), N, 2 * F, life);
-    kept.hidden = &plan.add_rows(mlp, name("hidden"), N, F, life);
-    return kept;
+  const Lifetime all{0, sizes.backward ? 2 * L + 1 : L + 1};
+  const auto add_stream = [&](const std::string& layer, Kept& kept, const Lifetime& life) {
+    kept.x = &plan.add_rows(streams, layer + "x", type, N, C, life);
+    kept.r1 = &plan.add(streams, layer + "r1", f32, {N}, life);
   };
-  if (sizes.backward) {
-    for (int l = 0; l <= L; ++l) kept_.push_back(keep(l));
-  } else {
-    kept_.assign(static_cast<std::size_t>(L) + 1, keep(0));
+  const auto add_gate_up = [&](const std::string& layer, Kept& kept, const Lifetime& life) {
+    kept.gate_up = &plan.add_rows(mlp, layer + "gate_up", type, N, 2 * F, life);
+  };
+  const auto add_rest = [&](const std::string& layer, Kept& kept, const Lifetime& life) {
+    kept.qkv = &plan.add_rows(attention, layer + "qkv", type, N, (H + 2 * G) * D, life);
+    kept.attended = &plan.add_rows(attention, layer + "attended", type, N, H * D, life);
+    kept.lse = &plan.add(attention, layer + "lse", f32, {B, H, T}, life);
+    kept.middle = &plan.add_rows(streams, layer + "middle", type, N, C, life);
+    kept.r2 = &plan.add(streams, layer + "r2", f32, {N}, life);
+  };
+  Kept shared{};
+  if (!sizes.backward) add_stream("", shared, all);
+  if (!sizes.backward || sizes.recompute != Recompute::kLittle) add_gate_up("", shared, all);
+  if (!sizes.backward || sizes.recompute == Recompute::kLayer) add_rest("", shared, all);
+  for (int l = 0; l <= L; ++l) {
+    Kept kept = shared;
+    if (sizes.backward) {
+      const std::string layer = fmt::format("layer {} ", l);
+      const Lifetime life{1 + l, 2 * L + 1 - l};
+      add_stream(layer, kept, {l, 2 * L + 1 - l});
+      if (l < L && !shared.gate_up) add_gate_up(layer, kept, life);
+      if (l < L && !shared.qkv) add_rest(layer, kept, life);
+    }
+    kept_.push_back(kept);
   }
 
   const std::int64_t threads = context.threads();
   const tensor::AttentionShape shape{B, T, H, G, D};
   cos_ = &plan.add("rope table", "cos", f32, {T, D / 2});
   sin_ = &plan.add("rope table", "sin", f32, {T, D / 2});
-  if (c.qk_norm()) turned_ = &plan.add_rows("activations: attention", "turned q and k", N, (H + G) * D, {1, 2 * L + 1});
-  delta_ = &plan.add_rows("activations: residual stream", "delta", N, C, {1, L + 1});
+  if (c.qk_norm()) turned_ = &plan.add_rows(attention, "turned q and k", type, N, (H + G) * D, {1, 2 * L + 1});
+  normed_ = &plan.add_rows(streams, "normed", type, N, C, all);
+  hidden_ = &plan.add_rows(mlp, "hidden", type, N, F, {1, 2 * L + 1});
+  delta_ = &plan.add_rows(streams, "delta", type, N, C, {1, 2 * L + 1});
   attention_scratch_ = &plan.add("attention scratch", "attention scratch", f32,
                                  {threads, tensor::attention_scratch_floats(shape, sizes.backward)}, {1, 2 * L + 1});
   const std::int64_t rows = std::clamp<std::int64_t>(kLogitsBytes / 4 / V, kLogitsRowsMin, std::max(N, kLogitsRowsMin));
@@ -88,14 +96,17 @@ Decoder::Decoder(tensor::Context& context, Parameters& parameters, const Decoder
 
   if (sizes.backward) {
     const Lifetime back{L + 1, 2 * L + 2};
-    dx_ = &plan.add_rows("activation gradients", "dx", N, C, back);
-    d_normed_ = &plan.add_rows("activation gradients", "d_normed", N, C, back);
+    dx_ = &plan.add_rows("activation gradients", "dx", type, N, C, back);
+    d_normed_ = &plan.add_rows("activation gradients", "d_normed", type, N, C, back);
     d_gain_ = &plan.add("activation gradients", "d_gain", f32, {threads, C}, back);
+    if (parameters.gradients().type() == DType::kBFloat16 && rows < N) {
+      d_head_sums_ = &plan.add("gradients", "sums of the head's", f32, {V, C}, {L + 1, L + 1});
+    }
     const Lifetime layers{L + 2, 2 * L + 1};
-    d_qkv_ = &plan.add_rows("activation gradients", "d_qkv", N, (H + 2 * G) * D, layers);
-    d_attended_ = &plan.add_rows("activation gradients", "d_attended", N, H * D, layers);
+    d_qkv_ = &plan.add_rows("activation gradients", "d_qkv", type, N, (H + 2 * G) * D, layers);
+    d_attended_ = &plan.add_rows("activation gradients", "d_attended", type, N, H * D, layers);
     if (c.qk_norm()) d_head_gain_ = &plan.add("activation gradients", "d_head_gain", f32, {threads, D}, layers);
-    d_hidden_ = &plan.add_rows("activation gradients", "d_hidden", N, F, layers);
+    d_hidden_ = &plan.add_rows("activation gradients", "d_hidden", type, N, F, layers);
   }
 }
 
@@ -117,7 +128,7 @@ Decoder::Block Decoder::block(std::int64_t layer, std::int64_t B, std::int64_t T
   b.eps = static_cast<float>(c.rms_norm_eps);
   b.x = kept.x->rows(0, N);
   b.r1 = kept.r1->rows(0, N);
-  b.normed1 = kept.normed1->rows(0, N);
+  b.normed = normed_->rows(0, N);
   if (layer == c.num_hidden_layers) return b;
   b.qkv = kept.qkv->rows(0, N);
   b.qk = b.qkv.columns(0, (H + G) * D);
@@ -129,9 +140,8 @@ Decoder::Block Decoder::block(std::int64_t layer, std::int64_t B, std::int64_t T
   b.lse = Tensor::of(kept.lse->f32(), {B, H, T});
   b.middle = kept.middle->rows(0, N);
   b.r2 = kept.r2->rows(0, N);
-  b.normed2 = kept.normed2->rows(0, N);
   b.gate_up = kept.gate_up->rows(0, N);
-  b.hidden = kept.hidden->rows(0, N);
+  b.hidden = hidden_->rows(0, N);
   return b;
 }
 
@@ -147,21 +157,34 @@ void Decoder::turn_heads(const Block& b, const LayerViews& w) {
   rope(context_, turned, D, b.shape.length, 0, *cos_, *sin_, tensor::Turn::kForward);
 }
 
-// From the normed stream that enters to the delta that the feed-forward half adds. The addition itself is fused with
-// the norm that follows, which belongs to the next layer.
-void Decoder::forward_block(const Block& b, const LayerViews& w, const Tensor& document_starts) {
+void Decoder::forward_to_gate_up(const Block& b, const LayerViews& w, const Tensor& document_starts) {
   const Tensor delta = delta_->rows(0, b.x.dim(0));  // (N, C)
 
-  matmul(context_, b.normed1, w.qkv.transposed(), b.qkv);
+  matmul(context_, b.normed, w.qkv.transposed(), b.qkv);
   if (w.bias) bias_forward(context_, w.bias, b.qkv);
   turn_heads(b, w);
   attention_forward(context_, b.shape, b.q, b.k, b.v, b.attended, b.lse, *attention_scratch_, document_starts);
   matmul(context_, b.attended, w.o.transposed(), delta);
-  add_rmsnorm_forward(context_, b.x, delta, w.norm2, b.eps, b.middle, b.normed2, b.r2);
+  add_rmsnorm_forward(context_, b.x, delta, w.norm2, b.eps, b.middle, b.normed, b.r2);
+  matmul(context_, b.normed, w.gate_up.transposed(), b.gate_up);
+}
 
-  matmul(context_, b.normed2, w.gate_up.transposed(), b.gate_up);
+// From the normed stream that enters to the delta that the feed-forward half adds. The addition itself is fused with
+// the norm that follows, which belongs to the next layer.
+void Decoder::forward_block(const Block& b, const LayerViews& w, const Tensor& document_starts) {
+  forward_to_gate_up(b, w, document_starts);
   swiglu_forward(context_, b.gate_up, b.hidden);
-  matmul(context_, b.hidden, w.down.transposed(), delta);
+  matmul(context_, b.hidden, w.down.transposed(), delta_->rows(0, b.x.dim(0)));
+}
+
+void Decoder::recompute_block(const Block& b, const LayerViews& w, const Tensor& document_starts) {
+  if (sizes_.recompute == Recompute::kLayer) {
+    rmsnorm_forward(context_, b.x, w.norm1, b.eps, b.normed, b.r1);
+    forward_to_gate_up(b, w, document_starts);
+  } else if (sizes_.recompute == Recompute::kGateUp) {
+    rmsnorm_forward(context_, b.middle, w.norm2, b.eps, b.normed, b.r2);
+    matmul(context_, b.normed, w.gate_up.transposed(), b.gate_up);
+  }
 }
 
 // dx_ enters as the gradient of the stream that leaves the layer and leaves as that of the stream that enters it: the
@@ -174,12 +197,14 @@ void Decoder::backward_block(const Block& b, const LayerViews& w, const LayerVie
   const Tensor d_attended = d_attended_->rows(0, N);  // (N, H·D)
   const Tensor d_qkv = d_qkv_->rows(0, N);            // (N, (H+2G)·D)
 
+  swiglu_forward(context_, b.gate_up, b.hidden);
   matmul(context_, dx, w.down, d_hidden);
   matmul(context_, dx.transposed(), b.hidden, dw.down, Into::kAdd);
   const Tensor d_gate_up = b.gate_up;  // in place
   swiglu_backward(context_, d_gate_up, d_hidden);
   matmul(context_, d_gate_up, w.gate_up, d_normed);
-  matmul(context_, d_gate_up.transposed(), b.normed2, dw.gate_up, Into::kAdd);
+  rmsnorm_forward(context_, b.middle, w.norm2, b.eps, b.normed, b.r2);
+  matmul(context_, d_gate_up.transposed(), b.normed, dw.gate_up, Into::kAdd);
   rmsnorm_backward(context_, b.middle, w.norm2, b.r2, d_normed, dx, dw.norm2, *d_gain_);
 
   matmul(context_, dx, w.o, d_attended);
@@ -195,7 +220,8 @@ void Decoder::backward_block(const Block& b, const LayerViews& w, const LayerVie
   }
   if (w.bias) bias_backward(context_, d_qkv, dw.bias);
   matmul(context_, d_qkv, w.qkv, d_normed);
-  matmul(context_, d_qkv.transposed(), b.normed1, dw.qkv, Into::kAdd);
+  rmsnorm_forward(context_, b.x, w.norm1, b.eps, b.normed, b.r1);
+  matmul(context_, d_qkv.transposed(), b.normed, dw.qkv, Into::kAdd);
   rmsnorm_backward(context_, b.x, w.norm1, b.r1, d_normed, dx, dw.norm1, *d_gain_);
 }
 
@@ -208,16 +234,16 @@ Tensor Decoder::forward(const Tensor& tokens, const Tensor& document_starts) {
   Block b = block(0, B, T);
   LayerViews w = layout.layer(parameters_.values(), 0);
   embedding_forward(context_, tokens, outer.embedding, b.x);
-  rmsnorm_forward(context_, b.x, w.norm1, b.eps, b.normed1, b.r1);
+  rmsnorm_forward(context_, b.x, w.norm1, b.eps, b.normed, b.r1);
   for (std::int64_t l = 0; l < L; ++l) {
     forward_block(b, w, document_starts);
     const Tensor middle = b.middle;
     b = block(l + 1, B, T);
     if (l + 1 < L) w = layout.layer(parameters_.values(), l + 1);
     const Tensor gain = l + 1 < L ? w.norm1 : outer.norm;
-    add_rmsnorm_forward(context_, middle, delta_->rows(0, B * T), gain, b.eps, b.x, b.normed1, b.r1);
+    add_rmsnorm_forward(context_, middle, delta_->rows(0, B * T), gain, b.eps, b.x, b.normed, b.r1);
   }
-  return b.normed1;
+  return b.normed;
 }
 
 double Decoder::loss(const Tensor& tokens, const Tensor& targets, const Tensor& document_starts) {
@@ -238,13 +264,15 @@ double Decoder::forward_backward(const Tensor& tokens, const Tensor& targets, fl
   const Tensor d_normed = d_normed_->rows(0, B * T);
 
   const double loss = cross_entropy_forward_backward(context_, normed, outer.head, targets, scale, *logits_, d_normed,
-                                                     d_outer.head);
+                                                     d_outer.head, d_head_sums_ ? *d_head_sums_ : Tensor());
   const Block last = block(L, B, T);
-  std::memset(dx.data(), 0, static_cast<std::size_t>(B * T * dx.stride(0)) * sizeof(float));
+  std::memset(dx.data(), 0, static_cast<std::size_t>(B * T * dx.stride(0)) * size_of(dx.type()));
   rmsnorm_backward(context_, last.x, outer.norm, last.r1, d_normed, dx, d_outer.norm, *d_gain_);
   for (std::int64_t l = L; l-- > 0;) {
-    backward_block(block(l, B, T), layout.layer(parameters_.values(), l), layout.layer(parameters_.gradients(), l),
-                   document_starts);
+    const Block b = block(l, B, T);
+    const LayerViews w = layout.layer(parameters_.values(), l);
+    if (l + 1 < L) recompute_block(b, w, document_starts);  // what layers share is still the last one's
+    backward_block(b, w, layout.layer(parameters_.gradients(), l), document_starts);
   }
   embedding_backward(context_, tokens, dx, d_outer.embedding);
   return loss;

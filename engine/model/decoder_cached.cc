@@ -23,23 +23,23 @@ CachedDecoder::CachedDecoder(tensor::Context& context, Parameters& parameters, c
   const Config& c = parameters.config();
   const std::int64_t T = sizes.length_max, N = std::min(sizes.chunk_max, T), C = c.hidden_size;
   const std::int64_t H = c.num_attention_heads, G = c.num_key_value_heads, D = c.head_dim, F = c.intermediate_size;
-  const auto f32 = tensor::DType::kFloat32;
+  const auto f32 = tensor::DType::kFloat32, type = parameters.type();
   for (std::int64_t l = 0; l < c.num_hidden_layers; ++l) {
-    keys_.push_back(&plan.add("key/value cache", fmt::format("layer {} keys", l), f32, {T, G * D}));
-    values_.push_back(&plan.add("key/value cache", fmt::format("layer {} values", l), f32, {T, G * D}));
+    keys_.push_back(&plan.add("key/value cache", fmt::format("layer {} keys", l), type, {T, G * D}));
+    values_.push_back(&plan.add("key/value cache", fmt::format("layer {} values", l), type, {T, G * D}));
   }
   const std::string group = "generation: activations";
   cos_ = &plan.add(group, "cos", f32, {T, D / 2});
   sin_ = &plan.add(group, "sin", f32, {T, D / 2});
   tokens_ = &plan.add(group, "tokens", tensor::DType::kInt32, {N});
-  x_ = &plan.add(group, "x", f32, {N, C});
-  normed_ = &plan.add(group, "normed", f32, {N, C});
+  x_ = &plan.add(group, "x", type, {N, C});
+  normed_ = &plan.add(group, "normed", type, {N, C});
   r_ = &plan.add(group, "r", f32, {N});
-  qkv_ = &plan.add(group, "qkv", f32, {N, (H + 2 * G) * D});
-  attended_ = &plan.add(group, "attended", f32, {N, H * D});
-  delta_ = &plan.add(group, "delta", f32, {N, C});
-  gate_up_ = &plan.add(group, "gate_up", f32, {N, 2 * F});
-  hidden_ = &plan.add(group, "hidden", f32, {N, F});
+  qkv_ = &plan.add(group, "qkv", type, {N, (H + 2 * G) * D});
+  attended_ = &plan.add(group, "attended", type, {N, H * D});
+  delta_ = &plan.add(group, "delta", type, {N, C});
+  gate_up_ = &plan.add(group, "gate_up", type, {N, 2 * F});
+  hidden_ = &plan.add(group, "hidden", type, {N, F});
   scores_ = &plan.add(group, "scores", f32, {context.threads(), T});
   logits_ = &plan.add(group, "logits", f32, {1, c.vocab_size});
 }
@@ -93,10 +93,10 @@ void CachedDecoder::step_chunk(std::span<const std::int32_t> tokens) {
     const Tensor& keys = *keys_[static_cast<std::size_t>(l)];      // (T, G·D)
     const Tensor& values = *values_[static_cast<std::size_t>(l)];  // (T, G·D)
     for (std::int64_t n = 0; n < N; ++n) {
-      const float* row = qkv.f32() + n * qkv.stride(0) + H * D;
-      const auto bytes = static_cast<std::size_t>(G * D) * sizeof(float);
-      std::memcpy(keys.f32() + (length_ + n) * G * D, row, bytes);
-      std::memcpy(values.f32() + (length_ + n) * G * D, row + G * D, bytes);
+      const Tensor row = qkv.rows(n, n + 1).columns(H * D, (H + 2 * G) * D);
+      const Tensor key = keys.rows(length_ + n, length_ + n + 1), value = values.rows(length_ + n, length_ + n + 1);
+      std::memcpy(key.data(), row.columns(0, G * D).data(), key.bytes());
+      std::memcpy(value.data(), row.columns(G * D, 2 * G * D).data(), value.bytes());
     }
     shape.window = parameters_.config().window(l);
     attention_cached(context_, shape, length_, qkv.columns(0, H * D), keys, values, attended, *scores_);

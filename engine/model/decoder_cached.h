@@ -1,7 +1,7 @@
 // A decoder that goes on from where it stopped: keys and values of all tokens so far stay in a cache, so that a further
 // token costs one pass over the weights. For generation; one sequence at a time. One thread.
 //
-//   MemoryPlan plan;  Parameters parameters(config, false, plan);
+//   MemoryPlan plan;  Parameters parameters(config, {}, plan);
 //   CachedDecoder decoder(context, parameters, {.length_max = 1024}, plan);
 //   plan.allocate(available_memory_bytes(), "…");  (fill the parameters)
 //   auto logits = decoder.step(prompt);  while (…) logits = decoder.step({&token, 1});

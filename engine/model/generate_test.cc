@@ -87,7 +87,7 @@ class GenerateTest : public testing::Test {
     return config;
   }
   GenerateTest()
-      : context_(1), parameters_(config(), false, plan_), decoder_(context_, parameters_, {.length_max = 24}, plan_) {
+      : context_(1), parameters_(config(), {}, plan_), decoder_(context_, parameters_, {.length_max = 24}, plan_) {
     plan_.allocate(1 << 24, "");
     parameters_.initialize(1);
   }

@@ -106,12 +106,12 @@ std::uint64_t bytes_of(const ParameterInfo& info, WeightType type) {
   return static_cast<std::uint64_t>(info.count) * (type == WeightType::kFloat32 ? 4 : 2);
 }
 
-Shards divide(const ParameterLayout& layout, const SaveOptions& options) {
+Shards divide(const ParameterLayout& layout, WeightType type, std::uint64_t shard_bytes_max) {
   Shards shards;
   std::uint64_t filled = 0;
   for (const ParameterInfo& info : layout.all()) {
-    const std::uint64_t bytes = bytes_of(info, options.type);
-    if (shards.of.empty() || filled + bytes > options.shard_bytes_max) {
+    const std::uint64_t bytes = bytes_of(info, type);
+    if (shards.of.empty() || filled + bytes > shard_bytes_max) {
       shards.of.emplace_back();
       filled = 0;
     }
@@ -134,9 +134,16 @@ void write_weights(Files& files, const std::string& path, const std::vector<cons
   }
   SafetensorsWriter writer(files, path, std::move(entries));
   for (const ParameterInfo* info : tensors) {
-    const std::span<const float> values = parameters.layout().view(parameters.values(), *info).floats();
-    if (type == WeightType::kFloat32) writer.append(values);
-    if (type == WeightType::kBFloat16) writer.append_bfloat16(values);
+    const tensor::Tensor values = parameters.layout().view(parameters.values(), *info);
+    if (values.type() == tensor::DType::kFloat32) {
+      if (type == WeightType::kFloat32) writer.append(std::span<const float>(values.floats()));
+      if (type == WeightType::kBFloat16) writer.append_bfloat16(values.floats());
+    } else if (type == WeightType::kBFloat16) {
+      writer.append(std::string_view(static_cast<const char*>(values.data()), values.bytes()));
+    } else {
+      const std::vector<float> wide(values.bfloats().begin(), values.bfloats().end());
+      writer.append(std::span<const float>(wide));
+    }
   }
   writer.finish();
 }
@@ -158,22 +165,24 @@ HuggingFaceModel load_huggingface_config(Files& files, const std::string& folder
   return model;
 }
 
-void load_huggingface_weights(Files& files, const std::string& folder, const Parameters& parameters) {
+void load_huggingface_weights(Files& files, const std::string& folder, Parameters& parameters) {
   HuggingFaceSource(files, folder, {.config = parameters.config(), .end_of_text = {}}).load(parameters);
 }
 
 void save_huggingface(Files& files, const std::string& folder, const HuggingFaceModel& model, const Parameters& parameters,
                       const SaveOptions& options) {
+  const bool narrow = parameters.type() == tensor::DType::kBFloat16;
+  const WeightType type = options.type.value_or(narrow ? WeightType::kBFloat16 : WeightType::kFloat32);
   files.make_folders(folder);
   files.remove(folder + "/config.json");
   for (const std::string& name : files.list(folder)) {
     if (is_weights(name)) files.remove(folder + "/" + name);
   }
-  const Shards shards = divide(parameters.layout(), options);
+  const Shards shards = divide(parameters.layout(), type, options.shard_bytes_max);
   json::object map;
   for (std::size_t i = 0; i < shards.of.size(); ++i) {
     const std::string name = shards.of.size() == 1 ? kWeights : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.of.size());
-    write_weights(files, folder + "/" + name, shards.of[i], parameters, options.type);
+    write_weights(files, folder + "/" + name, shards.of[i], parameters, type);
     for (const ParameterInfo* info : shards.of[i]) map[info->name] = name;
   }
   if (shards.of.size() > 1) {
@@ -181,7 +190,7 @@ void save_huggingface(Files& files, const std::string& folder, const HuggingFace
     files.replace(folder + "/" + kIndex, json::serialize(index) + "\n");
   }
   files.replace(folder + "/" + kGeneration, generation_config_to_json(model));
-  files.replace(folder + "/config.json", huggingface_config_to_json(model, options.type));
+  files.replace(folder + "/config.json", huggingface_config_to_json(model, type));
 }
 
 }  // namespace athanor::model

@@ -55,7 +55,7 @@ void run(const std::string& path, const std::string& in, const std::string& out)
 
   tensor::Context context(2);
   tensor::MemoryPlan plan;
-  Parameters parameters(config, true, plan);
+  Parameters parameters(config, {.gradients = tensor::DType::kFloat32}, plan);
   Decoder decoder(context, parameters, {.batch_max = B, .length_max = T, .backward = true}, plan);
   CachedDecoder cached(context, parameters, {.length_max = T}, plan);
   plan.allocate(tensor::available_memory_bytes(), kAdvice);
@@ -87,7 +87,7 @@ void convert(const std::string& path, const std::string& folder, const SaveOptio
   SystemFiles files;
   const auto source = open_model(files, path);
   tensor::MemoryPlan plan;
-  Parameters parameters(source->model().config, false, plan);
+  Parameters parameters(source->model().config, {}, plan);
   plan.allocate(tensor::available_memory_bytes(), kAdvice);
   source->load(parameters);
   save_huggingface(files, folder, source->model(), parameters, options);
@@ -98,7 +98,7 @@ void greedy(const std::string& path, std::int64_t count, const std::vector<Token
   const auto source = open_model(files, path);
   tensor::Context context(1);
   tensor::MemoryPlan plan;
-  Parameters parameters(source->model().config, false, plan);
+  Parameters parameters(source->model().config, {}, plan);
   CachedDecoder decoder(context, parameters, {.length_max = static_cast<std::int64_t>(prompt.size()) + count}, plan);
   plan.allocate(tensor::available_memory_bytes(), kAdvice);
   source->load(parameters);

@@ -31,7 +31,7 @@ class ModelSource {
   // of model().config. Throws kInvalid for a type that we do not read.
   virtual void read(const ParameterInfo& info, std::span<float> into) = 0;
   // All of them. `parameters` were made for model().config.
-  void load(const Parameters& parameters);
+  void load(Parameters& parameters);
 };
 
 // Throws kNotFound, kDenied, kCorrupt, kInvalid: what was found, and what would do.

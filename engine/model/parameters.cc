@@ -11,10 +11,15 @@ namespace athanor::model {
 
 namespace {
 
-constexpr std::int64_t kAlignment = 16;  // floats: 64 bytes
+constexpr std::int64_t kAlignment = 16;  // elements: a vector of floats, and more than one of bfloat16
 
 std::string layer_name(std::int64_t layer, std::string_view part, std::string_view kind = "weight") {
   return fmt::format("model.layers.{}.{}.{}", layer, part, kind);
+}
+
+// What begins `offset` elements into a flat buffer.
+tensor::Tensor part(const tensor::Tensor& flat, std::int64_t offset, std::span<const std::int64_t> shape) {
+  return {flat.type(), shape, static_cast<char*>(flat.data()) + offset * static_cast<std::int64_t>(size_of(flat.type()))};
 }
 
 // FNV-1a: a number for a name, the same everywhere.
@@ -96,7 +101,7 @@ const ParameterInfo& ParameterLayout::find(std::string_view name) const {
 
 tensor::Tensor ParameterLayout::view(const tensor::Tensor& flat, const ParameterInfo& info) const {
   ATHANOR_ASSERT(flat.rank() == 1 && flat.dim(0) == size_);
-  return {tensor::DType::kFloat32, info.shape, flat.f32() + info.offset};
+  return part(flat, info.offset, info.shape);
 }
 
 LayerViews ParameterLayout::layer(const tensor::Tensor& flat, std::int64_t layer) const {
@@ -104,7 +109,7 @@ LayerViews ParameterLayout::layer(const tensor::Tensor& flat, std::int64_t layer
   const std::int64_t C = config_.hidden_size, F = config_.intermediate_size, D = config_.head_dim;
   const std::int64_t H = config_.num_attention_heads, G = config_.num_key_value_heads;
   const auto view = [&](std::int64_t offset, std::initializer_list<std::int64_t> shape) {
-    return tensor::Tensor::of(flat.f32() + layers_begin_ + layer * offsets_.end + offset, shape);
+    return part(flat, layers_begin_ + layer * offsets_.end + offset, {shape.begin(), shape.size()});
   };
   LayerViews views{
       .norm1 = view(offsets_.norm1, {C}),
@@ -131,13 +136,15 @@ OuterViews ParameterLayout::outer(const tensor::Tensor& flat) const {
   return {.embedding = view(flat, all_.front()), .norm = view(flat, norm), .head = view(flat, head)};
 }
 
-Parameters::Parameters(const Config& config, bool with_gradients, tensor::MemoryPlan& plan)
+Parameters::Parameters(const Config& config, const ParameterTypes& types, tensor::MemoryPlan& plan)
     : config_(config),
       layout_(config),
-      values_(&plan.add("parameters", "parameters", tensor::DType::kFloat32, {layout_.size()})) {
-  if (with_gradients) {
-    gradients_ = &plan.add("gradients", "gradients", tensor::DType::kFloat32, {layout_.size()});
+      values_(&plan.add("parameters", "parameters", types.values, {layout_.size()})) {
+  ATHANOR_ASSERT(types.values == tensor::DType::kFloat32 || types.values == tensor::DType::kBFloat16);
+  if (types.masters && types.values == tensor::DType::kBFloat16) {
+    remainders_ = &plan.add("parameters", "remainders of masters", tensor::DType::kInt16, {layout_.size()});
   }
+  if (types.gradients) gradients_ = &plan.add("gradients", "gradients", *types.gradients, {layout_.size()});
 }
 
 const tensor::Tensor& Parameters::gradients() const {
@@ -145,21 +152,54 @@ const tensor::Tensor& Parameters::gradients() const {
   return *gradients_;
 }
 
+void Parameters::set(const ParameterInfo& info, std::int64_t first, std::span<const float> from) {
+  const auto count = static_cast<std::int64_t>(from.size());
+  ATHANOR_ASSERT(first >= 0 && first + count <= info.count);
+  const std::int64_t begin = info.offset + first;
+  if (type() == tensor::DType::kFloat32) {
+    std::ranges::copy(from, values_->f32() + begin);
+  } else if (remainders_) {
+    const tensor::Tensor floats = tensor::Tensor::of(const_cast<float*>(from.data()), {count});  // only read
+    split_masters(floats, {values_->rows(begin, begin + count), remainders_->rows(begin, begin + count)});
+  } else {
+    std::ranges::transform(from, values_->bf16() + begin, [](float x) { return tensor::BFloat16(x); });
+  }
+}
+
+void Parameters::get(const ParameterInfo& info, std::int64_t first, std::span<float> into) const {
+  const auto count = static_cast<std::int64_t>(into.size());
+  ATHANOR_ASSERT(first >= 0 && first + count <= info.count);
+  const std::int64_t begin = info.offset + first;
+  if (type() == tensor::DType::kFloat32) {
+    std::copy_n(values_->f32() + begin, count, into.begin());
+  } else if (remainders_) {
+    join_masters({values_->rows(begin, begin + count), remainders_->rows(begin, begin + count)},
+                 tensor::Tensor::of(into.data(), {count}));
+  } else {
+    std::copy_n(values_->bf16() + begin, count, into.begin());
+  }
+}
+
 void Parameters::initialize(std::uint64_t seed) {
+  constexpr std::int64_t kAtOnce = 4096;  // even: normal numbers come in pairs
+  std::vector<float> values(kAtOnce);
   for (const ParameterInfo& info : layout_.all()) {
-    const tensor::Tensor tensor = layout_.view(values(), info);
-    if (info.shape.size() == 1) {
-      std::ranges::fill(tensor.floats(), info.name.ends_with(".bias") ? 0.0F : 1.0F);
-      continue;
-    }
     SeededRandom random(seed ^ hash_of(info.name));
-    // Two normal numbers from two uniform ones (Box and Muller 1958).
-    const std::span<float> values = tensor.floats();
-    for (std::size_t i = 0; i < values.size(); i += 2) {
-      const double radius = std::sqrt(-2 * std::log(1 - random.uniform())) * config_.initializer_range;
-      const double angle = 2 * std::numbers::pi * random.uniform();
-      values[i] = static_cast<float>(radius * std::cos(angle));
-      if (i + 1 < values.size()) values[i + 1] = static_cast<float>(radius * std::sin(angle));
+    for (std::int64_t first = 0; first < info.count; first += kAtOnce) {
+      values.resize(static_cast<std::size_t>(std::min(kAtOnce, info.count - first)));
+      if (info.shape.size() == 1) {
+        std::ranges::fill(values, info.name.ends_with(".bias") ? 0.0F : 1.0F);
+      } else {
+        // Two normal numbers from two uniform ones (Box and Muller 1958).
+        for (std::size_t i = 0; i < values.size(); i += 2) {
+          const double radius = std::sqrt(-2 * std::log(1 - random.uniform())) * config_.initializer_range;
+          const double angle = 2 * std::numbers::pi * random.uniform();
+          values[i] = static_cast<float>(radius * std::cos(angle));
+          if (i + 1 < values.size()) values[i + 1] = static_cast<float>(radius * std::sin(angle));
+        }
+      }
+      set(info, first, values);
+      values.resize(kAtOnce);
     }
   }
 }

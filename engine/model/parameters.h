@@ -4,15 +4,19 @@
 // gate and up, so that each group is one matrix product; every group starts on a 64-byte boundary (the padding between
 // stays zero).
 // Gradients and optimizer moments are buffers of the same layout: summing, sharding and saving them needs no names.
+//
+// Values are float32 or bfloat16. Under training, values of bfloat16 are the upper halves of masters (tensor/masters.h).
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "engine/model/config.h"
+#include "engine/tensor/masters.h"
 #include "engine/tensor/memory_plan.h"
 #include "engine/tensor/tensor.h"
 
@@ -75,17 +79,31 @@ class ParameterLayout {
   std::int64_t size_ = 0;
 };
 
+struct ParameterTypes {
+  tensor::DType values = tensor::DType::kFloat32;
+  std::optional<tensor::DType> gradients;  // none: no gradients
+  bool masters = false;                    // with values of bfloat16, also what completes them
+};
+
 class Parameters {
  public:
-  // Plans the buffer, and one for gradients if asked. Usable once the plan is allocated.
-  Parameters(const Config& config, bool with_gradients, tensor::MemoryPlan& plan);
+  // Plans the buffers. Usable once the plan is allocated.
+  Parameters(const Config& config, const ParameterTypes& types, tensor::MemoryPlan& plan);
 
   const Config& config() const { return config_; }
   const ParameterLayout& layout() const { return layout_; }
   const tensor::Tensor& values() const { return *values_; }  // (size)
   const tensor::Tensor& gradients() const;                   // (size)
+  tensor::DType type() const { return values_->type(); }
+  // The values as they are trained.
+  tensor::Masters masters() const { return {*values_, remainders_ ? *remainders_ : tensor::Tensor()}; }
   tensor::Tensor value(std::string_view name) const { return layout_.view(*values_, layout_.find(name)); }
   tensor::Tensor gradient(std::string_view name) const { return layout_.view(gradients(), layout_.find(name)); }
+
+  // Elements of one parameter from `first` on, as float32: rounded to the nearest on the way in, if need be and there are no
+  // masters; on the way out what the masters are, or the values.
+  void set(const ParameterInfo& info, std::int64_t first, std::span<const float> from);
+  void get(const ParameterInfo& info, std::int64_t first, std::span<float> into) const;
 
   // As Hugging Face does: matrices normal(0, initializer_range), biases zero, norms one. The same numbers on every machine and
   // for every number of ranks: each tensor has a stream of its own, made from the seed and its name.
@@ -95,6 +113,7 @@ class Parameters {
   Config config_;
   ParameterLayout layout_;
   const tensor::Tensor* values_;
+  const tensor::Tensor* remainders_ = nullptr;  // of masters
   const tensor::Tensor* gradients_ = nullptr;
 };
 

@@ -65,7 +65,30 @@ class Probe {
   bool has(const std::string& name) const { return in_.find(name) != nullptr; }
   Tensor floats(std::vector<std::int64_t> shape) { return make(DType::kFloat32, shape); }
 
-  void output(const std::string& name, const Tensor& tensor) { outputs_.emplace_back(name, tensor); }
+  // What activations and parameters are computed in: bfloat16 with the option bfloat16=1.
+  DType type() const { return option("bfloat16", 0) != 0 ? DType::kBFloat16 : DType::kFloat32; }
+  Tensor typed(std::vector<std::int64_t> shape) { return make(type(), shape); }
+  // An input of floats, rounded to that type.
+  Tensor typed_input(const std::string& name) {
+    const Tensor from = input(name);
+    if (type() == DType::kFloat32) return from;
+    const Tensor into = typed({from.dim(0), from.dim(1)});
+    std::ranges::transform(from.floats(), into.bf16(), [](float x) { return tensor::BFloat16(x); });
+    return into;
+  }
+
+  // Contiguous, float32 or bfloat16; copied, and written as float32.
+  void output(const std::string& name, const Tensor& tensor) {
+    std::vector<std::int64_t> shape;
+    for (int i = 0; i < tensor.rank(); ++i) shape.push_back(tensor.dim(i));
+    const Tensor wide = floats(shape);
+    if (tensor.type() == DType::kFloat32) {
+      std::ranges::copy(tensor.floats(), wide.f32());
+    } else {
+      std::ranges::copy(tensor.bfloats(), wide.f32());
+    }
+    outputs_.emplace_back(name, wide);
+  }
   void print(const std::string& name, double value) {
     printed_ += fmt::format("{}\"{}\": {:.17g}", printed_.empty() ? "" : ", ", name, value);
   }
@@ -150,12 +173,13 @@ void probe_rope(Probe& probe) {
 }
 
 void probe_attention(Probe& probe) {
-  const Tensor q = probe.input("q"), k = probe.input("k"), v = probe.input("v"), d_o = probe.input("d_o");
+  const Tensor q = probe.typed_input("q"), k = probe.typed_input("k"), v = probe.typed_input("v");
+  const Tensor d_o = probe.typed_input("d_o");
   const tensor::AttentionShape shape{probe.size("batch"), probe.size("length"), probe.size("heads"),
                                      probe.size("kv_heads"), probe.size("head_dim")};
-  const Tensor o = probe.floats({q.dim(0), q.dim(1)}), lse = probe.floats({shape.batch, shape.heads, shape.length});
-  const Tensor dq = probe.floats({q.dim(0), q.dim(1)}), dk = probe.floats({k.dim(0), k.dim(1)});
-  const Tensor dv = probe.floats({k.dim(0), k.dim(1)});
+  const Tensor o = probe.typed({q.dim(0), q.dim(1)}), lse = probe.floats({shape.batch, shape.heads, shape.length});
+  const Tensor dq = probe.typed({q.dim(0), q.dim(1)}), dk = probe.typed({k.dim(0), k.dim(1)});
+  const Tensor dv = probe.typed({k.dim(0), k.dim(1)});
   const Tensor scratch = probe.floats({probe.context.threads(), tensor::attention_scratch_floats(shape, true)});
   attention_forward(probe.context, shape, q, k, v, o, lse, scratch);
   attention_backward(probe.context, shape, q, k, v, o, lse, d_o, dq, dk, dv, scratch);
@@ -218,22 +242,23 @@ model::Config config_of(const Probe& probe) {
           .tie_word_embeddings = probe.option("tie_word_embeddings", 1) != 0};
 }
 
-void fill(Probe& probe, const model::Parameters& parameters) {
+void fill(Probe& probe, model::Parameters& parameters) {
   for (const model::ParameterInfo& info : parameters.layout().all()) {
-    const Tensor from = probe.input(info.name), into = parameters.value(info.name);
-    ATHANOR_ASSERT(from.bytes() == into.bytes());
-    std::memcpy(into.data(), from.data(), into.bytes());
+    const Tensor from = probe.input(info.name);
+    ATHANOR_ASSERT(from.count() == info.count);
+    parameters.set(info, 0, from.floats());
   }
 }
 
 // tokens, targets (B, T) and the parameters by name: all logits, the mean loss, every gradient of it under the
-// parameter's name, and the logits again as the cached decoder finds them a token at a time for the first sequence.
+// parameter's name (summed in float32, or with narrow_gradients=1 in bfloat16), and the logits again as the cached decoder finds them a token at a time for the first sequence.
 void probe_model(Probe& probe) {
   const model::Config config = config_of(probe);
   const Tensor tokens = probe.input("tokens"), targets = probe.input("targets");
   const std::int64_t B = tokens.dim(0), T = tokens.dim(1), V = config.vocab_size;
   tensor::MemoryPlan plan;
-  model::Parameters parameters(config, true, plan);
+  const DType gradients = probe.option("narrow_gradients", 0) != 0 ? DType::kBFloat16 : DType::kFloat32;
+  model::Parameters parameters(config, {.values = probe.type(), .gradients = gradients}, plan);
   model::Decoder decoder(probe.context, parameters, {.batch_max = B, .length_max = T, .backward = true}, plan);
   model::CachedDecoder cached(probe.context, parameters, {.length_max = T}, plan);
   plan.allocate(tensor::available_memory_bytes(), "Take a smaller model");
@@ -247,9 +272,7 @@ void probe_model(Probe& probe) {
   const double loss = decoder.forward_backward(tokens, targets, 1.0F / static_cast<float>(counted));
   probe.print("loss", loss / static_cast<double>(counted));
   for (const model::ParameterInfo& info : parameters.layout().all()) {
-    const Tensor copy = probe.floats(info.shape);
-    std::memcpy(copy.data(), parameters.gradient(info.name).data(), copy.bytes());
-    probe.output(info.name, copy);
+    probe.output(info.name, parameters.gradient(info.name));
   }
   for (std::int64_t t = 0; t < T; ++t) {
     const auto row = cached.step(tokens.rows(0, 1).reshaped({T}).ints().subspan(static_cast<std::size_t>(t), 1));
@@ -259,7 +282,7 @@ void probe_model(Probe& probe) {
 }
 
 // sequences (steps, batch, length + 1) and the initial parameters: trains on them with TrainOptions' names, on `ranks`
-// ranks, and gives the losses and gradient norms of all steps and the final parameters.
+// ranks, with optimizer 0 (adamw), 1 (adamw8) or 2 (muon), and gives the losses and gradient norms of all steps and the final parameters.
 void probe_train(Probe& probe) {
   const Tensor sequences = probe.input("sequences");
   train::TrainOptions options;
@@ -267,6 +290,8 @@ void probe_train(Probe& probe) {
   options.batch = sequences.dim(1);
   options.length = sequences.dim(2) - 1;
   options.micro_batch = static_cast<std::int64_t>(probe.option("micro_batch", 2));
+  options.dtype = name_of(probe.type());
+  options.optimizer = std::vector<std::string>{"adamw", "adamw8", "muon"}.at(static_cast<std::size_t>(probe.option("optimizer", 0)));
   options.learning_rate = probe.option("learning_rate", 1e-3);
   options.learning_rate_min = probe.option("learning_rate_min", 1e-4);
   options.warmup_steps = static_cast<std::int64_t>(probe.option("warmup_steps", 5));
@@ -313,7 +338,7 @@ void probe_train(Probe& probe) {
     const std::lock_guard lock(probe_mutex);
     for (const model::ParameterInfo& info : trainer.parameters().layout().all()) {
       const Tensor copy = probe.floats(info.shape);
-      std::memcpy(copy.data(), trainer.parameters().value(info.name).data(), copy.bytes());
+      trainer.parameters().get(info, 0, copy.floats());
       probe.output(info.name, copy);
     }
   });

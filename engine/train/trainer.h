@@ -26,6 +26,7 @@
 #include "engine/tensor/memory_plan.h"
 #include "engine/train/checkpoint.h"
 #include "engine/train/checkpoint_writer.h"
+#include "engine/train/optimizer.h"
 #include "engine/train/options.h"
 
 namespace athanor::train {
@@ -111,16 +112,10 @@ class Trainer {
     bool stop = false;
     bool given_up = false;
   };
-  // Consecutive parameters with the same decay.
-  struct Segment {
-    std::int64_t begin, end;
-    bool decays;
-  };
   StepResult step(const std::atomic<bool>& stop);
   // Over all ranks; with one rank the sums are its own, to the last bit. `nominal` targets are about as many as there are.
   Sums summed(const Sums& mine, std::int64_t nominal);
   void skip(const StepResult& result);
-  void update(double learning_rate, double gradient_scale);
   // Row `into` of the batch, to be filled.
   data::Row row(std::int64_t into) const;
   // Checks it, and counts its targets.
@@ -130,10 +125,10 @@ class Trainer {
   void save(const Events& events);
   bool can_roll_back() const;
   void roll_back(double loss, const Events& events);
-  // Takes parameters, moments and state from the newest checkpoint that rank 0 has; false when it has none.
+  // Takes parameters, the optimizer's state and the run's from the newest checkpoint that rank 0 has; false when it has none.
   bool load();
   void report(const Events& events, const std::optional<CheckpointWriter::Finished>& written) const;
-  TrainTensors tensors() const { return {parameters_.values(), *m_, *v_}; }
+  TrainTensors tensors() const;
 
   const model::Config config_;
   const TrainOptions options_;
@@ -147,12 +142,10 @@ class Trainer {
   tensor::MemoryPlan plan_;
   model::Parameters parameters_;
   model::Decoder decoder_;
-  const tensor::Tensor* m_;        // (size)
-  const tensor::Tensor* v_;        // (size)
+  std::unique_ptr<Optimizer> optimizer_;
   const tensor::Tensor* tokens_;   // (micro_batch, length)
   const tensor::Tensor* targets_;  // (micro_batch, length)
   const tensor::Tensor* starts_;   // (micro_batch, length)  of each token's document
-  std::vector<Segment> segments_;
   TrainState state_;
   std::int64_t saved_step_ = -1;     // of the newest checkpoint
   std::int64_t rollbacks_to_it_ = 0;
