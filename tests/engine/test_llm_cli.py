@@ -14,12 +14,16 @@ import pytest
 
 import llm
 
-SETTINGS = """vocabulary layers hidden_size intermediate_size heads kv_heads head_dim rope_theta tied steps batch micro_batch
-    length learning_rate schedule learning_rate_min warmup_steps decay_steps weight_decay beta1 beta2 adam_eps gradient_clip
+SHAPE = "vocabulary layers hidden_size intermediate_size heads kv_heads head_dim rope_theta tied".split()
+SETTINGS = """steps epochs batch micro_batch length learning_rate schedule learning_rate_min warmup_steps decay_steps weight_decay beta1 beta2 adam_eps gradient_clip
     held_out evaluate_every evaluate_sequences checkpoint_every checkpoints_kept checkpoint_room non_finite_steps_max
     spike_factor spike_rollbacks_max log log_every seed threads prompt sample_tokens temperature""".split()
+ALL_SETTINGS = [*SHAPE, *SETTINGS]
+ALL_SETTINGS.insert(ALL_SETTINGS.index("held_out"), "task")
 OPTIONS = {
-    ("train",): ["text", "validation", "tokenizer", "out", "checkpoints", "resume", "contract", *SETTINGS],
+    ("pretrain",): ["model", "text", "validation", "tokenizer", "out", "checkpoints", "resume", *SHAPE, *SETTINGS],
+    ("finetune",): ["model", "data", "validation", "tokenizer", "chat_template", "out", "checkpoints", "resume", *SETTINGS],
+    ("train",): ["model", "text", "validation", "tokenizer", "chat_template", "out", "checkpoints", "resume", "contract", *ALL_SETTINGS],
     ("eval",): ["model", "tokenizer", "text", "length", "batch", "threads", "json"],
     ("generate",): ["model", "tokenizer", "prompt", "tokens", "temperature", "top_k", "top_p", "seed", "threads"],
     ("tokenize", "train"): ["text", "vocabulary", "out"],
@@ -72,7 +76,7 @@ def test_help_names_every_option_and_explains_it(command):
 
 def test_help_of_the_whole():
     text = llm.run("--help").stdout
-    for command in ("train", "eval", "generate", "tokenize"):
+    for command in ("pretrain", "finetune", "train", "eval", "generate", "tokenize"):
         assert re.search(rf"^  {command}  +\w", text, re.M), command
     assert "Exit codes" in text
     assert re.search(r"^  train  +\w.*\n  encode  +\w", llm.run("tokenize", "--help").stdout, re.M)
@@ -82,9 +86,9 @@ def test_help_of_the_whole():
 # ---------------------------------------------------------------------- the command line
 
 WRONG_LINES = [
-    ("", "train, eval, generate, tokenize"),
+    ("", "pretrain, finetune, train, eval, generate, tokenize"),
     ("tran", "There is no command tran. Did you mean train?"),
-    ("conjure", "There is no command conjure. There are: train, eval, generate, tokenize"),
+    ("conjure", "There is no command conjure. There are: pretrain, finetune, train, eval, generate, tokenize"),
     ("tokenize", "train, encode"),
     ("train --stpes 3", "There is no option --stpes. Did you mean --steps?"),
     ("train --conjured-rabbits", "There is no option --conjured-rabbits. `athanor-llm train --help` lists all"),
