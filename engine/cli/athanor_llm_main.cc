@@ -96,7 +96,7 @@ void add_training(CLI::App& app, const std::string& task, const char* descriptio
   const bool tunes = task == "finetune";
   options.task = task;
   command->add_option("--model", options.model, tunes ? "What to fine-tune: a folder with a Hugging Face checkpoint, or a GGUF or llama2.c file"
-                      : task.empty() ? "With --task finetune: what to fine-tune; else a model whose shape and tokenizer are taken"
+                      : task.empty() ? "What to fine-tune (with --task finetune), or a model whose shape and tokenizer are taken"
                                      : "A model whose shape and tokenizer are taken, in place of the options below; its weights are not")->type_name("PATH");
   command->add_option(tunes ? "--data,--text" : "--text,--data", options.text, "What to train on")->type_name("PATH...");
   command->add_option("--validation", options.validation, "What to evaluate on (default: a part of the data, see --held-out)")->type_name("PATH...");
