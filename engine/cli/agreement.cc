@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -18,7 +19,9 @@ constexpr std::int64_t kTextBytesMax = 1 << 20;
 std::string text_of(TrainSettings settings, bool resume) {
   std::string text = fmt::format("resume {}", resume) + '\0';
   for (const Setting& setting : table_of(settings)) {
-    if (setting.name == "threads" || setting.name == "micro_batch") continue;
+    // What a machine does in its own way, without changing the numbers.
+    const std::string_view own[] = {"threads", "micro_batch", "memory", "recompute"};
+    if (std::ranges::find(own, setting.name) != std::end(own)) continue;
     text += setting.name + " " + value_text(setting) + '\0';
   }
   return text;

@@ -63,8 +63,11 @@ Examples:
       teaches a base model, which has no chat template, to answer
   athanor-llm finetune --model SmolLM2-135M-Instruct --data chats.jsonl --out my-assistant --resume
       goes on from the newest checkpoint, as if it had never stopped
+  athanor-llm finetune --model llama-2-7b --data chats.jsonl --out my-adapters --lora-rank 16 --base-dtype q4_0
+      freezes the model, kept in 4 bits, and trains adapters on its layers (QLoRA); athanor-llm merge puts them together
 
-OUT becomes a Hugging Face checkpoint; the files of the tokenizer are the model's own, byte for byte.
+OUT becomes a Hugging Face checkpoint; the files of the tokenizer are the model's own, byte for byte. With --lora-rank it
+becomes a folder with adapters as PEFT writes and loads them, and --learning-rate is 2e-4 unless given.
 )text";
 
 constexpr const char* kMachinesFooter = R"text(
@@ -89,6 +92,20 @@ std::string dashed(std::string name) {
   return name;
 }
 
+// The table of settings as options of a command, which come into `given` as (name, value).
+void add_settings(CLI::App& command, std::vector<std::pair<std::string, std::string>>& given) {
+  TrainSettings defaults;
+  for (const Setting& setting : table_of(defaults)) {
+    command
+        .add_option_function<std::string>(
+            "--" + dashed(setting.name), [&given, name = setting.name](const std::string& value) { given.emplace_back(name, value); },
+            setting.help)
+        ->type_name(type_name(setting))
+        ->default_str(value_text(setting))
+        ->group(setting.group);
+  }
+}
+
 // `train`, or with a task `pretrain` and `finetune`, which have the options that matter to them.
 void add_training(CLI::App& app, const std::string& task, const char* description, const std::string& footer,
                   TrainCommand& options, Action& action) {
@@ -96,7 +113,7 @@ void add_training(CLI::App& app, const std::string& task, const char* descriptio
   const bool tunes = task == "finetune";
   options.task = task;
   command->add_option("--model", options.model, tunes ? "What to fine-tune: a folder with a Hugging Face checkpoint, or a GGUF or llama2.c file"
-                      : task.empty() ? "With --task finetune: what to fine-tune; else a model whose shape and tokenizer are taken"
+                      : task.empty() ? "What to fine-tune (with --task finetune), or a model whose shape and tokenizer are taken"
                                      : "A model whose shape and tokenizer are taken, in place of the options below; its weights are not")->type_name("PATH");
   command->add_option(tunes ? "--data,--text" : "--text,--data", options.text, "What to train on")->type_name("PATH...");
   command->add_option("--validation", options.validation, "What to evaluate on (default: a part of the data, see --held-out)")->type_name("PATH...");
@@ -108,6 +125,7 @@ void add_training(CLI::App& app, const std::string& task, const char* descriptio
   command->add_option("--out", options.out, "Folder for the model")->type_name("DIR");
   command->add_option("--checkpoints", options.checkpoints, "Folder for checkpoints (default: OUT/checkpoints)")->type_name("DIR");
   command->add_flag("--resume", options.resume, "Go on from the newest checkpoint, if there is one");
+  command->add_flag("--dry-run", options.dry_run, "Only say what it would take: memory, operations and time of a step");
   if (task.empty()) {
     options.contract = "/opt/ml";
     command->add_option("--contract", options.contract, "Folder of a training job's files")->type_name("DIR")->capture_default_str();
@@ -140,45 +158,116 @@ void add_trainings(CLI::App& app, TrainCommand& pretrain, TrainCommand& finetune
                    as_job + stop, train, action);
 }
 
+void add_bench(CLI::App& app, BenchCommand& options, Action& action) {
+  CLI::App* command = app.add_subcommand("bench", "Time training steps of a shape, on random weights and tokens");
+  command->add_option("--shape", options.shape, "smollm2-135m, llama2-7b or small; the options below change it")->type_name("NAME")->capture_default_str();
+  command->add_flag("--products", options.products, "Only measure how fast this machine makes matrix products");
+  command->add_flag("--table", options.table, "Also show where the memory is, on standard error");
+  command->add_option("--save", options.save, "Folder for the initial model, so that another program can train the same")->type_name("DIR");
+  add_settings(*command, options.settings);
+  command->footer(R"text(
+Prints JSON: the losses, the seconds of every step, tokens a second (of the median step, without the first), and the memory
+that was taken at most. Here the default is 5 steps of 2 sequences of 512 tokens, each a single micro-batch.
+
+Example:
+  athanor-llm bench --dtype bfloat16 --optimizer adamw8)text");
+  command->callback([&] { action = [&] { return bench(options); }; });
+}
+
 // What a command is given to work with.
 void add_model(CLI::App& command, std::string& model, std::string& tokenizer) {
   command.add_option("--model", model, "Folder with a Hugging Face checkpoint, or a GGUF or llama2.c file")->type_name("PATH")->required();
   command.add_option("--tokenizer", tokenizer, "Folder with a tokenizer, or its file (default: the model's own)")->type_name("PATH");
 }
 
+void add_adapter(CLI::App& command, std::string& adapter) {
+  command.add_option("--adapter", adapter, "Folder with LoRA adapters, as PEFT and fine-tuning write them, to put into the model")->type_name("DIR");
+}
+
+void add_merge(CLI::App& app, MergeCommand& options, Action& action) {
+  CLI::App* command = app.add_subcommand("merge", "Put LoRA adapters into the weights of their model");
+  command->add_option("--model", options.model, "Folder with a Hugging Face checkpoint, or a GGUF or llama2.c file")->type_name("PATH")->required();
+  command->add_option("--adapter", options.adapter, "Folder with the adapters, as PEFT and fine-tuning write them")->type_name("DIR")->required();
+  command->add_option("--output", options.output, "Folder for the merged model, a Hugging Face checkpoint")->type_name("DIR")->required();
+  command->add_option("--dtype", options.dtype, "What its weights are written in: float32 or bfloat16")->type_name("TYPE")->capture_default_str();
+  command->footer("\nExample:\n  athanor-llm merge --model my-model --adapter my-adapter --output merged --dtype bfloat16");
+  command->callback([&] { action = [&] { return merge(options); }; });
+}
+
 void add_eval(CLI::App& app, EvaluateCommand& options, Action& action) {
   CLI::App* command = app.add_subcommand("eval", "Measure how well a model predicts texts");
   add_model(*command, options.model, options.tokenizer);
-  command->add_option("--text", options.text, "UTF-8 files, or folders of them")->type_name("PATH...")->required();
+  add_adapter(*command, options.adapter);
+  command->add_option("--text", options.text, "UTF-8 files, or folders of them: how well are they predicted?")->type_name("PATH...");
+  command->add_option("--choices", options.choices, "Questions with several answers, a JSON object a line: how many are answered right?")->type_name("FILE");
   command->add_option("--length", options.length, "Tokens that are seen at once (default: the model's context)")->type_name("TOKENS");
+  command->add_option("--stride", options.stride, "Tokens from one window of a text to the next; fewer than --length give each token more before it (default: --length)")->type_name("TOKENS");
   command->add_option("--batch", options.batch, "Windows computed at once")->type_name("N")->check(CLI::Range(1, 65536))->capture_default_str();
   command->add_option("--threads", options.threads, "Threads that compute; 0: one for each processor")->type_name("N")->check(CLI::Range(0, 4096))->capture_default_str();
   command->add_flag("--json", options.json, "Print JSON for programs");
   command->footer(R"text(
-Prints the mean loss of a token in nats, its exponential (perplexity), and bits a byte, which models with different
-tokenizers can be compared by.
+With --text: the mean loss of a token in nats, its exponential (perplexity), and bits a byte, which models with different
+tokenizers can be compared by. A text of any length is read in windows.
 
-Example:
-  athanor-llm eval --model my-model --text held-out.txt)text");
+With --choices: how often the right answer is the likeliest, and how often when likelihoods are divided by the answers'
+lengths ("acc" and "acc_norm", as lm-evaluation-harness has them). A line of the file:
+  {"question": "The capital of France is", "choices": ["Lyon", "Paris"], "answer": 1}
+
+Examples:
+  athanor-llm eval --model my-model --text held-out.txt
+  athanor-llm eval --model my-model --text held-out.txt --length 512 --stride 256
+  athanor-llm eval --model my-model --choices questions.jsonl --json)text");
   command->callback([&] { action = [&] { return evaluate(options); }; });
 }
 
 void add_generate(CLI::App& app, GenerateCommand& options, Action& action) {
   CLI::App* command = app.add_subcommand("generate", "Let a model write");
   add_model(*command, options.model, options.tokenizer);
-  command->add_option("--prompt", options.prompt, "What the text begins with ('-': standard input)")->type_name("TEXT");
+  add_adapter(*command, options.adapter);
+  // One text each time: the next word on the line is no second prompt.
+  command->add_option("--prompt", options.requests.prompts, "What the text begins with ('-': standard input); again for another text")->type_name("TEXT")->expected(1)->allow_extra_args(false)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  command->add_option("--prompts", options.requests.file, "Prompts, one a line, or JSON: {\"prompt\": TEXT} or {\"messages\": [...]}")->type_name("FILE");
+  command->add_flag("--chat", options.requests.chat, "Prompts are what a user says: the model answers, by its chat template");
+  command->add_option("--system", options.requests.system, "What the model is told before a chat; implies --chat")->type_name("TEXT");
   command->add_option("--tokens,--max-tokens", options.options.tokens, "Tokens to write, at most")->type_name("N")->capture_default_str();
   command->add_option("--temperature", options.options.temperature, "0: always the likeliest token; higher: bolder")->type_name("NUMBER")->capture_default_str();
   command->add_option("--top-k", options.options.top_k, "Choose among the k likeliest tokens; 0: all")->type_name("K")->capture_default_str();
   command->add_option("--top-p", options.options.top_p, "Choose among the likeliest that together have this probability")->type_name("P")->capture_default_str();
+  command->add_option("--min-p", options.options.min_p, "Choose among tokens at least so likely as this part of the likeliest")->type_name("P")->capture_default_str();
+  command->add_option("--repetition-penalty", options.options.repetition_penalty, "Above 1: what was there before becomes less likely")->type_name("NUMBER")->capture_default_str();
+  command->add_option("--stop", options.stop, "End before this text; again for another")->type_name("TEXT")->expected(1)->allow_extra_args(false)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  command->add_option("--batch", options.batch, "Texts written at once, when there are several prompts")->type_name("N")->check(CLI::Range(1, 4096))->capture_default_str();
   command->add_option("--seed", options.options.seed, "The same seed writes the same text")->type_name("N")->capture_default_str();
   command->add_option("--threads", options.threads, "Threads that compute; 0: one for each processor")->type_name("N")->check(CLI::Range(0, 4096))->capture_default_str();
+  command->add_flag("--json", options.json, "Print JSON for programs, a line for each text");
   command->footer(R"text(
+The text is printed as it is written; of several, the first, and then the next. Weights stay as small in memory as they are in
+the model's files. A line of JSON has the prompt or the messages, the new text and its tokens, why it ended ("end": end_of_text,
+tokens, context, stop) and the seconds since writing began.
+
 Examples:
   athanor-llm generate --model my-model --prompt "In the beginning" --tokens 200
+  athanor-llm generate --model SmolLM2-135M-Instruct.gguf --system "Be brief." --prompt "What is an athanor?"
+  athanor-llm generate --model my-model --prompts questions.txt --chat --batch 16 --json
   athanor-llm generate --model my-model --prompt "In the beginning" --temperature 0
   athanor-llm generate --model stories260K.bin --tokenizer tok512.bin --prompt "Once upon a time" --temperature 0)text");
   command->callback([&] { action = [&] { return generate(options); }; });
+}
+
+void add_convert(CLI::App& app, ConvertCommand& options, Action& action) {
+  CLI::App* command = app.add_subcommand("convert", "Write any model as a Hugging Face checkpoint");
+  add_model(*command, options.model, options.tokenizer);
+  command->add_option("--out", options.out, "Folder for the checkpoint, new or empty")->type_name("DIR")->required();
+  command->add_option("--dtype", options.dtype, "Type of the numbers: float32 (exact), bfloat16, float16")->type_name("TYPE")->capture_default_str();
+  command->footer(R"text(
+Writes config.json, generation_config.json, safetensors and the tokenizer's files, which `transformers` loads. Quantized weights
+become the numbers that they stand for.
+
+Examples:
+  athanor-llm convert --model SmolLM2-135M-Instruct.gguf --out SmolLM2-135M-Instruct
+  athanor-llm convert --model stories260K.bin --tokenizer tok512.bin --out stories260K
+  athanor-llm convert --model my-model --out my-model-small --dtype bfloat16)text");
+  command->callback([&] { action = [&] { return convert(options); }; });
 }
 
 void add_tokenize(CLI::App& app, TokenizerTrainCommand& learn, EncodeCommand& write, Action& action) {
@@ -251,6 +340,12 @@ int main(int argc, char** argv) {
   add_eval(app, evaluate_options, action);
   GenerateCommand generate_options;
   add_generate(app, generate_options, action);
+  ConvertCommand convert_options;
+  add_convert(app, convert_options, action);
+  MergeCommand merge_options;
+  add_merge(app, merge_options, action);
+  BenchCommand bench_options;
+  add_bench(app, bench_options, action);
   TokenizerTrainCommand learn_options;
   EncodeCommand encode_options;
   add_tokenize(app, learn_options, encode_options, action);

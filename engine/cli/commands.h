@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/cli/requests.h"
 #include "engine/cli/settings.h"
 #include "engine/model/generate.h"
 
@@ -22,6 +23,7 @@ struct TrainCommand {
   std::string out;                      // folder
   std::string checkpoints;              // folder; OUT/checkpoints when empty
   bool resume = false;
+  bool dry_run = false;  // say what would be done, and end
   std::string contract;  // folder that stands for /opt/ml, used when neither `text` nor `out` is given; empty: none
   // As given on the command line, over a job's hyperparameters: (name, value).
   std::vector<std::pair<std::string, std::string>> settings;
@@ -31,8 +33,11 @@ int train_model(const TrainCommand& command);
 struct EvaluateCommand {
   std::string model;      // a Hugging Face folder, or a file: GGUF, llama2.c
   std::string tokenizer;  // a folder or file; empty: the model's own
-  std::vector<std::string> text;
-  std::int64_t length = 0;  // 0: the model's context
+  std::string adapter;    // a folder with adapters to merge into it; empty: none
+  std::vector<std::string> text;  // either this
+  std::string choices;            // or this, see choices.h
+  std::int64_t length = 0;        // 0: the model's context
+  std::int64_t stride = 0;        // 0: the length
   std::int64_t batch = 8;
   std::int64_t threads = 0;
   bool json = false;
@@ -42,11 +47,39 @@ int evaluate(const EvaluateCommand& command);
 struct GenerateCommand {
   std::string model;      // likewise
   std::string tokenizer;  // likewise
-  std::string prompt;  // "-": standard input
+  std::string adapter;    // likewise
+  RequestOptions requests;
+  std::vector<std::string> stop;
   model::GenerateOptions options;
+  std::int64_t batch = 8;
   std::int64_t threads = 0;
+  bool json = false;
 };
 int generate(const GenerateCommand& command);
+
+struct MergeCommand {
+  std::string model;    // likewise
+  std::string adapter;  // a folder with adapters
+  std::string output;   // folder
+  std::string dtype = "float32";
+};
+int merge(const MergeCommand& command);
+
+struct BenchCommand {
+  std::string shape = "smollm2-135m";
+  bool products = false;  // measure only the machine's matrix products
+  bool table = false;     // show where the memory is, on standard error
+  std::string save;       // folder to leave the initial model in; may be empty
+  std::vector<std::pair<std::string, std::string>> settings;  // as TrainCommand's
+};
+int bench(const BenchCommand& command);
+struct ConvertCommand {
+  std::string model;      // likewise
+  std::string tokenizer;  // likewise
+  std::string out;        // a folder
+  std::string dtype = "float32";
+};
+int convert(const ConvertCommand& command);
 
 struct TokenizerTrainCommand {
   std::vector<std::string> text;

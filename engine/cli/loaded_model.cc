@@ -1,6 +1,7 @@
 #include "engine/cli/loaded_model.h"
 
 #include "common/error.h"
+#include "engine/model/adapter_files.h"
 #include "engine/model/gguf_model.h"
 #include "engine/model/tokenizer/tokenizer_files.h"
 #include "engine/tensor/available_memory.h"
@@ -19,6 +20,11 @@ model::Tokenizer read_tokenizer(Files& files, model::ModelFormat format, const s
   return model::Tokenizer(model::tokenizer_parts_from_gguf(model::gguf_tokenizer(model::GgufFile(path))));
 }
 
+std::unique_ptr<model::ModelSource> open_source(Files& files, const std::string& path, const std::string& adapter) {
+  auto source = model::open_model(files, path);
+  return adapter.empty() ? std::move(source) : model::open_merged(files, std::move(source), adapter);
+}
+
 }  // namespace
 
 model::Tokenizer model_tokenizer(Files& files, const model::ModelSource& source, const std::string& path, const std::string& given) {
@@ -30,11 +36,13 @@ model::Tokenizer model_tokenizer(Files& files, const model::ModelSource& source,
   return tokenizer;
 }
 
-LoadedModel::LoadedModel(Files& files, const std::string& path, const std::string& tokenizer_path)
-    : source(model::open_model(files, path)),
+OpenedModel::OpenedModel(Files& files, const std::string& path, const std::string& tokenizer_path, const std::string& adapter)
+    : source(open_source(files, path, adapter)),
       description(source->model()),
-      tokenizer(model_tokenizer(files, *source, path, tokenizer_path)),
-      parameters(description.config, false, plan) {}
+      tokenizer(model_tokenizer(files, *source, path, tokenizer_path)) {}
+
+LoadedModel::LoadedModel(Files& files, const std::string& path, const std::string& tokenizer_path, const std::string& adapter)
+    : OpenedModel(files, path, tokenizer_path, adapter), parameters(description.config, {}, plan) {}
 
 void LoadedModel::load(const std::string& advice) {
   plan.allocate(tensor::available_memory_bytes(), advice);

@@ -13,8 +13,10 @@
 #include "engine/cli/agreement.h"
 #include "engine/cli/console.h"
 #include "engine/cli/example_tokenizer.h"
+#include "engine/cli/product_rate.h"
 #include "engine/cli/ring_collectives.h"
 #include "engine/cli/run_log.h"
+#include "engine/model/adapter_files.h"
 #include "engine/model/decoder_cached.h"
 #include "engine/model/generate.h"
 #include "engine/model/huggingface.h"
@@ -69,12 +71,27 @@ void say_sizes(LogFormat log, const Material& material, const TrainSettings& s, 
   note(log, "memory of each rank, all of it taken before the first step:\n{}", trainer.memory().table());
 }
 
+// What a step takes, by the rate at which this machine makes products of its type just now. What is computed again comes on
+// top of the operations; what is no product, and the waiting of ranks, on top of the time.
+void say_step(LogFormat log, tensor::Context& context, const Clock& clock, const model::Config& config,
+              const train::TrainOptions& options, int ranks) {
+  constexpr double kMeasure_s = 0.5;
+  const double rate = product_rate(context, train::dtype_of(options.dtype), clock, kMeasure_s);
+  // Frozen weights have no gradient, a third of the work.
+  const double operations = model::training_flops_per_token(config, options.length) * (options.lora_rank > 0 ? 2.0 / 3 : 1.0) *
+                            static_cast<double>(options.batch) * static_cast<double>(options.length);
+  const double step_s = operations / ranks / rate;
+  note(log, "a step      {:.3g} floating-point operations over all ranks; at the {:.3g} a second that products of {} make here, "
+       "{:.3g} s or more, and {:.3g} s for {} steps", operations, rate, options.dtype, step_s,
+       step_s * static_cast<double>(options.steps), options.steps);
+}
+
 // New parameters, or those of the model that the run begins with. All ranks call it.
 void begin(train::Trainer& trainer, const Material& material, bool tunes, parallel::Collectives& collectives) {
-  trainer.initialize();
+  if (!tunes || !material.source) trainer.initialize();
   if (!tunes) return;
-  if (material.source) material.source->load(trainer.parameters());
-  parallel::broadcast(collectives, trainer.parameters().values());
+  if (material.source) trainer.load_model(*material.source);
+  for (const tensor::Tensor& buffer : trainer.model().loaded()) parallel::broadcast(collectives, buffer);
 }
 
 // A text in the model's own words, on standard output.
@@ -82,6 +99,10 @@ void say_sample(LogFormat log, tensor::Context& context, train::Trainer& trainer
   const model::Config& config = material.model.config;
   const bool tunes = task_of(settings.task) == Task::kFinetune;
   if (settings.sample_tokens == 0 || (tunes && settings.prompt.empty())) return;
+  if (trainer.model().whole() == nullptr) {
+    note(log, "what it says now: athanor-llm generate --model MODEL --adapter OUT --prompt TEXT");
+    return;
+  }
   std::vector<model::TokenId> prompt =
       tunes ? prompt_tokens(material.tokenizer, settings.prompt) : material.tokenizer.encode(settings.prompt);
   if (prompt.empty()) prompt.push_back(material.tokenizer.end_of_text().value_or(0));
@@ -108,7 +129,9 @@ void check_writable(Files& files, const std::string& folder) {
   throw Error(ErrorKind::kDenied, "Nothing can be written to {}: {}. Give another folder", folder, std::strerror(errno));
 }
 
-void save_model(Files& files, const std::string& folder, const Material& material, train::Trainer& trainer) {
+// The whole model, or the adapters of `base`.
+void save_model(Files& files, const std::string& folder, const std::string& base, const Material& material, train::Trainer& trainer) {
+  if (const model::Adapters* adapters = trainer.model().adapters()) return save_adapters(files, folder, *adapters, base);
   files.make_folders(folder);
   model::save_tokenizer(files, folder, material.tokenizer, material.model.config.max_position_embeddings);
   model::save_huggingface(files, folder, material.model, trainer.parameters());
@@ -156,13 +179,14 @@ int carry_out(Run run, Files& files, StopSignals& signals) {
   const std::unique_ptr<parallel::Collectives> collectives = connect(run.peers, log);
   check_agreement(run.settings, run.resume, *collectives);
   const bool speaks = collectives->rank() == 0, tunes = task_of(run.settings.task) == Task::kFinetune;
-  if (speaks) {
+  if (speaks && !run.dry) {
     check_writable(files, run.out);
     check_writable(files, run.checkpoints);
   }
   if (run.resume) run.sources.checkpoints = run.checkpoints;
   Material material = prepare_material(files, run.sources, run.settings, *collectives);
   material.options.checkpoint_folder = run.checkpoints;
+  material.options.memory_limit_bytes = static_cast<std::uint64_t>(run.settings.memory * (1ULL << 30));
   const bool evaluates = settle_evaluation(material.options, *material.sequences);
   const train::TrainOptions& options = material.options;
 
@@ -173,9 +197,17 @@ int carry_out(Run run, Files& files, StopSignals& signals) {
     note(log, "There is no evaluation: {}", tunes ? "nothing is held out; give --validation, or a larger held_out"
          : fmt::format("the held-out text has not one sequence of {} tokens", options.length));
   }
+  if (run.dry) {
+    if (speaks) say_step(log, context, clock, material.model.config, options, collectives->size());
+    collectives->barrier();
+    return 0;
+  }
+  // Checkpoints have all of a model that is trained whole; of adapters they have only these.
+  const bool frozen = trainer.model().base() != nullptr;
+  if (frozen) begin(trainer, material, tunes, *collectives);
   if (run.resume && trainer.resume()) {
     if (speaks) note(log, "going on after step {}, from {}", trainer.state().step, run.checkpoints);
-  } else {
+  } else if (!frozen) {
     begin(trainer, material, tunes, *collectives);
   }
 
@@ -188,7 +220,7 @@ int carry_out(Run run, Files& files, StopSignals& signals) {
   const bool stopped = outcome == train::Outcome::kStopped;
   if (!stopped && evaluates && !trained) evaluation_loss = trainer.evaluate();
   if (speaks) {
-    save_model(files, run.out, material, trainer);
+    save_model(files, run.out, run.sources.model, material, trainer);
     if (stopped) {
       note(log, "stopped after step {} of {}; the model as it stands is in {}", trainer.state().step, options.steps, run.out);
     } else {
@@ -197,7 +229,7 @@ int carry_out(Run run, Files& files, StopSignals& signals) {
         note(log, "evaluation loss before {:.4f}, after {:.4f} (perplexity {:.1f} before, {:.1f} after)", before, evaluation_loss,
             std::exp(before), std::exp(evaluation_loss));
       }
-      note(log, "the model is in {}", run.out);
+      note(log, "the {} {} in {}", frozen ? "adapters" : "model", frozen ? "are" : "is", run.out);
       say_sample(log, context, trainer, material, run.settings);
     }
   }

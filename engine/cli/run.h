@@ -18,6 +18,7 @@ struct Run {
   std::string out;          // folder to leave the model in
   std::string checkpoints;  // folder; may be empty
   bool resume = false;
+  bool dry = false;  // only say what it would take
   Peers peers;
   std::string agent_socket;
 };

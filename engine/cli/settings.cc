@@ -61,7 +61,7 @@ TrainSettings default_settings(Task task) {
 
 std::vector<Setting> table_of(TrainSettings& s) {
   train::TrainOptions& t = s.train;
-  const char *model = kModelGroup, *batches = "Batches", *optimizer = "Optimizer", *run = "Run", *sample = "Sample";
+  const char *model = kModelGroup, *batches = "Batches", *lora = "Adapters", *optimizer = "Optimizer", *run = "Run", *sample = "Sample";
   return {
       {"vocabulary", model, "Tokens of the tokenizer that is trained on the text (257 or more)", &s.vocabulary},
       {"layers", model, "Decoder blocks", &s.layers},
@@ -77,15 +77,25 @@ std::vector<Setting> table_of(TrainSettings& s) {
       {"batch", batches, "Sequences in a step, over all instances", &t.batch},
       {"micro_batch", batches, "Sequences that an instance computes at once; fewer need less memory", &t.micro_batch},
       {"length", batches, "Tokens in a sequence, and the context of a new model; 0, in fine-tuning: the model's context, 512 at most", &t.length},
+      {"dtype", batches, "What parameters and activations are stored in: float32 or bfloat16 (half the memory; sums, and what is trained, stay float32)", &t.dtype},
+      {"recompute", batches, "What the backward pass computes again to save memory: little, gate_up, layer (the most), or auto: the least that fits", &t.recompute},
+      {"memory", batches, "GiB of memory that an instance may take; 0: what is free", &s.memory},
+      {"lora_rank", lora, "Freezes the model and trains adapters of this rank on its linear layers; 0: trains all of it", &t.lora_rank},
+      {"lora_alpha", lora, "Adapters are weighted by lora_alpha / lora_rank", &t.lora_alpha},
+      {"lora_dropout", lora, "Part of an adapter's input that is dropped in training", &t.lora_dropout},
+      {"lora_layers", lora, "Which layers have adapters: some of q,k,v,o,gate,up,down", &t.lora_layers},
+      {"base_dtype", lora, "What frozen weights are kept in: float32, bfloat16, q8_0 or q4_0 (8 or 4 bits); auto: dtype", &t.base_dtype},
+      {"optimizer", optimizer, "adamw, adamw8 (its moments in 8 bits) or muon (for the layers' matrices; AdamW for the rest)", &t.optimizer},
       {"learning_rate", optimizer, "Peak of the learning rate", &t.learning_rate},
       {"schedule", optimizer, "What the learning rate does after its peak: cosine, linear, wsd or constant", &t.schedule},
       {"learning_rate_min", optimizer, "Where the schedule ends, at the last step; -1: a tenth of learning_rate", &t.learning_rate_min},
       {"warmup_steps", optimizer, "Steps in which the learning rate rises to its peak", &t.warmup_steps},
       {"decay_steps", optimizer, "Steps of the fall at the end of wsd; 0: a fifth of the steps", &t.decay_steps},
-      {"weight_decay", optimizer, "AdamW's decay of matrices", &t.weight_decay},
+      {"weight_decay", optimizer, "Decay of matrices", &t.weight_decay},
       {"beta1", optimizer, "AdamW's decay of the first moment", &t.beta1},
       {"beta2", optimizer, "AdamW's decay of the second moment", &t.beta2},
       {"adam_eps", optimizer, "AdamW's epsilon", &t.adam_eps},
+      {"muon_momentum", optimizer, "Muon's momentum", &t.muon_momentum},
       {"gradient_clip", optimizer, "Largest norm of the gradient; 0: none", &t.gradient_clip},
       {"task", run, "What is made: pretrain (a model from nothing) or finetune (a model goes on learning)", &s.task},
       {"held_out", run, "Part of the data kept for evaluation when none is given for it (0 to 0.5)", &s.held_out},
@@ -219,6 +229,7 @@ void check(const TrainSettings& s) {
   require(s.vocabulary >= 257 && s.vocabulary <= 1 << 22, "vocabulary", s.vocabulary,
           "between 257 (the bytes, and the end of a text) and 4194304");
   require(s.held_out >= 0 && s.held_out <= 0.5, "held_out", s.held_out, "between 0 and 0.5");
+  require(s.memory >= 0, "memory", s.memory, "0 (what is free) or a number of GiB");
   log_format(s.log);
   require(s.log_every >= 1, "log_every", s.log_every, "1 or more");
   require(s.threads >= 0 && s.threads <= 4096, "threads", s.threads, "between 0 and 4096");

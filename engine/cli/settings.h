@@ -35,6 +35,7 @@ struct TrainSettings {
 
   train::TrainOptions train;  // its length may be 0 in fine-tuning: what suits the model
   double epochs = 0;          // above 0: instead of train.steps
+  double memory = 0;          // GiB; 0: what is free
 
   double held_out = 0.02;
   std::string prompt;

@@ -37,6 +37,14 @@ TrainSettings settings_of(const TrainCommand& command, const json::object& hyper
   for (const auto& entry : hyperparameters) given.emplace_back(entry.key());
   for (const auto& [name, value] : command.settings) given.push_back(name);
   settle(settings, given, model_given);
+  if (settings.train.lora_rank > 0) {
+    if (task_of(settings.task) == Task::kPretrain) {
+      throw Error(ErrorKind::kInvalid, "lora_rank trains adapters on a model that is there already, and pretrain begins from nothing: use "
+                  "finetune, or leave it out");
+    }
+    // Adapters are few and begin at nothing: they learn at ten times the rate that suits a whole model.
+    if (std::ranges::find(given, "learning_rate") == given.end()) settings.train.learning_rate *= 10;
+  }
   return settings;
 }
 
@@ -73,6 +81,7 @@ Run run_of_job(const TrainCommand& command, const Contract& contract, Files& fil
   run.checkpoints = contract.checkpoints(environment);
   run.resume = true;
   run.peers = peers_of(environment, contract.resources());
+  run.dry = command.dry_run;
   const char* socket = environment("ATHANOR_SOCKET");
   run.agent_socket = socket ? socket : "";
   return run;
@@ -87,13 +96,14 @@ Run run_by_hand(const TrainCommand& command, Files& files) {
   if (reads && command.text.empty()) {
     throw Error(ErrorKind::kInvalid, tunes ? "There is nothing to learn from: give --data FILE" : "There is no text to train on: give --text FILE");
   }
-  if (command.out.empty()) throw Error(ErrorKind::kInvalid, "There is no place for the model: give --out DIR");
+  run.dry = command.dry_run;
+  if (command.out.empty() && !run.dry) throw Error(ErrorKind::kInvalid, "There is no place for the model: give --out DIR");
   run.sources = {.train = command.text, .held_out = command.validation, .model = command.model, .tokenizer = command.tokenizer,
                  .chat_template = command.chat_template, .checkpoints = ""};
   run.out = command.out;
   run.checkpoints = command.checkpoints.empty() ? command.out + "/checkpoints" : command.checkpoints;
   run.resume = command.resume;
-  if (!run.resume && reads) {
+  if (!run.resume && !run.dry && reads) {
     if (const auto found = train::list_checkpoints(files, run.checkpoints); !found.empty()) {
       throw Error(ErrorKind::kConflict, "{} has a run's {}: give --resume to go on with it, or another --out",
                   run.checkpoints, found.front());

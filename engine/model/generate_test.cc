@@ -49,6 +49,27 @@ TEST(Sampler, TopKAndTopPKeepTheLikeliest) {
   EXPECT_EQ(frequencies({.temperature = 1, .top_k = 1000}, kLogits).size(), 4u);
 }
 
+TEST(Sampler, MinPKeepsWhatIsLikelyBesideTheLikeliest) {
+  const auto found = frequencies({.temperature = 1, .top_k = 0, .min_p = 0.6}, kLogits);  // of 0.4: 0.3 is kept, 0.2 is not
+  EXPECT_EQ(found.size(), 2u);
+  EXPECT_NEAR(found.at(3), 3.0 / 7, 0.02);
+  EXPECT_EQ(frequencies({.temperature = 1, .top_k = 0, .min_p = 1}, kLogits).size(), 1u);
+}
+
+TEST(Sampler, ThePenaltyMakesWhatWasThereLessLikely) {
+  Sampler sampler({.temperature = 0, .repetition_penalty = 2});
+  const std::vector<float> logits{1, 4, 3, -1};
+  EXPECT_EQ(sampler.draw(logits), 1);
+  sampler.see(1);
+  sampler.see(1);
+  EXPECT_EQ(sampler.draw(logits), 2) << "4 / 2 < 3, once";
+  sampler.see(2);
+  EXPECT_EQ(sampler.draw(logits), 1) << "3 / 2 < 4 / 2";
+  Sampler negative({.temperature = 0, .repetition_penalty = 3});
+  negative.see(0);
+  EXPECT_EQ(negative.draw(std::vector<float>{-1, -2}), 1) << "-1 · 3 < -2";
+}
+
 TEST(Sampler, TheSeedDecides) {
   Sampler a({.temperature = 1, .seed = 5}), b({.temperature = 1, .seed = 5}), c({.temperature = 1, .seed = 6});
   std::vector<TokenId> from_a, from_b, from_c;
@@ -67,6 +88,9 @@ TEST(Sampler, RefusesOptionsAndLogitsThatAreNone) {
   EXPECT_THROW(Sampler({.top_k = -1}), Error);
   EXPECT_THROW(Sampler({.top_p = 0}), Error);
   EXPECT_THROW(Sampler({.top_p = 1.5}), Error);
+  EXPECT_THROW(Sampler({.min_p = -0.1}), Error);
+  EXPECT_THROW(Sampler({.min_p = NAN}), Error);
+  EXPECT_THROW(Sampler({.repetition_penalty = 0}), Error);
   Sampler sampler({.temperature = 1});
   EXPECT_THROW(sampler.draw(std::vector<float>{NAN, NAN}), Error);
   EXPECT_EQ(sampler.draw(std::vector<float>{NAN, 1}), 1);
@@ -87,7 +111,7 @@ class GenerateTest : public testing::Test {
     return config;
   }
   GenerateTest()
-      : context_(1), parameters_(config(), false, plan_), decoder_(context_, parameters_, {.length_max = 24}, plan_) {
+      : context_(1), parameters_(config(), {}, plan_), decoder_(context_, parameters_, {.length_max = 24}, plan_) {
     plan_.allocate(1 << 24, "");
     parameters_.initialize(1);
   }
@@ -115,6 +139,37 @@ TEST_F(GenerateTest, EndsWhereItShould) {
   EXPECT_EQ(run({1, 2, 3}, {.tokens = 100}, GenerateEnd::kContextFull).size(), 24u - 3 + 1);
   EXPECT_EQ(run({1}, {.tokens = 0}, GenerateEnd::kTokens).size(), 0u);
   EXPECT_EQ(generate(decoder_, std::vector<TokenId>{1}, 32, {}, [](TokenId) { return false; }), GenerateEnd::kStopped);
+}
+
+TEST_F(GenerateTest, AnyOfTheEndsEndsIt) {
+  const auto tokens = run({1, 2, 3}, {.tokens = 5, .seed = 2}, GenerateEnd::kTokens);
+  const GenerateOptions options{.tokens = 5, .seed = 2, .end_of_text = 31, .other_ends = {30, tokens[2]}};
+  EXPECT_LE(run({1, 2, 3}, options, GenerateEnd::kEndOfText).size(), 2u);
+}
+
+TEST_F(GenerateTest, TextsWrittenTogetherAreThoseWrittenAlone) {
+  const std::vector<std::vector<TokenId>> prompts{{1, 2, 3}, {4}, {5, 6, 7, 8, 9, 10}, {1, 2, 3}, {11, 12}};
+  const GenerateOptions options{.tokens = 10, .repetition_penalty = 1.2, .seed = 7, .end_of_text = 3};
+  std::vector<std::vector<TokenId>> alone;
+  std::vector<GenerateEnd> alone_ends;
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    GenerateOptions own = options;
+    own.seed += i;
+    alone.emplace_back();
+    alone_ends.push_back(generate(decoder_, prompts[i], 32, own, [&](TokenId token) { return alone.back().push_back(token), true; }));
+  }
+  for (const std::int64_t at_once : {1, 2, 3, 5, 8}) {
+    tensor::MemoryPlan plan;
+    CachedDecoder decoder(context_, parameters_, {.length_max = 24, .chunk_max = 4, .sequences = at_once}, plan);
+    plan.allocate(1 << 24, "");
+    std::vector<std::vector<TokenId>> together(prompts.size());
+    std::map<std::size_t, GenerateEnd> ends;
+    generate(decoder, prompts, 32, options, [&](std::size_t i, TokenId token) { return together[i].push_back(token), true; },
+             [&](std::size_t i, GenerateEnd end) { EXPECT_TRUE(ends.emplace(i, end).second); });
+    EXPECT_EQ(together, alone) << at_once;
+    ASSERT_EQ(ends.size(), prompts.size());
+    for (const auto& [i, end] : ends) EXPECT_EQ(end, alone_ends[i]);
+  }
 }
 
 TEST_F(GenerateTest, RefusesPromptsThatDoNotFit) {

@@ -99,13 +99,20 @@ class GgufSource final : public ModelSource {
   const HuggingFaceModel& model() const override { return model_; }
   void read(const ParameterInfo& info, std::span<float> into) override {
     file_.read_floats(*file_.find(gguf_name(info.name)), into);
-    if (model_.config.family != Family::kLlama) return;
-    const Config& c = model_.config;
-    if (info.name.ends_with("q_proj.weight")) halves_from_pairs(into, c.num_attention_heads, c.head_dim);
-    if (info.name.ends_with("k_proj.weight")) halves_from_pairs(into, c.num_key_value_heads, c.head_dim);
+    if (const std::int64_t heads = paired_heads(info)) halves_from_pairs(into, heads, model_.config.head_dim);
+  }
+  std::optional<StoredTensor> stored(const ParameterInfo& info) const override {
+    const GgufTensor& tensor = *file_.find(gguf_name(info.name));
+    return StoredTensor{tensor.type, file_.bytes(tensor), paired_heads(info)};
   }
 
  private:
+  std::int64_t paired_heads(const ParameterInfo& info) const {
+    if (model_.config.family != Family::kLlama) return 0;
+    if (info.name.ends_with("q_proj.weight")) return model_.config.num_attention_heads;
+    return info.name.ends_with("k_proj.weight") ? model_.config.num_key_value_heads : 0;
+  }
+
   // Every parameter is there with its shape, and nothing else.
   void check_all() const {
     std::set<std::string, std::less<>> known{"rope_freqs.weight"};

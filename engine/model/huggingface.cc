@@ -1,5 +1,6 @@
 #include "engine/model/huggingface.h"
 
+#include <cmath>
 #include <map>
 #include <set>
 #include <utility>
@@ -17,6 +18,7 @@ constexpr const char* kWeights = "model.safetensors";
 constexpr const char* kIndex = "model.safetensors.index.json";
 constexpr const char* kGeneration = "generation_config.json";
 constexpr std::size_t kShardsMax = 10'000;
+constexpr float kHalfMax = 65519.0F;  // what is above is rounded to infinity
 
 // All safetensors files of a checkpoint, and which of them has which tensor.
 class HuggingFaceSource final : public ModelSource {
@@ -33,6 +35,13 @@ class HuggingFaceSource final : public ModelSource {
     const auto& [file, entry] = entries_.at(info.name);
     ATHANOR_ASSERT(entry->shape == info.shape);
     file->read_floats(*entry, into);
+  }
+  std::optional<StoredTensor> stored(const ParameterInfo& info) const override {
+    const auto& [file, entry] = entries_.at(info.name);
+    static const std::map<std::string_view, GgufType> kTypes{{"F32", GgufType::kF32}, {"F16", GgufType::kF16}, {"BF16", GgufType::kBF16}};
+    const auto type = kTypes.find(entry->dtype);
+    if (type == kTypes.end()) return std::nullopt;
+    return StoredTensor{type->second, file->bytes(*entry)};
   }
 
  private:
@@ -106,12 +115,12 @@ std::uint64_t bytes_of(const ParameterInfo& info, WeightType type) {
   return static_cast<std::uint64_t>(info.count) * (type == WeightType::kFloat32 ? 4 : 2);
 }
 
-Shards divide(const ParameterLayout& layout, const SaveOptions& options) {
+Shards divide(const ParameterLayout& layout, WeightType type, std::uint64_t shard_bytes_max) {
   Shards shards;
   std::uint64_t filled = 0;
   for (const ParameterInfo& info : layout.all()) {
-    const std::uint64_t bytes = bytes_of(info, options.type);
-    if (shards.of.empty() || filled + bytes > options.shard_bytes_max) {
+    const std::uint64_t bytes = bytes_of(info, type);
+    if (shards.of.empty() || filled + bytes > shard_bytes_max) {
       shards.of.emplace_back();
       filled = 0;
     }
@@ -130,13 +139,28 @@ void write_weights(Files& files, const std::string& path, const std::vector<cons
                    const Parameters& parameters, WeightType type) {
   std::vector<SafetensorsEntry> entries;
   for (const ParameterInfo* info : tensors) {
-    entries.push_back({info->name, type == WeightType::kFloat32 ? "F32" : "BF16", info->shape});
+    entries.push_back({info->name, type == WeightType::kFloat32 ? "F32" : type == WeightType::kBFloat16 ? "BF16" : "F16", info->shape});
   }
   SafetensorsWriter writer(files, path, std::move(entries));
   for (const ParameterInfo* info : tensors) {
-    const std::span<const float> values = parameters.layout().view(parameters.values(), *info).floats();
-    if (type == WeightType::kFloat32) writer.append(values);
-    if (type == WeightType::kBFloat16) writer.append_bfloat16(values);
+    const tensor::Tensor values = parameters.layout().view(parameters.values(), *info);
+    if (type == WeightType::kBFloat16 && values.type() == tensor::DType::kBFloat16) {
+      writer.append(std::string_view(static_cast<const char*>(values.data()), values.bytes()));
+      continue;
+    }
+    std::vector<float> wide;
+    if (values.type() == tensor::DType::kBFloat16) wide.assign(values.bfloats().begin(), values.bfloats().end());
+    const std::span<const float> numbers = wide.empty() ? std::span<const float>(values.floats()) : wide;
+    if (type == WeightType::kFloat32) writer.append(numbers);
+    if (type == WeightType::kBFloat16) writer.append_bfloat16(numbers);
+    if (type == WeightType::kFloat16) {
+      for (const float number : numbers) {
+        if (std::isfinite(number) && std::abs(number) > kHalfMax) {
+          throw Error(ErrorKind::kInvalid, "{} has the number {}, and float16 ends at 65504: write float32 or bfloat16 instead", info->name, number);
+        }
+      }
+      writer.append_float16(numbers);
+    }
   }
   writer.finish();
 }
@@ -158,22 +182,24 @@ HuggingFaceModel load_huggingface_config(Files& files, const std::string& folder
   return model;
 }
 
-void load_huggingface_weights(Files& files, const std::string& folder, const Parameters& parameters) {
+void load_huggingface_weights(Files& files, const std::string& folder, Parameters& parameters) {
   HuggingFaceSource(files, folder, {.config = parameters.config(), .end_of_text = {}}).load(parameters);
 }
 
 void save_huggingface(Files& files, const std::string& folder, const HuggingFaceModel& model, const Parameters& parameters,
                       const SaveOptions& options) {
+  const bool narrow = parameters.type() == tensor::DType::kBFloat16;
+  const WeightType type = options.type.value_or(narrow ? WeightType::kBFloat16 : WeightType::kFloat32);
   files.make_folders(folder);
   files.remove(folder + "/config.json");
   for (const std::string& name : files.list(folder)) {
     if (is_weights(name)) files.remove(folder + "/" + name);
   }
-  const Shards shards = divide(parameters.layout(), options);
+  const Shards shards = divide(parameters.layout(), type, options.shard_bytes_max);
   json::object map;
   for (std::size_t i = 0; i < shards.of.size(); ++i) {
     const std::string name = shards.of.size() == 1 ? kWeights : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.of.size());
-    write_weights(files, folder + "/" + name, shards.of[i], parameters, options.type);
+    write_weights(files, folder + "/" + name, shards.of[i], parameters, type);
     for (const ParameterInfo* info : shards.of[i]) map[info->name] = name;
   }
   if (shards.of.size() > 1) {
@@ -181,7 +207,7 @@ void save_huggingface(Files& files, const std::string& folder, const HuggingFace
     files.replace(folder + "/" + kIndex, json::serialize(index) + "\n");
   }
   files.replace(folder + "/" + kGeneration, generation_config_to_json(model));
-  files.replace(folder + "/config.json", huggingface_config_to_json(model, options.type));
+  files.replace(folder + "/config.json", huggingface_config_to_json(model, type));
 }
 
 }  // namespace athanor::model

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "common/files.h"
@@ -22,10 +23,10 @@ std::unique_ptr<ModelSource> open_huggingface(Files& files, const std::string& f
 // FOLDER/config.json and, if there, generation_config.json. Throws kNotFound, kInvalid.
 HuggingFaceModel load_huggingface_config(Files& files, const std::string& folder);
 // Fills the values of `parameters`, which were made for the folder's config. Throws kNotFound, kCorrupt, kInvalid.
-void load_huggingface_weights(Files& files, const std::string& folder, const Parameters& parameters);
+void load_huggingface_weights(Files& files, const std::string& folder, Parameters& parameters);
 
 struct SaveOptions {
-  WeightType type = WeightType::kFloat32;
+  std::optional<WeightType> type;  // none: as the parameters are
   // Larger weights are cut into shards of at most so many bytes, each tensor whole in one.
   std::uint64_t shard_bytes_max = 5'000'000'000;
 };

@@ -263,7 +263,7 @@ std::string huggingface_config_to_json(const HuggingFaceModel& model, WeightType
                   {"rope_scaling", rope_scaling_to_json(config.rope_scaling)},
                   {"tie_word_embeddings", config.tie_word_embeddings},
                   {"initializer_range", config.initializer_range},
-                  {"torch_dtype", type == WeightType::kFloat32 ? "float32" : "bfloat16"},
+                  {"torch_dtype", type == WeightType::kFloat32 ? "float32" : type == WeightType::kBFloat16 ? "bfloat16" : "float16"},
                   {"use_cache", true},
                   {"bos_token_id", optional_token(model.begin_of_text)},
                   {"eos_token_id", ends_of(model)},

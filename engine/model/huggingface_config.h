@@ -27,7 +27,7 @@ struct HuggingFaceModel {
 };
 
 // How weights are written.
-enum class WeightType { kFloat32, kBFloat16 };
+enum class WeightType { kFloat32, kBFloat16, kFloat16 };
 
 // The contents of a config.json. `source` names it in errors. Throws kInvalid.
 HuggingFaceModel huggingface_config_from_json(std::string_view text, std::string_view source);

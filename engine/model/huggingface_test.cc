@@ -45,7 +45,7 @@ std::vector<Config> families() {
 }
 
 struct Model {
-  explicit Model(const Config& config) : parameters(config, false, plan) { plan.allocate(1 << 24, ""); }
+  explicit Model(const Config& config) : parameters(config, {}, plan) { plan.allocate(1 << 24, ""); }
   tensor::MemoryPlan plan;
   Parameters parameters;
 };

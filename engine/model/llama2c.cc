@@ -58,10 +58,15 @@ class Llama2cSource final : public ModelSource {
   ModelFormat format() const override { return ModelFormat::kLlama2c; }
   const HuggingFaceModel& model() const override { return model_; }
   void read(const ParameterInfo& info, std::span<float> into) override {
-    std::memcpy(into.data(), mapped_.bytes().substr(places_.at(info.name)).data(), into.size_bytes());
-    const Config& c = model_.config;
-    if (info.name.ends_with("q_proj.weight")) halves_from_pairs(into, c.num_attention_heads, c.head_dim);
-    if (info.name.ends_with("k_proj.weight")) halves_from_pairs(into, c.num_key_value_heads, c.head_dim);
+    const StoredTensor found = *stored(info);
+    std::memcpy(into.data(), found.bytes.data(), into.size_bytes());
+    if (found.paired_heads > 0) halves_from_pairs(into, found.paired_heads, model_.config.head_dim);
+  }
+  std::optional<StoredTensor> stored(const ParameterInfo& info) const override {
+    const auto bytes = static_cast<std::size_t>(info.count) * sizeof(float);
+    const bool q = info.name.ends_with("q_proj.weight"), k = info.name.ends_with("k_proj.weight");
+    return StoredTensor{GgufType::kF32, mapped_.bytes().substr(places_.at(info.name), bytes),
+                        q ? model_.config.num_attention_heads : k ? model_.config.num_key_value_heads : 0};
   }
 
  private:

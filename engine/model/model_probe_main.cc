@@ -6,6 +6,10 @@
 //                                              decoder for the first sequence, to OUT; prints the mean loss
 //   model-probe convert MODEL FOLDER [f32|bf16] [SHARD_BYTES]      writes a Hugging Face checkpoint
 //   model-probe greedy MODEL COUNT ID...       prints the likeliest COUNT tokens after the given ones
+//   model-probe packed MODEL IN OUT            the logits of the cached decoder with the weights as they are stored, (B, T, V),
+//                                              for the tokens in IN, the B sequences step by step together, to OUT
+//   model-probe distribution TEMPERATURE TOP_K TOP_P MIN_P PENALTY IN OUT    what is drawn from, as probabilities (V), for
+//                                              the `logits` (V) and the tokens `seen` in IN
 //   model-probe dequantize TYPE IN OUT         GGUF's blocks of a type's number, as float32
 #include <cstdio>
 #include <cstring>
@@ -55,7 +59,7 @@ void run(const std::string& path, const std::string& in, const std::string& out)
 
   tensor::Context context(2);
   tensor::MemoryPlan plan;
-  Parameters parameters(config, true, plan);
+  Parameters parameters(config, {.gradients = tensor::DType::kFloat32}, plan);
   Decoder decoder(context, parameters, {.batch_max = B, .length_max = T, .backward = true}, plan);
   CachedDecoder cached(context, parameters, {.length_max = T}, plan);
   plan.allocate(tensor::available_memory_bytes(), kAdvice);
@@ -87,7 +91,7 @@ void convert(const std::string& path, const std::string& folder, const SaveOptio
   SystemFiles files;
   const auto source = open_model(files, path);
   tensor::MemoryPlan plan;
-  Parameters parameters(source->model().config, false, plan);
+  Parameters parameters(source->model().config, {}, plan);
   plan.allocate(tensor::available_memory_bytes(), kAdvice);
   source->load(parameters);
   save_huggingface(files, folder, source->model(), parameters, options);
@@ -98,7 +102,7 @@ void greedy(const std::string& path, std::int64_t count, const std::vector<Token
   const auto source = open_model(files, path);
   tensor::Context context(1);
   tensor::MemoryPlan plan;
-  Parameters parameters(source->model().config, false, plan);
+  Parameters parameters(source->model().config, {}, plan);
   CachedDecoder decoder(context, parameters, {.length_max = static_cast<std::int64_t>(prompt.size()) + count}, plan);
   plan.allocate(tensor::available_memory_bytes(), kAdvice);
   source->load(parameters);
@@ -107,6 +111,49 @@ void greedy(const std::string& path, std::int64_t count, const std::vector<Token
              std::printf("%d\n", token);
              return true;
            });
+}
+
+void packed(const std::string& path, const std::string& in, const std::string& out) {
+  SystemFiles files;
+  const auto source = open_model(files, path);
+  const SafetensorsFile given(in);
+  const std::vector<std::int32_t> ids = read_ints(given, "tokens");
+  const std::int64_t B = given.find("tokens")->shape.at(0), T = given.find("tokens")->shape.at(1), V = source->model().config.vocab_size;
+  tensor::Context context(2);
+  tensor::MemoryPlan plan;
+  PackedWeights weights(*source, plan);
+  CachedDecoder decoder(context, weights, {.length_max = T, .sequences = B}, plan);
+  plan.allocate(tensor::available_memory_bytes(), kAdvice);
+  weights.load();
+  std::vector<float> logits(static_cast<std::size_t>(B * T * V));
+  for (std::int64_t t = 0; t < T; ++t) {
+    std::vector<CachedDecoder::Piece> pieces;
+    for (std::int64_t b = 0; b < B; ++b) pieces.push_back({b, std::span(ids).subspan(static_cast<std::size_t>(b * T + t), 1)});
+    const Tensor found = decoder.step(pieces);
+    for (std::int64_t b = 0; b < B; ++b) {
+      std::memcpy(logits.data() + (b * T + t) * V, found.f32() + b * V, static_cast<std::size_t>(V) * sizeof(float));
+    }
+  }
+  SafetensorsWriter writer(files, out, {{"logits", "F32", {B, T, V}}});
+  writer.append(std::span<const float>(logits));
+  writer.finish();
+}
+
+void distribution(const std::vector<std::string>& words) {
+  SystemFiles files;
+  const SafetensorsFile given(words[6]);
+  const SafetensorsEntry* entry = given.find("logits");
+  std::vector<float> logits(static_cast<std::size_t>(entry->shape.at(0))), probabilities(logits.size());
+  given.read_floats(*entry, logits);
+  Sampler sampler({.temperature = std::stod(words[1]), .top_k = std::stoll(words[2]), .top_p = std::stod(words[3]),
+                   .min_p = std::stod(words[4]), .repetition_penalty = std::stod(words[5])});
+  for (const TokenId token : read_ints(given, "seen")) sampler.see(token);
+  for (const Candidate& candidate : sampler.distribution(logits)) {
+    probabilities[static_cast<std::size_t>(candidate.token)] = static_cast<float>(candidate.probability);
+  }
+  SafetensorsWriter writer(files, words[7], {{"probabilities", "F32", entry->shape}});
+  writer.append(std::span<const float>(probabilities));
+  writer.finish();
 }
 
 void dequantize_file(int type, const std::string& in, const std::string& out) {
@@ -135,10 +182,14 @@ int main_of(const std::vector<std::string>& words) {
     std::vector<TokenId> prompt;
     for (std::size_t i = 3; i < words.size(); ++i) prompt.push_back(std::stoi(words[i]));
     greedy(words[1], std::stoll(words[2]), prompt);
+  } else if (operation == "packed" && words.size() == 4) {
+    packed(words[1], words[2], words[3]);
+  } else if (operation == "distribution" && words.size() == 8) {
+    distribution(words);
   } else if (operation == "dequantize" && words.size() == 4) {
     dequantize_file(std::stoi(words[1]), words[2], words[3]);
   } else {
-    std::fputs("usage: model-probe run|convert|greedy|dequantize ...; see model_probe_main.cc\n", stderr);
+    std::fputs("usage: model-probe run|convert|greedy|packed|distribution|dequantize ...; see model_probe_main.cc\n", stderr);
     return 2;
   }
   return 0;

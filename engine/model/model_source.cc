@@ -31,10 +31,17 @@ bool starts_with(Files& files, const std::string& path, std::string_view magic) 
 
 }  // namespace
 
-void ModelSource::load(const Parameters& parameters) {
+void ModelSource::load(Parameters& parameters) {
   ATHANOR_ASSERT(parameters.config() == model().config);
+  std::vector<float> wide;  // of one tensor, where the parameters are narrow
   for (const ParameterInfo& info : parameters.layout().all()) {
-    read(info, parameters.layout().view(parameters.values(), info).floats());
+    if (parameters.type() == tensor::DType::kFloat32) {
+      read(info, parameters.layout().view(parameters.values(), info).floats());
+    } else {
+      wide.resize(static_cast<std::size_t>(info.count));
+      read(info, wide);
+      parameters.set(info, 0, wide);
+    }
   }
 }
 

@@ -9,17 +9,28 @@
 //   source->load(parameters);
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "common/files.h"
+#include "engine/model/gguf_blocks.h"
 #include "engine/model/huggingface_config.h"
 #include "engine/model/parameters.h"
 
 namespace athanor::model {
 
 enum class ModelFormat { kHuggingFace, kGguf, kLlama2c };
+
+// A tensor as it lies in its file, for who wants to keep it so. Types are GGUF's, whose list has all the others'.
+struct StoredTensor {
+  GgufType type{};
+  std::string_view bytes;         // rows, one after the other
+  std::int64_t paired_heads = 0;  // the rows of so many heads stand in Meta's order, see halves_from_pairs(); 0: in ours
+};
 
 // One opened model. One thread.
 class ModelSource {
@@ -30,8 +41,10 @@ class ModelSource {
   // One tensor's elements as float32, whatever the file holds, in Hugging Face's layout. `info` is of a ParameterLayout
   // of model().config. Throws kInvalid for a type that we do not read.
   virtual void read(const ParameterInfo& info, std::span<float> into) = 0;
+  // The same as it lies there, good while the source lives; nothing for a type that has no GgufType.
+  virtual std::optional<StoredTensor> stored(const ParameterInfo& info) const = 0;
   // All of them. `parameters` were made for model().config.
-  void load(const Parameters& parameters);
+  void load(Parameters& parameters);
 };
 
 // Throws kNotFound, kDenied, kCorrupt, kInvalid: what was found, and what would do.

@@ -67,7 +67,7 @@ TEST_F(ModelSourceTest, ReadsLlama2csTensorsWhereTheyLie) {
     EXPECT_EQ(config.max_position_embeddings, T);
     EXPECT_EQ(config.tie_word_embeddings, tied);
     tensor::MemoryPlan plan;
-    Parameters parameters(config, false, plan);
+    Parameters parameters(config, {}, plan);
     plan.allocate(1 << 20, "");
     source->load(parameters);
     const std::int32_t norms = V * C, queries = norms + L * C, keys = queries + L * C * C;

@@ -11,17 +11,8 @@ namespace athanor::model {
 
 namespace {
 
-constexpr std::int64_t kAlignment = 16;  // floats: 64 bytes
-
 std::string layer_name(std::int64_t layer, std::string_view part, std::string_view kind = "weight") {
   return fmt::format("model.layers.{}.{}.{}", layer, part, kind);
-}
-
-// FNV-1a: a number for a name, the same everywhere.
-std::uint64_t hash_of(std::string_view name) {
-  std::uint64_t hash = 0xCBF29CE484222325ULL;
-  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3ULL;
-  return hash;
 }
 
 }  // namespace
@@ -34,10 +25,10 @@ ParameterLayout::ParameterLayout(const Config& config) : config_(config) {
   for (std::int64_t l = 0; l < config.num_hidden_layers; ++l) {
     const auto group = [&](std::int64_t LayerOffsets::*offset) {
       align();
-      if (l == 0) offsets_.*offset = size_ - layers_begin_;
+      if (l == 0) offsets_.*offset = size() - layers_begin_;
     };
     align();
-    if (l == 0) layers_begin_ = size_;
+    if (l == 0) layers_begin_ = size();
     group(&LayerOffsets::norm1);
     add(layer_name(l, "input_layernorm"), {C});
     group(&LayerOffsets::qkv);
@@ -73,38 +64,12 @@ ParameterLayout::ParameterLayout(const Config& config) : config_(config) {
   align();
 }
 
-const ParameterInfo& ParameterLayout::add(const std::string& name, std::vector<std::int64_t> shape) {
-  ParameterInfo& info = all_.emplace_back();
-  info.name = name;
-  info.count = 1;
-  for (const std::int64_t size : shape) info.count *= size;
-  info.decays = shape.size() > 1;
-  info.shape = std::move(shape);
-  info.offset = size_;
-  size_ += info.count;
-  return info;
-}
-
-void ParameterLayout::align() { size_ = (size_ + kAlignment - 1) / kAlignment * kAlignment; }
-
-const ParameterInfo& ParameterLayout::find(std::string_view name) const {
-  for (const ParameterInfo& info : all_) {
-    if (info.name == name) return info;
-  }
-  throw Error(ErrorKind::kNotFound, "The model has no parameter named {}", name);
-}
-
-tensor::Tensor ParameterLayout::view(const tensor::Tensor& flat, const ParameterInfo& info) const {
-  ATHANOR_ASSERT(flat.rank() == 1 && flat.dim(0) == size_);
-  return {tensor::DType::kFloat32, info.shape, flat.f32() + info.offset};
-}
-
 LayerViews ParameterLayout::layer(const tensor::Tensor& flat, std::int64_t layer) const {
-  ATHANOR_ASSERT(flat.dim(0) == size_ && layer >= 0 && layer < config_.num_hidden_layers);
+  ATHANOR_ASSERT(flat.dim(0) == size() && layer >= 0 && layer < config_.num_hidden_layers);
   const std::int64_t C = config_.hidden_size, F = config_.intermediate_size, D = config_.head_dim;
   const std::int64_t H = config_.num_attention_heads, G = config_.num_key_value_heads;
   const auto view = [&](std::int64_t offset, std::initializer_list<std::int64_t> shape) {
-    return tensor::Tensor::of(flat.f32() + layers_begin_ + layer * offsets_.end + offset, shape);
+    return part_of(flat, layers_begin_ + layer * offsets_.end + offset, {shape.begin(), shape.size()});
   };
   LayerViews views{
       .norm1 = view(offsets_.norm1, {C}),
@@ -126,40 +91,43 @@ LayerViews ParameterLayout::layer(const tensor::Tensor& flat, std::int64_t layer
 }
 
 OuterViews ParameterLayout::outer(const tensor::Tensor& flat) const {
-  const ParameterInfo& norm = all_[all_.size() - (config_.tie_word_embeddings ? 1 : 2)];
-  const ParameterInfo& head = config_.tie_word_embeddings ? all_.front() : all_.back();
-  return {.embedding = view(flat, all_.front()), .norm = view(flat, norm), .head = view(flat, head)};
+  const ParameterInfo& norm = all()[all().size() - (config_.tie_word_embeddings ? 1 : 2)];
+  const ParameterInfo& head = config_.tie_word_embeddings ? all().front() : all().back();
+  return {.embedding = view(flat, all().front()), .norm = view(flat, norm), .head = view(flat, head)};
 }
 
-Parameters::Parameters(const Config& config, bool with_gradients, tensor::MemoryPlan& plan)
-    : config_(config),
-      layout_(config),
-      values_(&plan.add("parameters", "parameters", tensor::DType::kFloat32, {layout_.size()})) {
-  if (with_gradients) {
-    gradients_ = &plan.add("gradients", "gradients", tensor::DType::kFloat32, {layout_.size()});
+Parameters::Parameters(const Config& config, const ParameterTypes& types, tensor::MemoryPlan& plan)
+    : FlatParameters(ParameterLayout(config), "parameters", types, plan), config_(config), layout_(config) {}
+
+InitialNumbers::InitialNumbers(const Config& config, const ParameterInfo& info, std::uint64_t seed)
+    : random_(seed ^ hash_of(info.name)),
+      deviation_(config.initializer_range),
+      normal_(info.shape.size() > 1),
+      constant_(info.name.ends_with(".bias") ? 0.0F : 1.0F) {}
+
+void InitialNumbers::next(std::span<float> into) {
+  if (!normal_) {
+    std::ranges::fill(into, constant_);
+    return;
+  }
+  // Two normal numbers from two uniform ones (Box and Muller 1958).
+  for (std::size_t i = 0; i < into.size(); i += 2) {
+    const double radius = std::sqrt(-2 * std::log(1 - random_.uniform())) * deviation_;
+    const double angle = 2 * std::numbers::pi * random_.uniform();
+    into[i] = static_cast<float>(radius * std::cos(angle));
+    if (i + 1 < into.size()) into[i + 1] = static_cast<float>(radius * std::sin(angle));
   }
 }
 
-const tensor::Tensor& Parameters::gradients() const {
-  ATHANOR_ASSERT(gradients_);
-  return *gradients_;
-}
-
 void Parameters::initialize(std::uint64_t seed) {
+  constexpr std::int64_t kAtOnce = 4096;
+  std::vector<float> numbers(kAtOnce);
   for (const ParameterInfo& info : layout_.all()) {
-    const tensor::Tensor tensor = layout_.view(values(), info);
-    if (info.shape.size() == 1) {
-      std::ranges::fill(tensor.floats(), info.name.ends_with(".bias") ? 0.0F : 1.0F);
-      continue;
-    }
-    SeededRandom random(seed ^ hash_of(info.name));
-    // Two normal numbers from two uniform ones (Box and Muller 1958).
-    const std::span<float> values = tensor.floats();
-    for (std::size_t i = 0; i < values.size(); i += 2) {
-      const double radius = std::sqrt(-2 * std::log(1 - random.uniform())) * config_.initializer_range;
-      const double angle = 2 * std::numbers::pi * random.uniform();
-      values[i] = static_cast<float>(radius * std::cos(angle));
-      if (i + 1 < values.size()) values[i + 1] = static_cast<float>(radius * std::sin(angle));
+    InitialNumbers initial(config_, info, seed);
+    for (std::int64_t first = 0; first < info.count; first += kAtOnce) {
+      const auto part = std::span(numbers).first(static_cast<std::size_t>(std::min(kAtOnce, info.count - first)));
+      initial.next(part);
+      set(info, first, part);
     }
   }
 }

@@ -8,23 +8,15 @@
 
 #include <cstdint>
 #include <span>
-#include <string>
-#include <string_view>
-#include <vector>
 
+#include "common/random.h"
 #include "engine/model/config.h"
+#include "engine/model/flat_parameters.h"
+#include "engine/model/layout.h"
 #include "engine/tensor/memory_plan.h"
 #include "engine/tensor/tensor.h"
 
 namespace athanor::model {
-
-struct ParameterInfo {
-  std::string name;                 // "model.layers.0.self_attn.q_proj.weight"
-  std::vector<std::int64_t> shape;  // (out, in) or (C)
-  std::int64_t offset = 0;          // in elements of the flat buffer
-  std::int64_t count = 0;
-  bool decays = false;  // weight decay is for matrices
-};
 
 // A layer's matrices in a flat buffer, as the products take them.
 struct LayerViews {
@@ -46,23 +38,14 @@ struct OuterViews {
   tensor::Tensor head;       // (V, C), the embedding when tied
 };
 
-class ParameterLayout {
+class ParameterLayout : public Layout {
  public:
   explicit ParameterLayout(const Config& config);
 
-  std::int64_t size() const { return size_; }  // elements of the flat buffer, padding included
-  std::span<const ParameterInfo> all() const { return all_; }
-  // Throws kNotFound.
-  const ParameterInfo& find(std::string_view name) const;
-  // The named part of a flat buffer of this layout.
-  tensor::Tensor view(const tensor::Tensor& flat, const ParameterInfo& info) const;
   LayerViews layer(const tensor::Tensor& flat, std::int64_t layer) const;
   OuterViews outer(const tensor::Tensor& flat) const;
 
  private:
-  const ParameterInfo& add(const std::string& name, std::vector<std::int64_t> shape);
-  void align();
-
   // Where a layer's groups start, in elements from its first; the same in all layers.
   struct LayerOffsets {
     std::int64_t norm1, qkv, bias, q_norm, k_norm, o, norm2, gate_up, down, end;
@@ -71,21 +54,14 @@ class ParameterLayout {
   Config config_;
   std::int64_t layers_begin_ = 0;
   LayerOffsets offsets_{};
-  std::vector<ParameterInfo> all_;
-  std::int64_t size_ = 0;
 };
 
-class Parameters {
+class Parameters : public FlatParameters {
  public:
-  // Plans the buffer, and one for gradients if asked. Usable once the plan is allocated.
-  Parameters(const Config& config, bool with_gradients, tensor::MemoryPlan& plan);
+  Parameters(const Config& config, const ParameterTypes& types, tensor::MemoryPlan& plan);
 
   const Config& config() const { return config_; }
   const ParameterLayout& layout() const { return layout_; }
-  const tensor::Tensor& values() const { return *values_; }  // (size)
-  const tensor::Tensor& gradients() const;                   // (size)
-  tensor::Tensor value(std::string_view name) const { return layout_.view(*values_, layout_.find(name)); }
-  tensor::Tensor gradient(std::string_view name) const { return layout_.view(gradients(), layout_.find(name)); }
 
   // As Hugging Face does: matrices normal(0, initializer_range), biases zero, norms one. The same numbers on every machine and
   // for every number of ranks: each tensor has a stream of its own, made from the seed and its name.
@@ -94,8 +70,19 @@ class Parameters {
  private:
   Config config_;
   ParameterLayout layout_;
-  const tensor::Tensor* values_;
-  const tensor::Tensor* gradients_ = nullptr;
+};
+
+// The numbers that Parameters::initialize gives to one parameter, in order. All spans but the last are of even size.
+class InitialNumbers {
+ public:
+  InitialNumbers(const Config& config, const ParameterInfo& info, std::uint64_t seed);
+  void next(std::span<float> into);
+
+ private:
+  SeededRandom random_;
+  const double deviation_;
+  const bool normal_;
+  const float constant_;
 };
 
 }  // namespace athanor::model

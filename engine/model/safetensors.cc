@@ -7,7 +7,8 @@
 
 #include "common/error.h"
 #include "common/json.h"
-#include "engine/model/small_floats.h"
+#include "engine/tensor/bfloat16.h"
+#include "engine/tensor/half.h"
 
 namespace athanor::model {
 
@@ -152,9 +153,9 @@ void SafetensorsFile::read_floats(const SafetensorsEntry& entry, std::span<float
   if (entry.dtype == "F32") {
     if (!from.empty()) std::memcpy(into.data(), from.data(), from.size());
   } else if (entry.dtype == "BF16") {
-    convert(std::uint16_t{}, float_from_bfloat16);
+    convert(tensor::BFloat16(), [](tensor::BFloat16 upper) -> float { return upper; });
   } else if (entry.dtype == "F16") {
-    convert(std::uint16_t{}, float_from_half);
+    convert(std::uint16_t{}, tensor::float_from_half);
   } else if (entry.dtype == "F64") {
     convert(double{}, [](double d) { return static_cast<float>(d); });
   } else {
@@ -211,10 +212,18 @@ void SafetensorsWriter::append(std::span<const float> values) {
 }
 
 void SafetensorsWriter::append_bfloat16(std::span<const float> values) {
+  append_rounded(values, [](float value) { return __builtin_bit_cast(std::uint16_t, tensor::BFloat16(value)); });
+}
+
+void SafetensorsWriter::append_float16(std::span<const float> values) {
+  append_rounded(values, [](float value) { return tensor::half_from_float(value); });
+}
+
+void SafetensorsWriter::append_rounded(std::span<const float> values, std::uint16_t (*round)(float)) {
   std::array<std::uint16_t, 4096> rounded;
   for (std::size_t at = 0; at < values.size(); at += rounded.size()) {
     const std::size_t count = std::min(rounded.size(), values.size() - at);
-    for (std::size_t i = 0; i < count; ++i) rounded[i] = bfloat16_from_float(values[at + i]);
+    for (std::size_t i = 0; i < count; ++i) rounded[i] = round(values[at + i]);
     append(std::string_view(reinterpret_cast<const char*>(rounded.data()), count * sizeof(std::uint16_t)));
   }
 }

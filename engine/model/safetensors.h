@@ -75,10 +75,14 @@ class SafetensorsWriter {
   void append(std::span<const float> values);
   // Rounded to the nearest bfloat16, ties to even: for an entry of type "BF16".
   void append_bfloat16(std::span<const float> values);
+  // Likewise to half precision: for "F16".
+  void append_float16(std::span<const float> values);
   // All bytes must have been given.
   void finish();
 
  private:
+  void append_rounded(std::span<const float> values, std::uint16_t (*round)(float));
+
   Files& files_;
   const std::string path_;
   std::unique_ptr<File> file_;

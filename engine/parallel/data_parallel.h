@@ -20,10 +20,11 @@ struct Share {
 // A rank's part of [0, count): consecutive, in order of rank, none larger than another by more than one. May be empty.
 Share share_of(std::int64_t count, int rank, int size);
 
-// Sums a flat buffer over the ranks, in buckets from its end: the order in which a backward pass finishes gradients.
+// Sums a flat buffer over the ranks, in buckets from its end: the order in which a backward pass finishes gradients. One of
+// bfloat16 crosses them as float32: it is summed exactly as far as that goes, and rounded once.
 void all_reduce_buckets(Collectives& collectives, const tensor::Tensor& buffer);
 
-// Makes every rank's flat buffer that of rank 0.
+// Makes every rank's flat buffer, of any type, that of rank 0.
 void broadcast(Collectives& collectives, const tensor::Tensor& buffer);
 
 }  // namespace athanor::parallel

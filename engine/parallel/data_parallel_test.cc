@@ -38,6 +38,17 @@ TEST(Buckets, EveryElementIsSummedOnceAndAlikeOnEveryRank) {
   }
 }
 
+TEST(Buckets, OfBFloat16AreSummedInFloat32AndRoundedOnce) {
+  constexpr std::int64_t kCount = (1L << 20) + 5;
+  ThreadGroup(3).run([&](Collectives& collectives) {
+    // 1 + 2⁻⁸ + 2⁻⁸: each addend alone would be lost in bfloat16.
+    const float mine = collectives.rank() == 0 ? 1.0F : 0x1p-8F;
+    std::vector<tensor::BFloat16> values(kCount, tensor::BFloat16(mine));
+    all_reduce_buckets(collectives, tensor::Tensor::of(values.data(), {kCount}));
+    for (const float value : values) ASSERT_EQ(value, 1 + 0x1p-7F);
+  });
+}
+
 TEST(Broadcast, GivesEveryRankWhatRankZeroHas) {
   ThreadGroup(3).run([&](Collectives& collectives) {
     std::vector<float> values(1'100'000, static_cast<float>(collectives.rank() + 7));

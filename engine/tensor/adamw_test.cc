@@ -48,15 +48,14 @@ constexpr Case kCases[] = {{DType::kFloat32, DType::kFloat32},
 struct OwnedMasters {
   Owned values, remainders;
 
-  OwnedMasters(Context& context, DType type, const Owned& start)
+  OwnedMasters(DType type, const Owned& start)
       : values(type, {start.view().count()}), remainders(DType::kInt16, {start.view().count()}) {
-    split_masters(context, start, view());
+    split_masters(start, view());
   }
   Masters view() const { return {values, remainders}; }
 };
 
 TEST(Masters, AnyFloatComesBackAndTheBFloat16IsItRounded) {
-  Context context(2);
   std::vector<std::uint32_t> bits;
   for (const std::uint32_t high : {0U, 1U, 0x3F80U, 0x3F81U, 0x7F7FU, 0x8000U, 0xBF80U, 0xFF7FU, 0x7F80U, 0x7FC0U}) {
     for (const std::uint32_t low : {0U, 1U, 0x7FFFU, 0x8000U, 0x8001U, 0xFFFFU}) bits.push_back(high << 16 | low);
@@ -66,8 +65,8 @@ TEST(Masters, AnyFloatComesBackAndTheBFloat16IsItRounded) {
   const auto count = static_cast<std::int64_t>(bits.size());
   Owned floats{count}, back{count};
   std::memcpy(floats.view().data(), bits.data(), bits.size() * sizeof bits[0]);
-  const OwnedMasters masters(context, DType::kBFloat16, floats);
-  join_masters(context, masters.view(), back);
+  const OwnedMasters masters(DType::kBFloat16, floats);
+  join_masters(masters.view(), back);
   EXPECT_EQ(std::memcmp(back.view().data(), bits.data(), bits.size() * sizeof bits[0]), 0);
   for (std::int64_t i = 0; i < count; ++i) {
     const double x = floats[i], rounded = masters.values[i];
@@ -83,7 +82,7 @@ TEST(AdamW, FollowsTheFormulaForManySteps) {
   for (const Case& types : kCases) {
     Owned start{count}, g(types.gradients, {count}), m{count}, v{count}, p{count};
     start.random(1);
-    const OwnedMasters masters(context, types.parameters, start);
+    const OwnedMasters masters(types.parameters, start);
     Reference reference(start.doubles());
     AdamW how{.rate = 1e-2, .weight_decay = 0.1};
     for (how.step = 1; how.step <= 20; ++how.step) {
@@ -92,7 +91,7 @@ TEST(AdamW, FollowsTheFormulaForManySteps) {
       reference.step(how, g);
       adamw(context, how, masters.view(), g, m, v);
     }
-    join_masters(context, masters.view(), p);
+    join_masters(masters.view(), p);
     EXPECT_LT(relative_error(p, reference.p), kTolerance);  // the master is a float32 whatever the parameters are
     EXPECT_LT(relative_error(m, reference.m), kTolerance);
     EXPECT_LT(relative_error(v, reference.v), kTolerance);
@@ -105,7 +104,7 @@ TEST(AdamW, UpdatesThatABFloat16CannotShowAddUp) {
   Owned start{1}, g{1}, m{1}, v{1};
   start.fill(1);
   g.fill(1);
-  const OwnedMasters masters(context, DType::kBFloat16, start);
+  const OwnedMasters masters(DType::kBFloat16, start);
   AdamW how{.rate = 1e-5};  // a bfloat16 at 1 has steps of 0.0039 downwards
   for (how.step = 1; how.step <= 1000; ++how.step) adamw(context, how, masters.view(), g, m, v);
   EXPECT_NEAR(masters.values[0], 0.99, 0.002);
@@ -165,7 +164,7 @@ TEST(AdamW8, StaysCloseToAdamWOverManySteps) {
     const Moments8 moments{m, v, m_scale, v_scale};
     clear_moments8(moments);
     start.random(1);
-    const OwnedMasters masters(context, types.parameters, start);
+    const OwnedMasters masters(types.parameters, start);
     Reference reference(start.doubles());
     AdamW how{.rate = 1e-3, .weight_decay = 0.1};
     for (how.step = 1; how.step <= 50; ++how.step) {
@@ -173,7 +172,7 @@ TEST(AdamW8, StaysCloseToAdamWOverManySteps) {
       reference.step(how, g);
       adamw8(context, how, masters.view(), g, moments);
     }
-    join_masters(context, masters.view(), p);
+    join_masters(masters.view(), p);
     // The way that the parameters went, not where they are: 5% off, of which quantisation is all.
     Doubles gone = p.doubles(), expected = reference.p;
     double difference = 0, norm = 0;

@@ -34,7 +34,8 @@ struct AttentionShape {
 // Floats of scratch that each thread needs.
 std::int64_t attention_scratch_floats(const AttentionShape& shape, bool backward);
 
-// q, o (B·T, H·D); k, v (B·T, G·D); rows may be parts of wider ones. lse (B, H, T).
+// q, o (B·T, H·D); k, v (B·T, G·D), all float32 or all bfloat16; rows may be parts of wider ones. Scores, sums and lse
+// (B, H, T) are float32's whatever the type.
 // scratch (threads, attention_scratch_floats). document_starts (B, T) int32, or none when each sequence is one document:
 // document_starts[b][t] ≤ t is where t's document begins in its sequence, and does not fall as t grows.
 void attention_forward(Context& context, const AttentionShape& shape, const Tensor& q, const Tensor& k,

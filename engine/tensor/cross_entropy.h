@@ -13,6 +13,7 @@
 
 #include "engine/tensor/context.h"
 #include "engine/tensor/tensor.h"
+#include "engine/tensor/weight.h"
 
 namespace athanor::tensor {
 
@@ -22,12 +23,13 @@ inline constexpr std::int32_t kNoTarget = -1;
 // chunk. Logits are float32, or bfloat16 where x is (half the scratch, and each logit rounded, as PyTorch does). Their
 // gradient takes their place, in the type of x.
 // Returns the sum of the losses, unscaled.
-double cross_entropy_forward(Context& context, const Tensor& x, const Tensor& weight, const Tensor& targets,
+double cross_entropy_forward(Context& context, const Tensor& x, const Weight& weight, const Tensor& targets,
                              const Tensor& logits);
 
 // Also replaces dx (N, C) and adds to d_weight (V, C), each float32 or bfloat16. A d_weight of bfloat16 is rounded once a
-// chunk.
-double cross_entropy_forward_backward(Context& context, const Tensor& x, const Tensor& weight, const Tensor& targets,
-                                      float scale, const Tensor& logits, const Tensor& dx, const Tensor& d_weight);
+// chunk; or once in all, with `sums` (V, C) float32 as scratch.
+double cross_entropy_forward_backward(Context& context, const Tensor& x, const Weight& weight, const Tensor& targets,
+                                      float scale, const Tensor& logits, const Tensor& dx, const Tensor& d_weight,
+                                      const Tensor& sums = {});
 
 }  // namespace athanor::tensor

@@ -65,11 +65,16 @@ void agrees(const Types& types, int threads) {
       }
     }
     const Tensor targets = Tensor::of(ids.data(), {N});
-    EXPECT_NEAR(cross_entropy_forward(context, x, w, targets, logits), loss, types.loss_tolerance * loss);
-    EXPECT_NEAR(cross_entropy_forward_backward(context, x, w, targets, scale, logits, dx, dw), loss,
+    EXPECT_NEAR(cross_entropy_forward(context, x, w.view(), targets, logits), loss, types.loss_tolerance * loss);
+    EXPECT_NEAR(cross_entropy_forward_backward(context, x, w.view(), targets, scale, logits, dx, dw), loss,
                 types.loss_tolerance * loss);
     EXPECT_LT(relative_error(dx, dx_expected), types.tolerance) << N << " " << C << " " << V;
     EXPECT_LT(relative_error(dw, dw_expected), types.tolerance) << N << " " << C << " " << V;
+    // Summed apart and rounded once, to what it is added to.
+    Owned apart(types.gradients, {V, C}), sums{V, C};
+    apart.random(3, 0.01), sums.fill(NAN);
+    cross_entropy_forward_backward(context, x, w.view(), targets, scale, logits, dx, apart, sums);
+    EXPECT_LT(relative_error(apart, dw_expected), types.tolerance) << N << " " << C << " " << V;
   }
 }
 
@@ -87,7 +92,7 @@ TEST(CrossEntropy, LogitsThatNoExponentialCanHoldAreFine) {
   w.view().f32()[1] = 999;
   w.view().f32()[2] = -1000;
   std::int32_t target = 1;
-  EXPECT_NEAR(cross_entropy_forward(context, x, w, Tensor::of(&target, {1}), logits), std::log(1 + std::exp(1.0)),
+  EXPECT_NEAR(cross_entropy_forward(context, x, w.view(), Tensor::of(&target, {1}), logits), std::log(1 + std::exp(1.0)),
               1e-6);
 }
 

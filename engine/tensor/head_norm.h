@@ -16,7 +16,7 @@ namespace athanor::tensor {
 // x, y (N, H·D), whose rows may be parts of wider ones; gain (D). `y` may be `x`.
 void head_norm_forward(Context& context, const Tensor& x, const Tensor& gain, float eps, const Tensor& y);
 
-// `dx` (N, H·D) enters as dy. Adds to d_gain (D). `partial` (threads, D) is scratch.
+// `dx` (N, H·D) enters as dy. Adds to d_gain (D), if given. `partial` (threads, D) is scratch.
 void head_norm_backward(Context& context, const Tensor& x, const Tensor& gain, float eps, const Tensor& dx,
                         const Tensor& d_gain, const Tensor& partial);
 

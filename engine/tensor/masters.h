@@ -8,7 +8,6 @@
 // Every float32 comes back bit by bit.
 #pragma once
 
-#include "engine/tensor/context.h"
 #include "engine/tensor/tensor.h"
 
 namespace athanor::tensor {
@@ -21,7 +20,7 @@ struct Masters {
 };
 
 // Between masters and float32 as it is, for loading and saving.
-void split_masters(Context& context, const Tensor& floats, const Masters& masters);
-void join_masters(Context& context, const Masters& masters, const Tensor& floats);
+void split_masters(const Tensor& floats, const Masters& masters);
+void join_masters(const Masters& masters, const Tensor& floats);
 
 }  // namespace athanor::tensor

@@ -44,6 +44,9 @@ class MemoryPlan {
     return add_rows(group, name, DType::kFloat32, rows, columns, lifetime);
   }
 
+  // What the fullest phase needs: no placing takes less, and few take much more. Known before allocate().
+  std::uint64_t least_bytes() const;
+
   // Places and allocates everything, zeroed. Throws kExhausted when it is more than `limit_bytes`, with the largest
   // lines of the table and `advice`: what the user can change ("a smaller micro-batch").
   void allocate(std::uint64_t limit_bytes, const std::string& advice);
@@ -63,8 +66,6 @@ class MemoryPlan {
     std::uint64_t offset = 0;  // in the arena
   };
   const Tensor& add(Entry entry, std::uint64_t bytes);
-  // What the fullest phase needs: no placing takes less.
-  std::uint64_t least_bytes() const;
   void place();
 
   std::deque<Entry> entries_;  // a deque: references stay good while it grows

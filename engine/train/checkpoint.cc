@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <map>
+#include <tuple>
 
 #include "common/error.h"
 #include "common/hash.h"
@@ -26,29 +27,27 @@ constexpr std::uint64_t kManifestBytesMax = 64 << 20;
 constexpr std::uint64_t kTokenizerBytesMax = 256 << 20;
 constexpr std::uint64_t kShardHeaderBytesMax = 64 << 20;
 
-// A tensor as the shard holds it.
-struct Entry {
-  std::string name;
-  const model::ParameterInfo* info;
-  tensor::Tensor data;
-};
-
-// In the order of the shard.
-std::vector<Entry> entries_of(const model::ParameterLayout& layout, const TrainTensors& tensors) {
-  std::vector<Entry> entries;
-  const std::pair<const char*, const tensor::Tensor*> parts[] = {
-      {"", &tensors.parameters}, {"optimizer.m.", &tensors.m}, {"optimizer.v.", &tensors.v}};
-  for (const auto& [prefix, flat] : parts) {
-    for (const model::ParameterInfo& info : layout.all()) {
-      entries.push_back({prefix + info.name, &info, layout.view(*flat, info)});
-    }
+// As safetensors spells it.
+std::string type_of(const tensor::Tensor& x) {
+  switch (x.type()) {
+    case tensor::DType::kFloat32: return "F32";
+    case tensor::DType::kBFloat16: return "BF16";
+    case tensor::DType::kInt32: return "I32";
+    case tensor::DType::kInt16: return "I16";
+    case tensor::DType::kUInt8: return "U8";
   }
-  return entries;
+  return "";
 }
 
-json::array shape_of(const model::ParameterInfo& info) {
+std::vector<std::int64_t> shape_of(const tensor::Tensor& x) {
+  std::vector<std::int64_t> shape;
+  for (int i = 0; i < x.rank(); ++i) shape.push_back(x.dim(i));
+  return shape;
+}
+
+json::array shape_in_json(const tensor::Tensor& x) {
   json::array shape;
-  for (const std::int64_t size : info.shape) shape.push_back(size);
+  for (int i = 0; i < x.rank(); ++i) shape.push_back(x.dim(i));
   return shape;
 }
 
@@ -57,13 +56,15 @@ struct Written {
   std::string data_sha256;  // of the tensors' bytes, in order
 };
 
-Written write_shard(Files& files, const std::string& path, const std::vector<Entry>& entries, Snapshot* snapshot) {
+Written write_shard(Files& files, const std::string& path, const std::vector<NamedTensor>& entries, Snapshot* snapshot) {
   std::vector<model::SafetensorsEntry> described;
-  for (const Entry& entry : entries) described.push_back({.name = entry.name, .dtype = "F32", .shape = entry.info->shape});
+  for (const NamedTensor& entry : entries) {
+    described.push_back({.name = entry.name, .dtype = type_of(entry.data), .shape = shape_of(entry.data)});
+  }
   model::SafetensorsWriter writer(files, path, std::move(described));
   Hasher hasher("SHA256");
   std::string copy(snapshot ? kCopyPiece : 0, '\0');
-  for (const Entry& entry : entries) {
+  for (const NamedTensor& entry : entries) {
     std::string_view bytes(static_cast<const char*>(entry.data.data()), entry.data.bytes());
     while (!bytes.empty()) {
       std::string_view piece = bytes.substr(0, snapshot ? kCopyPiece : kPiece);
@@ -85,18 +86,18 @@ json::value model_object(const model::Config& config) {
   return json::parse(model::huggingface_config_to_json({.config = config}), "config.json");
 }
 
-std::string manifest_text(const model::Config& config, const std::vector<Entry>& entries, const TrainInput& input,
-                          const TrainState& state, const Written& shard) {
+std::string manifest_text(const model::Config& config, const TrainTensors& all, const TrainInput& input, const TrainState& state,
+                          const Written& shard) {
   json::array tensors;
-  for (const Entry& entry : entries) {
+  for (const NamedTensor& entry : all.named) {
     json::array zeros;
-    for (std::size_t i = 0; i < entry.info->shape.size(); ++i) zeros.push_back(0);
+    for (int i = 0; i < entry.data.rank(); ++i) zeros.push_back(0);
     // One shard holds every tensor whole; a reader must not rely on that.
     tensors.push_back({{"name", entry.name},
-                       {"dtype", "F32"},
-                       {"shape", shape_of(*entry.info)},
+                       {"dtype", type_of(entry.data)},
+                       {"shape", shape_in_json(entry.data)},
                        {"offset", zeros},
-                       {"extent", shape_of(*entry.info)},
+                       {"extent", shape_in_json(entry.data)},
                        {"file", kShard}});
   }
   json::array losses;
@@ -119,6 +120,9 @@ std::string manifest_text(const model::Config& config, const std::vector<Entry>&
       {"skipped_in_a_row", state.skipped_in_a_row},
       {"rollbacks", state.rollbacks},
       {"recent_losses", losses},
+      {"dtype", all.dtype},
+      {"optimizer", all.optimizer},
+      {"adapters", all.adapters},
       {"model", model_object(config)},
       {"files", listed},
       {"tensors", tensors},
@@ -189,6 +193,18 @@ void check_position(const std::string& path, const TrainInput& found, const Trai
   same("seed", found.seed, input.seed);
 }
 
+// Another optimizer keeps another state. Those that say nothing are of float32 and AdamW.
+void check_kind(const std::string& path, const json::object& manifest, const TrainTensors& tensors) {
+  for (const auto& [name, usual, ours] :
+       {std::tuple{"dtype", "float32", &tensors.dtype}, {"optimizer", "adamw", &tensors.optimizer}, {"adapters", "none", &tensors.adapters}}) {
+    const std::string theirs = json::find_string(manifest, name).value_or(usual);
+    if (theirs == *ours) continue;
+    throw Error(ErrorKind::kInvalid,
+                "Going on from checkpoint {}: it was made with {} {}, and this run has {}; give the same, or give the run "
+                "an empty checkpoint folder", path, name, theirs, *ours);
+  }
+}
+
 // The checkpoint's tokenizer, packed; empty when it has none.
 std::string read_tokenizer(Files& files, const std::string& path, const json::object& manifest) {
   const json::object* listed = json::find_object(manifest, "files");
@@ -224,18 +240,18 @@ TrainState state_of(const json::object& manifest) {
 }
 
 // Checks that what the index says of a tensor is what this model wants, whole in our one shard.
-void check_tensor(const std::string& path, const json::object& tensor, const Entry& entry) {
+void check_tensor(const std::string& path, const json::object& tensor, const NamedTensor& entry) {
   const json::array* shape = json::find_array(tensor, "shape");
   const json::array* extent = json::find_array(tensor, "extent");
   if (!shape || !extent || *extent != *shape || json::get_string(tensor, "file") != kShard ||
-      *shape != shape_of(*entry.info) || json::get_string(tensor, "dtype") != "F32") {
+      *shape != shape_in_json(entry.data) || json::get_string(tensor, "dtype") != type_of(entry.data)) {
     throw damaged(path, "the index describes tensor " + entry.name + " otherwise than the model has it");
   }
 }
 
 // Reads the shard's tensors, which must be `entries` in their order, and checks their hash.
 void read_shard(Files& files, const std::string& path, const json::object& expected,
-                const std::vector<Entry>& entries) {
+                const std::vector<NamedTensor>& entries) {
   const auto info = files.stat(path);
   if (!info) throw damaged(path, "it is missing");
   const auto size = static_cast<std::uint64_t>(json::get_int(expected, "size"));
@@ -262,7 +278,7 @@ void read_shard(Files& files, const std::string& path, const json::object& expec
   Hasher hasher("SHA256");
   for (std::size_t i = 0; i < entries.size(); ++i) {
     const model::SafetensorsEntry& found = header.entries[i];
-    if (found.name != entries[i].name || found.dtype != "F32" || found.shape != entries[i].info->shape) {
+    if (found.name != entries[i].name || found.dtype != type_of(entries[i].data) || found.shape != shape_of(entries[i].data)) {
       throw damaged(path, "it has tensor " + found.name + " where " + entries[i].name + " should be");
     }
     const std::span<char> into(static_cast<char*>(entries[i].data.data()), entries[i].data.bytes());
@@ -323,7 +339,7 @@ std::vector<std::string> list_checkpoints(Files& files, const std::string& folde
 }
 
 std::string save_checkpoint(Files& files, const std::string& folder, const model::Config& config,
-                            const model::ParameterLayout& layout, const TrainInput& input, const TrainState& state,
+                            const TrainInput& input, const TrainState& state,
                             const TrainTensors& tensors, std::int64_t kept, Snapshot* snapshot) {
   ATHANOR_ASSERT(kept >= 1 && state.step >= 0);
   make_durable_folders(files, folder);
@@ -333,10 +349,9 @@ std::string save_checkpoint(Files& files, const std::string& folder, const model
   const std::string name = checkpoint_name(state.step);
   const std::string temporary = folder + "/" + temporary_name(name);
   files.make_folders(temporary);
-  const std::vector<Entry> entries = entries_of(layout, tensors);
-  const Written shard = write_shard(files, temporary + "/" + std::string(kShard), entries, snapshot);
+  const Written shard = write_shard(files, temporary + "/" + std::string(kShard), tensors.named, snapshot);
   if (!input.text.tokenizer.empty()) files.replace(temporary + "/" + std::string(kTokenizer), input.text.tokenizer);
-  files.replace(temporary + "/" + std::string(kManifest), manifest_text(config, entries, input, state, shard));
+  files.replace(temporary + "/" + std::string(kManifest), manifest_text(config, tensors, input, state, shard));
   files.sync_folder(temporary);
   // Only a damaged checkpoint can stand in the way: a whole one would have been gone on from.
   if (files.stat(folder + "/" + name)) remove_checkpoint(files, folder, name);
@@ -370,7 +385,7 @@ std::optional<std::string> find_tokenizer(Files& files, const std::string& folde
 }
 
 TrainState load_checkpoint(Files& files, const std::string& folder, const std::string& name,
-                           const model::Config& config, const model::ParameterLayout& layout, const TrainInput& input,
+                           const model::Config& config, const TrainInput& input,
                            const TrainTensors& tensors) {
   const std::string path = folder + "/" + name;
   const std::string text = read_small(files, path + "/" + std::string(kManifest), kManifestBytesMax);
@@ -396,6 +411,7 @@ TrainState load_checkpoint(Files& files, const std::string& folder, const std::s
                 "former; give the tokenizer that lies there, or give the run an empty checkpoint folder",
                 path);
   }
+  check_kind(path, manifest, tensors);
   const json::object* made_for = json::find_object(manifest, "model");
   if (!made_for || json::value(*made_for) != model_object(config)) {
     throw Error(ErrorKind::kInvalid,
@@ -403,14 +419,13 @@ TrainState load_checkpoint(Files& files, const std::string& folder, const std::s
                 "checkpoint folder, or the model's own options",
                 path, made_for ? json::serialize(*made_for) : "unknown", json::serialize(model_object(config)));
   }
-  const std::vector<Entry> entries = entries_of(layout, tensors);
-  for (const Entry& entry : entries) {
+  for (const NamedTensor& entry : tensors.named) {
     const auto found = named.find(entry.name);
     if (found == named.end()) throw damaged(path, "tensor " + entry.name + " is missing");
     check_tensor(path, *found->second, entry);
   }
   try {
-    read_shard(files, path + "/" + std::string(kShard), *shard, entries);
+    read_shard(files, path + "/" + std::string(kShard), *shard, tensors.named);
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kInvalid) throw;
     throw damaged(path, error.what());
@@ -423,11 +438,11 @@ TrainState load_checkpoint(Files& files, const std::string& folder, const std::s
 }
 
 std::optional<TrainState> load_newest_checkpoint(Files& files, const std::string& folder, const model::Config& config,
-                                                 const model::ParameterLayout& layout, const TrainInput& input,
+                                                 const TrainInput& input,
                                                  const TrainTensors& tensors) {
   for (const std::string& name : list_checkpoints(files, folder)) {
     try {
-      return load_checkpoint(files, folder, name, config, layout, input, tensors);
+      return load_checkpoint(files, folder, name, config, input, tensors);
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::kCorrupt) throw;
       log::warning("train", "Skipping a damaged checkpoint. {}", error.what());

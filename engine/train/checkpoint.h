@@ -6,7 +6,9 @@
 //                           and SHA-256
 //     tokenizer             the files of the tokenizer whose ids the model knows, packed (model/tokenizer/tokenizer_files.h); not
 //                           there when the run was given none
-//     shard-00000.safetensors   parameters, and AdamW's two moments, as "NAME", "optimizer.m.NAME", "optimizer.v.NAME"
+//     shard-00000.safetensors   parameters and what the optimizer keeps: "NAME", "optimizer.m.NAME", "optimizer.v.NAME" and
+//                           the like, as train_tensors.h has them. Parameters of bfloat16 are completed to what is trained
+//                           by "remainder.NAME" (tensor/masters.h)
 //
 // checkpoint.json also has what was skipped and rolled back, and the last losses, so that a resumed run judges as one that
 // never stopped.
@@ -22,10 +24,10 @@
 #include <vector>
 
 #include "common/files.h"
-#include "engine/model/parameters.h"
-#include "engine/tensor/tensor.h"
+#include "engine/model/config.h"
 #include "engine/train/loss_history.h"
 #include "engine/train/snapshot.h"
+#include "engine/train/train_tensors.h"
 
 namespace athanor::train {
 
@@ -56,13 +58,6 @@ struct TrainInput {
   TrainText text;
 };
 
-// Buffers of one parameter layout.
-struct TrainTensors {
-  tensor::Tensor parameters;
-  tensor::Tensor m;
-  tensor::Tensor v;
-};
-
 // "step-00000100"
 std::string checkpoint_name(std::int64_t step);
 
@@ -77,7 +72,7 @@ std::vector<std::string> list_checkpoints(Files& files, const std::string& folde
 // and all but the newest `kept` of the others. Returns the name. With `snapshot`, which has begun, the tensors are read
 // through it, so that another thread may go on to change them.
 std::string save_checkpoint(Files& files, const std::string& folder, const model::Config& config,
-                            const model::ParameterLayout& layout, const TrainInput& input, const TrainState& state,
+                            const TrainInput& input, const TrainState& state,
                             const TrainTensors& tensors, std::int64_t kept, Snapshot* snapshot = nullptr);
 
 // The packed tokenizer that a run on `input` has to go on with, from the newest checkpoint that tells: a tokenizer learned
@@ -86,15 +81,15 @@ std::string save_checkpoint(Files& files, const std::string& folder, const model
 std::optional<std::string> find_tokenizer(Files& files, const std::string& folder, const TrainInput& input);
 
 // Fills `tensors` from FOLDER/NAME. Throws kCorrupt when a file is missing, short or changed (`tensors` then hold
-// anything), and kInvalid when it is of another model, batch, length, seed or tokenizer, or of another version of this
+// anything), and kInvalid when it is of another model, batch, length, seed, tokenizer, dtype or optimizer, or of another version of this
 // format. Another text is gone on with, from the same step, and the log says so: data may be added between runs.
 TrainState load_checkpoint(Files& files, const std::string& folder, const std::string& name,
-                           const model::Config& config, const model::ParameterLayout& layout, const TrainInput& input,
+                           const model::Config& config, const TrainInput& input,
                            const TrainTensors& tensors);
 
 // The newest whole checkpoint: damaged ones are skipped with a warning in the log. Nothing when there is none.
 std::optional<TrainState> load_newest_checkpoint(Files& files, const std::string& folder, const model::Config& config,
-                                                 const model::ParameterLayout& layout, const TrainInput& input,
+                                                 const TrainInput& input,
                                                  const TrainTensors& tensors);
 
 }  // namespace athanor::train

@@ -18,14 +18,18 @@ void write(const std::string& path, std::string_view bytes) {
 
 struct Run {
   Run() : layout(config), values(static_cast<std::size_t>(3 * layout.size())) {
-    save_checkpoint(files, folder.path(), config, layout, input, {.step = 1, .data_step = 1}, tensors(), 1);
+    save_checkpoint(files, folder.path(), config, input, {.step = 1, .data_step = 1}, tensors(), 1);
     shard = files.read_all(folder / "step-00000001/shard-00000.safetensors");
   }
   train::TrainTensors tensors() {
     const auto part = [this](std::int64_t i) {
       return tensor::Tensor::of(values.data() + i * layout.size(), {layout.size()});
     };
-    return {part(0), part(1), part(2)};
+    train::TrainTensors all;
+    all.add(layout, "", part(0));
+    all.add(layout, "optimizer.m.", part(1));
+    all.add(layout, "optimizer.v.", part(2));
+    return all;
   }
 
   const model::Config config{.vocab_size = 3, .hidden_size = 2, .intermediate_size = 2, .num_hidden_layers = 1,
@@ -49,7 +53,7 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
   write(run.folder / "step-00000001/shard-00000.safetensors",
         end < input.size() ? input.substr(end + 1) : std::string_view(run.shard));
   try {
-    load_checkpoint(run.files, run.folder.path(), "step-00000001", run.config, run.layout, run.input, run.tensors());
+    load_checkpoint(run.files, run.folder.path(), "step-00000001", run.config, run.input, run.tensors());
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kCorrupt && error.kind() != ErrorKind::kInvalid) std::abort();
   }

@@ -21,7 +21,7 @@ using testing::HasSubstr;
 
 std::string save(Files& files, const std::string& folder, std::int64_t step, std::int64_t kept = 2) {
   State state(static_cast<float>(step));
-  return save_checkpoint(files, folder, tiny_config(), state.layout, input(),
+  return save_checkpoint(files, folder, tiny_config(), input(),
                          run_state(step), state.tensors(), kept);
 }
 
@@ -32,7 +32,7 @@ TEST(Checkpoint, HoldsTheWholeStateAndReplacesOlderOnes) {
   for (const std::int64_t step : {1, 2, 30}) EXPECT_EQ(save(files, folder.path(), step), checkpoint_name(step));
   EXPECT_THAT(list_checkpoints(files, folder.path()), ElementsAre("step-00000030", "step-00000002"));
   State state(-1);
-  const auto loaded = load_newest_checkpoint(files, folder.path(), tiny_config(), state.layout, input(), state.tensors());
+  const auto loaded = load_newest_checkpoint(files, folder.path(), tiny_config(), input(), state.tensors());
   ASSERT_TRUE(loaded);
   EXPECT_EQ(loaded->step, 30);
   EXPECT_EQ(find_tokenizer(files, folder.path(), input()), "{}");
@@ -51,7 +51,7 @@ void expect_all_whole(const std::string& folder) {
   SystemFiles files;
   for (const std::string& name : list_checkpoints(files, folder)) {
     State state(-1);
-    EXPECT_NO_THROW(load_checkpoint(files, folder, name, tiny_config(), state.layout, input(), state.tensors())) << name;
+    EXPECT_NO_THROW(load_checkpoint(files, folder, name, tiny_config(), input(), state.tensors())) << name;
   }
 }
 
@@ -76,7 +76,7 @@ TEST_P(Crash, AtAnyChangeLeavesTheOldOrTheNewWhole) {
     if (GetParam()) crashing.lose_power();
     SCOPED_TRACE("after a crash at change " + std::to_string(at));
     State state(-1);
-    const auto loaded = load_newest_checkpoint(files, folder.path(), tiny_config(), state.layout, input(), state.tensors());
+    const auto loaded = load_newest_checkpoint(files, folder.path(), tiny_config(), input(), state.tensors());
     ASSERT_TRUE(loaded);
     EXPECT_TRUE(loaded->step == 2 || loaded->step == 3);
     EXPECT_TRUE(state.holds(static_cast<float>(loaded->step)));
@@ -147,13 +147,13 @@ TEST(Checkpoint, FallsBackWhenTheNewestIsDamagedInAnyWay) {
     save(files, folder.path(), 2);
     damage(folder.path() + "/" + checkpoint_name(2));
     State state(-1);
-    const auto loaded = load_newest_checkpoint(files, folder.path(), tiny_config(), state.layout, input(), state.tensors());
+    const auto loaded = load_newest_checkpoint(files, folder.path(), tiny_config(), input(), state.tensors());
     ASSERT_TRUE(loaded) << name;
     EXPECT_EQ(loaded->step, 1) << name;
     EXPECT_TRUE(state.holds(1)) << name;
     // Going on from 1 writes 2 anew over the damaged one.
     save(files, folder.path(), 2);
-    EXPECT_EQ(load_newest_checkpoint(files, folder.path(), tiny_config(), state.layout, input(), state.tensors())->step, 2) << name;
+    EXPECT_EQ(load_newest_checkpoint(files, folder.path(), tiny_config(), input(), state.tensors())->step, 2) << name;
   }
 }
 
@@ -170,7 +170,7 @@ TEST(Checkpoint, ANewOneOutlivesDamagedOnesOfLaterSteps) {
     EXPECT_EQ(left.front(), "step-00000010");
     EXPECT_EQ(left.size(), static_cast<std::size_t>(kept));
     State state(-1);
-    const auto loaded = load_newest_checkpoint(files, folder.path(), tiny_config(), state.layout, input(), state.tensors());
+    const auto loaded = load_newest_checkpoint(files, folder.path(), tiny_config(), input(), state.tensors());
     ASSERT_TRUE(loaded);
     EXPECT_EQ(loaded->step, 10);
     EXPECT_TRUE(state.holds(10));
@@ -185,7 +185,7 @@ TEST(Checkpoint, OfAnotherModelIsRefusedNotSkipped) {
   other.rope_theta = 500000;
   State state(-1);
   try {
-    load_newest_checkpoint(files, folder.path(), other, state.layout, input(), state.tensors());
+    load_newest_checkpoint(files, folder.path(), other, input(), state.tensors());
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kInvalid);
@@ -207,7 +207,7 @@ TEST(Checkpoint, OfAnotherPositionInTheDataOrAnotherTokenizerIsRefusedNotSkipped
     change(other);
     State state(-1);
     try {
-      load_newest_checkpoint(files, folder.path(), tiny_config(), state.layout, other, state.tensors());
+      load_newest_checkpoint(files, folder.path(), tiny_config(), other, state.tensors());
       ADD_FAILURE() << tells;
     } catch (const Error& error) {
       EXPECT_EQ(error.kind(), ErrorKind::kInvalid);
@@ -230,7 +230,7 @@ TEST(Checkpoint, AnotherTextIsGoneOnWithInTheTokenizerThatTheRunBeganWith) {
   more.text.fingerprint = "beef";
   State state(-1);
   testing::internal::CaptureStdout();
-  const auto loaded = load_newest_checkpoint(files, folder.path(), tiny_config(), state.layout, more, state.tensors());
+  const auto loaded = load_newest_checkpoint(files, folder.path(), tiny_config(), more, state.tensors());
   EXPECT_THAT(testing::internal::GetCapturedStdout(), HasSubstr("(200 tokens now, 100 then): step 3 comes from the new one"));
   ASSERT_TRUE(loaded);
   EXPECT_EQ(loaded->step, 2);
@@ -247,7 +247,7 @@ TEST(Checkpoint, OfAnotherVersionIsRefusedNotSkipped) {
   files.replace(folder / "step-00000002/checkpoint.json", R"({"version": 3, "all": "else may differ"})");
   State state(-1);
   try {
-    load_newest_checkpoint(files, folder.path(), tiny_config(), state.layout, input(), state.tensors());
+    load_newest_checkpoint(files, folder.path(), tiny_config(), input(), state.tensors());
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kInvalid);

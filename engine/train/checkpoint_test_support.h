@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "common/crashing_files_test_support.h"
+#include "engine/model/parameters.h"
 #include "engine/train/checkpoint.h"
 
 namespace athanor::train {
@@ -27,7 +28,11 @@ struct State {
   std::size_t size() const { return static_cast<std::size_t>(layout.size()); }
   TrainTensors tensors() {
     const auto view = [this](std::vector<float>& values) { return tensor::Tensor::of(values.data(), {layout.size()}); };
-    return {view(parameters), view(m), view(v)};
+    TrainTensors all;
+    all.add(layout, "", view(parameters));
+    all.add(layout, "optimizer.m.", view(m));
+    all.add(layout, "optimizer.v.", view(v));
+    return all;
   }
   void set(float value) {
     parameters.assign(size(), value);

@@ -16,23 +16,24 @@ namespace {
 constexpr int kNiceness = 10;                 // of the writing thread: the steps come first
 constexpr std::int64_t kCopyGrain = 1 << 20;  // bytes that a thread copies at least
 
-std::span<const char> bytes_of(const tensor::Tensor& tensor) {
-  return {static_cast<const char*>(tensor.data()), tensor.bytes()};
+std::vector<std::span<const char>> bytes_of(const TrainTensors& tensors) {
+  std::vector<std::span<const char>> bytes;
+  for (const tensor::Tensor& buffer : tensors.buffers) bytes.emplace_back(static_cast<const char*>(buffer.data()), buffer.bytes());
+  return bytes;
 }
 
 }  // namespace
 
 CheckpointWriter::CheckpointWriter(Files& files, std::string folder, const model::Config& config,
-                                   const model::ParameterLayout& layout, const TrainInput& input, const TrainTensors& tensors,
+                                   const TrainInput& input, const TrainTensors& tensors,
                                    std::int64_t kept, std::span<char> room)
     : files_(files),
       folder_(std::move(folder)),
       config_(config),
-      layout_(layout),
       input_(input),
       tensors_(tensors),
       kept_(kept),
-      snapshot_({bytes_of(tensors.parameters), bytes_of(tensors.m), bytes_of(tensors.v)}, room) {}
+      snapshot_(bytes_of(tensors), room) {}
 
 CheckpointWriter::~CheckpointWriter() {
   try {
@@ -57,7 +58,7 @@ void CheckpointWriter::begin(const TrainState& state) {
 void CheckpointWriter::write(const TrainState& state) {
   ::setpriority(PRIO_PROCESS, 0, kNiceness);  // of this thread alone, on Linux; without it, it is only less polite
   try {
-    finished_ = {save_checkpoint(files_, folder_, config_, layout_, input_, state, tensors_, kept_, &snapshot_), state.step};
+    finished_ = {save_checkpoint(files_, folder_, config_, input_, state, tensors_, kept_, &snapshot_), state.step};
   } catch (...) {
     failure_ = std::current_exception();
   }

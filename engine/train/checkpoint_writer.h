@@ -25,8 +25,7 @@ class CheckpointWriter {
   };
 
   // `room` holds as many bytes as `tensors`, or none; both, and all references, outlive the writer.
-  CheckpointWriter(Files& files, std::string folder, const model::Config& config, const model::ParameterLayout& layout,
-                   const TrainInput& input, const TrainTensors& tensors, std::int64_t kept, std::span<char> room);
+  CheckpointWriter(Files& files, std::string folder, const model::Config& config, const TrainInput& input, const TrainTensors& tensors, std::int64_t kept, std::span<char> room);
   // Waits for what is in flight; an error that nobody has asked for goes to the log.
   ~CheckpointWriter();
   CheckpointWriter(const CheckpointWriter&) = delete;
@@ -47,7 +46,6 @@ class CheckpointWriter {
   Files& files_;
   const std::string folder_;
   const model::Config& config_;
-  const model::ParameterLayout& layout_;
   const TrainInput& input_;
   const TrainTensors tensors_;
   const std::int64_t kept_;

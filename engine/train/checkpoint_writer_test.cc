@@ -19,7 +19,7 @@ using testing::HasSubstr;
 struct Writing {
   Writing(Files& files, const std::string& folder, bool with_room, std::int64_t kept = 2)
       : state(0), room(with_room ? state.size() * 3 * sizeof(float) : 0, '?'),
-        writer(files, folder, config, state.layout, text, state.tensors(), kept, room) {}
+        writer(files, folder, config, text, state.tensors(), kept, room) {}
 
   // Changes every number, as an update would.
   void update(float value) {
@@ -39,7 +39,7 @@ struct Writing {
 std::int64_t newest(const std::string& folder) {
   SystemFiles files;
   State state(-1);
-  const auto loaded = load_newest_checkpoint(files, folder, tiny_config(), state.layout, input(), state.tensors());
+  const auto loaded = load_newest_checkpoint(files, folder, tiny_config(), input(), state.tensors());
   if (!loaded) return -1;
   EXPECT_TRUE(state.holds(static_cast<float>(loaded->step)));
   return loaded->step;

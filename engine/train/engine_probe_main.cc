@@ -16,6 +16,8 @@
 #include "common/clock.h"
 #include "common/error.h"
 #include "common/files.h"
+#include "engine/model/adapter_files.h"
+#include "engine/model/base.h"
 #include "engine/model/decoder.h"
 #include "engine/model/decoder_cached.h"
 #include "engine/model/safetensors.h"
@@ -29,6 +31,7 @@
 #include "engine/tensor/rmsnorm.h"
 #include "engine/tensor/rope.h"
 #include "engine/tensor/swiglu.h"
+#include "engine/train/trained_model.h"
 #include "engine/train/trainer.h"
 
 namespace athanor {
@@ -41,8 +44,10 @@ using tensor::Tensor;
 // The tensors and numbers of one call.
 class Probe {
  public:
-  Probe(const std::string& in, std::map<std::string, double> options)
-      : in_(in), options_(std::move(options)), context(static_cast<int>(option("threads", 1))) {}
+  Probe(const std::string& in, const std::string& out, std::map<std::string, double> options)
+      : out(out), in_(in), options_(std::move(options)), context(static_cast<int>(option("threads", 1))) {}
+
+  const std::string out;
 
   double option(const std::string& name, double otherwise) const {
     const auto found = options_.find(name);
@@ -65,7 +70,30 @@ class Probe {
   bool has(const std::string& name) const { return in_.find(name) != nullptr; }
   Tensor floats(std::vector<std::int64_t> shape) { return make(DType::kFloat32, shape); }
 
-  void output(const std::string& name, const Tensor& tensor) { outputs_.emplace_back(name, tensor); }
+  // What activations and parameters are computed in: bfloat16 with the option bfloat16=1.
+  DType type() const { return option("bfloat16", 0) != 0 ? DType::kBFloat16 : DType::kFloat32; }
+  Tensor typed(std::vector<std::int64_t> shape) { return make(type(), shape); }
+  // An input of floats, rounded to that type.
+  Tensor typed_input(const std::string& name) {
+    const Tensor from = input(name);
+    if (type() == DType::kFloat32) return from;
+    const Tensor into = typed({from.dim(0), from.dim(1)});
+    std::ranges::transform(from.floats(), into.bf16(), [](float x) { return tensor::BFloat16(x); });
+    return into;
+  }
+
+  // Contiguous, float32 or bfloat16; copied, and written as float32.
+  void output(const std::string& name, const Tensor& tensor) {
+    std::vector<std::int64_t> shape;
+    for (int i = 0; i < tensor.rank(); ++i) shape.push_back(tensor.dim(i));
+    const Tensor wide = floats(shape);
+    if (tensor.type() == DType::kFloat32) {
+      std::ranges::copy(tensor.floats(), wide.f32());
+    } else {
+      std::ranges::copy(tensor.bfloats(), wide.f32());
+    }
+    outputs_.emplace_back(name, wide);
+  }
   void print(const std::string& name, double value) {
     printed_ += fmt::format("{}\"{}\": {:.17g}", printed_.empty() ? "" : ", ", name, value);
   }
@@ -150,12 +178,13 @@ void probe_rope(Probe& probe) {
 }
 
 void probe_attention(Probe& probe) {
-  const Tensor q = probe.input("q"), k = probe.input("k"), v = probe.input("v"), d_o = probe.input("d_o");
+  const Tensor q = probe.typed_input("q"), k = probe.typed_input("k"), v = probe.typed_input("v");
+  const Tensor d_o = probe.typed_input("d_o");
   const tensor::AttentionShape shape{probe.size("batch"), probe.size("length"), probe.size("heads"),
                                      probe.size("kv_heads"), probe.size("head_dim")};
-  const Tensor o = probe.floats({q.dim(0), q.dim(1)}), lse = probe.floats({shape.batch, shape.heads, shape.length});
-  const Tensor dq = probe.floats({q.dim(0), q.dim(1)}), dk = probe.floats({k.dim(0), k.dim(1)});
-  const Tensor dv = probe.floats({k.dim(0), k.dim(1)});
+  const Tensor o = probe.typed({q.dim(0), q.dim(1)}), lse = probe.floats({shape.batch, shape.heads, shape.length});
+  const Tensor dq = probe.typed({q.dim(0), q.dim(1)}), dk = probe.typed({k.dim(0), k.dim(1)});
+  const Tensor dv = probe.typed({k.dim(0), k.dim(1)});
   const Tensor scratch = probe.floats({probe.context.threads(), tensor::attention_scratch_floats(shape, true)});
   attention_forward(probe.context, shape, q, k, v, o, lse, scratch);
   attention_backward(probe.context, shape, q, k, v, o, lse, d_o, dq, dk, dv, scratch);
@@ -218,22 +247,82 @@ model::Config config_of(const Probe& probe) {
           .tie_word_embeddings = probe.option("tie_word_embeddings", 1) != 0};
 }
 
-void fill(Probe& probe, const model::Parameters& parameters) {
+void fill(Probe& probe, model::FlatParameters& parameters) {
   for (const model::ParameterInfo& info : parameters.layout().all()) {
-    const Tensor from = probe.input(info.name), into = parameters.value(info.name);
-    ATHANOR_ASSERT(from.bytes() == into.bytes());
-    std::memcpy(into.data(), from.data(), into.bytes());
+    const Tensor from = probe.input(info.name);
+    ATHANOR_ASSERT(from.count() == info.count);
+    parameters.set(info, 0, from.floats());
+  }
+}
+
+void fill(Probe& probe, model::Base& base) {
+  base.load(probe.context, [&](const model::ParameterInfo& info, std::span<float> into) {
+    std::ranges::copy(probe.input(info.name).floats(), into.begin());
+  });
+}
+
+// lora_rank, lora_alpha, lora_dropout, lora_layers (a bit for each of q, k, v, o, gate, up, down) and base (0 float32,
+// 1 bfloat16, 2 q8_0, 3 q4_0).
+void set_lora(const Probe& probe, train::TrainOptions& options) {
+  options.lora_rank = static_cast<std::int64_t>(probe.option("lora_rank", 0));
+  options.lora_alpha = probe.option("lora_alpha", 32);
+  options.lora_dropout = probe.option("lora_dropout", 0);
+  options.lora_layers.clear();
+  const auto layers = static_cast<int>(probe.option("lora_layers", 127));
+  for (int i = 0; i < model::kLoraTargets; ++i) {
+    if (layers >> i & 1) options.lora_layers += std::string(options.lora_layers.empty() ? "" : ",") + module_of(static_cast<model::LoraTarget>(i));
+  }
+  options.base_dtype = name_of(static_cast<model::BaseType>(probe.option("base", 0)));
+}
+
+// tokens, targets (B, T), the frozen parameters and the adapters by their names: all logits, the mean loss, the gradient of
+// each adapter under its name; with save=1 also OUT.adapters, PEFT's folder. And what the frozen weights have become, as "base.NAME".
+void probe_adapters(Probe& probe) {
+  const model::Config config = config_of(probe);
+  const Tensor tokens = probe.input("tokens"), targets = probe.input("targets");
+  const std::int64_t B = tokens.dim(0), T = tokens.dim(1), V = config.vocab_size;
+  train::TrainOptions options{.dtype = name_of(probe.type())};
+  set_lora(probe, options);
+  tensor::MemoryPlan plan;
+  train::TrainedModel trained(config, options, DType::kFloat32, plan);
+  const auto recompute = static_cast<model::Recompute>(probe.option("recompute", 0));
+  model::Decoder decoder(probe.context, trained.weights(), {.batch_max = B, .length_max = T, .backward = true, .recompute = recompute}, plan);
+  plan.allocate(tensor::available_memory_bytes(), "Take a smaller model");
+  fill(probe, *trained.base());
+  fill(probe, *trained.adapters());
+
+  SystemFiles files;
+  if (probe.option("save", 0) != 0) model::save_adapters(files, probe.out + ".adapters", *trained.adapters(), "base");
+  const Tensor logits = probe.floats({B * T, V});
+  decoder.logits(tokens, logits);
+  probe.output("logits", logits);
+  std::int64_t counted = 0;
+  for (const std::int32_t target : targets.ints()) counted += target != tensor::kNoTarget;
+  const double loss = decoder.forward_backward(tokens, targets, 1.0F / static_cast<float>(counted), {}, {.key = 5});
+  probe.print("loss", loss / static_cast<double>(counted));
+  for (const model::ParameterInfo& info : trained.adapters()->layout().all()) {
+    probe.output(info.name, trained.adapters()->gradient(info.name));
+  }
+  const model::ParameterLayout layout(config);
+  for (const model::ParameterInfo& info : layout.all()) {
+    const tensor::Weight weight = trained.base()->find(info.name);
+    const Tensor copy = probe.floats(info.shape);
+    if (weight.quantized()) dequantize(probe.context, weight.blocks(), copy);
+    if (!weight.quantized() && weight.dense().type() == DType::kFloat32) std::ranges::copy(weight.dense().floats(), copy.f32());
+    if (!weight.quantized() && weight.dense().type() == DType::kBFloat16) std::ranges::copy(weight.dense().bfloats(), copy.f32());
+    probe.output("base." + info.name, copy);
   }
 }
 
 // tokens, targets (B, T) and the parameters by name: all logits, the mean loss, every gradient of it under the
-// parameter's name, and the logits again as the cached decoder finds them a token at a time for the first sequence.
+// parameter's name (summed in float32, or with narrow_gradients=1 in bfloat16), and the logits again as the cached decoder finds them a token at a time for the first sequence.
 void probe_model(Probe& probe) {
   const model::Config config = config_of(probe);
   const Tensor tokens = probe.input("tokens"), targets = probe.input("targets");
   const std::int64_t B = tokens.dim(0), T = tokens.dim(1), V = config.vocab_size;
   tensor::MemoryPlan plan;
-  model::Parameters parameters(config, true, plan);
+  const DType gradients = probe.option("narrow_gradients", 0) != 0 ? DType::kBFloat16 : DType::kFloat32;
+  model::Parameters parameters(config, {.values = probe.type(), .gradients = gradients}, plan);
   model::Decoder decoder(probe.context, parameters, {.batch_max = B, .length_max = T, .backward = true}, plan);
   model::CachedDecoder cached(probe.context, parameters, {.length_max = T}, plan);
   plan.allocate(tensor::available_memory_bytes(), "Take a smaller model");
@@ -247,9 +336,7 @@ void probe_model(Probe& probe) {
   const double loss = decoder.forward_backward(tokens, targets, 1.0F / static_cast<float>(counted));
   probe.print("loss", loss / static_cast<double>(counted));
   for (const model::ParameterInfo& info : parameters.layout().all()) {
-    const Tensor copy = probe.floats(info.shape);
-    std::memcpy(copy.data(), parameters.gradient(info.name).data(), copy.bytes());
-    probe.output(info.name, copy);
+    probe.output(info.name, parameters.gradient(info.name));
   }
   for (std::int64_t t = 0; t < T; ++t) {
     const auto row = cached.step(tokens.rows(0, 1).reshaped({T}).ints().subspan(static_cast<std::size_t>(t), 1));
@@ -258,8 +345,8 @@ void probe_model(Probe& probe) {
   probe.output("step_by_step", step_by_step);
 }
 
-// sequences (steps, batch, length + 1) and the initial parameters: trains on them with TrainOptions' names, on `ranks`
-// ranks, and gives the losses and gradient norms of all steps and the final parameters.
+// sequences (steps, batch, length + 1) and the initial parameters (with lora_rank, of adapters too): trains on them with TrainOptions' names, on `ranks`
+// ranks, with optimizer 0 (adamw), 1 (adamw8) or 2 (muon), and gives the losses and gradient norms of all steps and the final parameters.
 void probe_train(Probe& probe) {
   const Tensor sequences = probe.input("sequences");
   train::TrainOptions options;
@@ -267,6 +354,8 @@ void probe_train(Probe& probe) {
   options.batch = sequences.dim(1);
   options.length = sequences.dim(2) - 1;
   options.micro_batch = static_cast<std::int64_t>(probe.option("micro_batch", 2));
+  options.dtype = name_of(probe.type());
+  options.optimizer = std::vector<std::string>{"adamw", "adamw8", "muon"}.at(static_cast<std::size_t>(probe.option("optimizer", 0)));
   options.learning_rate = probe.option("learning_rate", 1e-3);
   options.learning_rate_min = probe.option("learning_rate_min", 1e-4);
   options.warmup_steps = static_cast<std::int64_t>(probe.option("warmup_steps", 5));
@@ -274,6 +363,7 @@ void probe_train(Probe& probe) {
   options.beta2 = probe.option("beta2", 0.95);
   options.weight_decay = probe.option("weight_decay", 0.1);
   options.gradient_clip = probe.option("gradient_clip", 1);
+  set_lora(probe, options);
 
   class Given final : public data::Sequences {
    public:
@@ -301,7 +391,8 @@ void probe_train(Probe& probe) {
     trainer.initialize();
     {
       const std::lock_guard lock(probe_mutex);
-      fill(probe, trainer.parameters());
+      if (model::Base* base = trainer.model().base()) fill(probe, *base);
+      fill(probe, trainer.model().trained());
     }
     const bool reports = collectives.rank() == 0;
     trainer.run(false, {.on_step = [&](const train::Progress& progress) {
@@ -311,9 +402,9 @@ void probe_train(Probe& probe) {
                 }});
     if (!reports) return;
     const std::lock_guard lock(probe_mutex);
-    for (const model::ParameterInfo& info : trainer.parameters().layout().all()) {
+    for (const model::ParameterInfo& info : trainer.model().trained().layout().all()) {
       const Tensor copy = probe.floats(info.shape);
-      std::memcpy(copy.data(), trainer.parameters().value(info.name).data(), copy.bytes());
+      trainer.model().trained().get(info, 0, copy.floats());
       probe.output(info.name, copy);
     }
   });
@@ -326,7 +417,7 @@ int run(int count, char** words) {
       {"matmul", probe_matmul},   {"embedding", probe_embedding}, {"rmsnorm", probe_rmsnorm},
       {"rope", probe_rope},       {"attention", probe_attention}, {"swiglu", probe_swiglu},
       {"cross_entropy", probe_cross_entropy}, {"adamw", probe_adamw}, {"model", probe_model},
-      {"train", probe_train},
+      {"train", probe_train},     {"adapters", probe_adapters},
   };
   if (count < 4 || !operations.contains(words[1])) {
     std::fputs("usage: engine-probe OPERATION IN OUT [NAME=NUMBER ...]\n", stderr);
@@ -339,7 +430,7 @@ int run(int count, char** words) {
     if (equals == std::string::npos) throw Error(ErrorKind::kInvalid, "Probing: '{}' is not NAME=NUMBER", word);
     options[word.substr(0, equals)] = std::stod(word.substr(equals + 1));
   }
-  Probe probe(words[2], std::move(options));
+  Probe probe(words[2], words[3], std::move(options));
   operations.at(words[1])(probe);
   probe.write(words[3]);
   return 0;

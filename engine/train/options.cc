@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "common/error.h"
+#include "engine/train/optimizer.h"
 
 namespace athanor::train {
 
@@ -36,6 +37,16 @@ void check(const TrainOptions& o) {
   count("checkpoint_every", o.checkpoint_every, 0);
   count("checkpoints_kept", o.checkpoints_kept, 1);
   schedule_kind(o.schedule);
+  dtype_of(o.dtype);
+  count("lora_rank", o.lora_rank, 0);
+  if (const auto lora = lora_of(o)) {
+    check(*lora);
+    if (base_type_of(o) == model::BaseType::kFloat32 && o.dtype != "float32") {
+      throw Error(ErrorKind::kInvalid, "Training option base_dtype is float32; with dtype {} it must be bfloat16, q8_0 or q4_0", o.dtype);
+    }
+  }
+  recompute_of(o.recompute);
+  check_optimizer(o.optimizer);
   require(o.spike_factor == 0 || (o.spike_factor > 1 && std::isfinite(o.spike_factor)), "spike_factor", o.spike_factor,
           "0 (never) or above 1");
   require(o.spike_factor == 0 || o.checkpoint_every > 0, "checkpoint_every", 0,
@@ -45,11 +56,39 @@ void check(const TrainOptions& o) {
           "learning_rate_min", o.learning_rate_min, "between 0 and learning_rate, or -1 (a tenth of learning_rate)");
   require(o.beta1 >= 0 && o.beta1 < 1, "beta1", o.beta1, "at least 0 and less than 1");
   require(o.beta2 >= 0 && o.beta2 < 1, "beta2", o.beta2, "at least 0 and less than 1");
+  require(o.muon_momentum >= 0 && o.muon_momentum < 1, "muon_momentum", o.muon_momentum, "at least 0 and less than 1");
   require(o.adam_eps > 0 && o.adam_eps < 1, "adam_eps", o.adam_eps, "between 0 and 1");
   require(o.weight_decay >= 0 && o.weight_decay * o.learning_rate < 1, "weight_decay", o.weight_decay,
           "at least 0, and less than one over learning_rate");
   require(o.gradient_clip >= 0 && std::isfinite(o.gradient_clip), "gradient_clip", o.gradient_clip,
           "0 (none) or positive");
+}
+
+std::optional<model::LoraOptions> lora_of(const TrainOptions& options) {
+  if (options.lora_rank == 0) return {};
+  return model::LoraOptions{.rank = options.lora_rank,
+                            .alpha = options.lora_alpha,
+                            .dropout = options.lora_dropout,
+                            .targets = model::lora_targets_from(options.lora_layers)};
+}
+
+model::BaseType base_type_of(const TrainOptions& options) {
+  return model::base_type_from(options.base_dtype == "auto" ? options.dtype : options.base_dtype);
+}
+
+tensor::DType dtype_of(const std::string& name) {
+  for (const tensor::DType type : {tensor::DType::kFloat32, tensor::DType::kBFloat16}) {
+    if (name == name_of(type)) return type;
+  }
+  throw Error(ErrorKind::kInvalid, "Training option dtype is {}; it must be float32 or bfloat16", name);
+}
+
+std::optional<model::Recompute> recompute_of(const std::string& name) {
+  if (name == "auto") return std::nullopt;
+  if (name == "little") return model::Recompute::kLittle;
+  if (name == "gate_up") return model::Recompute::kGateUp;
+  if (name == "layer") return model::Recompute::kLayer;
+  throw Error(ErrorKind::kInvalid, "Training option recompute is {}; it must be auto, little, gate_up or layer", name);
 }
 
 double learning_rate_at(const TrainOptions& o, std::int64_t step) {

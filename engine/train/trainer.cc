@@ -24,6 +24,63 @@ model::DecoderSizes sizes_of(const TrainOptions& options) {
   return {.batch_max = std::min(options.micro_batch, options.batch), .length_max = options.length, .backward = true};
 }
 
+// A gradient that is summed over micro-batches is a float32; one that a single backward pass makes may be a bfloat16.
+DType gradients_of(const TrainOptions& options, int ranks) {
+  const bool sums = (options.batch + ranks - 1) / ranks > sizes_of(options).batch_max;
+  return sums ? DType::kFloat32 : dtype_of(options.dtype);
+}
+
+// What the checkpoints of adapters must agree in, beside their shapes.
+std::string describe_lora(const TrainOptions& options) {
+  if (options.lora_rank == 0) return "none";
+  return fmt::format("rank {}, alpha {}, {} on {}", options.lora_rank, options.lora_alpha, options.lora_layers,
+                     name_of(base_type_of(options)));
+}
+
+TrainTensors tensors_of(const TrainOptions& options, const model::FlatParameters& parameters, const Optimizer& optimizer) {
+  TrainTensors all{.dtype = options.dtype, .optimizer = options.optimizer, .adapters = describe_lora(options)};
+  const tensor::Masters masters = parameters.masters();
+  all.add(parameters.layout(), "", masters.values);
+  if (parameters.type() == DType::kBFloat16) all.add(parameters.layout(), "remainder.", masters.remainders);
+  optimizer.add_state(all);
+  return all;
+}
+
+bool writes_checkpoints(const TrainOptions& options, const parallel::Collectives& collectives) {
+  return collectives.rank() == 0 && !options.checkpoint_folder.empty();
+}
+
+// Of the copy of the state (TrainOptions::checkpoint_room); 0 when there is none.
+std::uint64_t room_bytes(const TrainOptions& options, const parallel::Collectives& collectives,
+                         const model::FlatParameters& parameters, const Optimizer& optimizer) {
+  if (!writes_checkpoints(options, collectives) || !options.checkpoint_room || options.checkpoint_every == 0) return 0;
+  return tensors_of(options, parameters, optimizer).bytes();
+}
+
+std::uint64_t memory_limit(const TrainOptions& options) {
+  return options.memory_limit_bytes ? options.memory_limit_bytes : tensor::available_memory_bytes();
+}
+
+// With the least recomputation that fits, if any does.
+model::DecoderSizes fitting_sizes(const model::Config& config, const TrainOptions& options, tensor::Context& context,
+                                  const parallel::Collectives& collectives) {
+  model::DecoderSizes sizes = sizes_of(options);
+  if (const auto told = recompute_of(options.recompute)) {
+    sizes.recompute = *told;
+    return sizes;
+  }
+  const std::uint64_t limit = memory_limit(options);
+  for (const auto recompute : {model::Recompute::kLittle, model::Recompute::kGateUp, model::Recompute::kLayer}) {
+    sizes.recompute = recompute;
+    tensor::MemoryPlan trial;
+    TrainedModel tried(config, options, gradients_of(options, collectives.size()), trial);
+    const model::Decoder decoder(context, tried.weights(), sizes, trial);
+    const auto optimizer = plan_optimizer(options, tried.trained(), trial);
+    if (trial.least_bytes() + room_bytes(options, collectives, tried.trained(), *optimizer) <= limit - limit / 64) break;
+  }
+  return sizes;
+}
+
 // A float holds whole numbers to 2^24: a count crosses the ranks in two.
 constexpr std::int64_t kCountUnit = 1 << 12;
 
@@ -40,43 +97,50 @@ Trainer::Trainer(const model::Config& config, const TrainOptions& options, tenso
       sequences_(sequences),
       files_(files),
       clock_(clock),
-      parameters_(config, true, plan_),
-      decoder_(context, parameters_, sizes_of(options), plan_) {
-  const std::int64_t size = parameters_.layout().size(), batch = sizes_of(options).batch_max;
-  m_ = &plan_.add("optimizer", "m", DType::kFloat32, {size});
-  v_ = &plan_.add("optimizer", "v", DType::kFloat32, {size});
+      model_(config, options, gradients_of(options, collectives.size()), plan_),
+      decoder_(context, model_.weights(), fitting_sizes(config, options, context, collectives), plan_),
+      optimizer_(plan_optimizer(options_, model_.trained(), plan_)) {
+  const std::int64_t batch = sizes_of(options).batch_max;
   tokens_ = &plan_.add("tokens", "tokens", DType::kInt32, {batch, options.length});
   targets_ = &plan_.add("tokens", "targets", DType::kInt32, {batch, options.length});
   starts_ = &plan_.add("tokens", "document starts", DType::kInt32, {batch, options.length});
-  const bool writes = collectives.rank() == 0 && !options.checkpoint_folder.empty();
+  const bool writes = writes_checkpoints(options, collectives);
   const Tensor* room = nullptr;
-  if (writes && options.checkpoint_room && options.checkpoint_every > 0) {
-    room = &plan_.add("checkpoint", "room", DType::kFloat32, {3 * size});
+  if (const std::uint64_t bytes = room_bytes(options, collectives, model_.trained(), *optimizer_)) {
+    room = &plan_.add("checkpoint", "room", DType::kUInt8, {static_cast<std::int64_t>(bytes)});
   }
-  plan_.allocate(options.memory_limit_bytes ? options.memory_limit_bytes : tensor::available_memory_bytes(),
+  plan_.allocate(memory_limit(options),
                  fmt::format("A smaller micro_batch ({} now) or length ({}) needs less for activations, a smaller model "
-                             "less for parameters, gradients and optimizer{}",
-                             batch, options.length, room ? "; checkpoint_room false leaves out the checkpoint's" : ""));
+                             "less for parameters, gradients and optimizer{}{}",
+                             batch, options.length,
+                             options.lora_rank == 0 ? "; lora_rank trains adapters only, and base_dtype q4_0 keeps the rest small"
+                             : base_type_of(options) != model::BaseType::kQ4_0 ? "; base_dtype q4_0 keeps frozen weights smallest"
+                                                                               : "",
+                             room ? "; checkpoint_room false leaves out the checkpoint's" : ""));
   if (writes) {
     const std::span<char> bytes = room ? std::span(static_cast<char*>(room->data()), room->bytes()) : std::span<char>();
-    writer_ = std::make_unique<CheckpointWriter>(files, options_.checkpoint_folder, config_, parameters_.layout(), input_,
-                                                 tensors(), options_.checkpoints_kept, bytes);
-  }
-  for (const model::ParameterInfo& info : parameters_.layout().all()) {
-    const std::int64_t end = info.offset + info.count;
-    if (!segments_.empty() && segments_.back().decays == info.decays) {
-      segments_.back().end = end;
-    } else {
-      segments_.push_back({info.offset, end, info.decays});
-    }
+    writer_ = std::make_unique<CheckpointWriter>(files, options_.checkpoint_folder, config_, input_, tensors(),
+                                                 options_.checkpoints_kept, bytes);
   }
 }
 
+model::Parameters& Trainer::parameters() {
+  ATHANOR_ASSERT(model_.whole() != nullptr);
+  return *model_.whole();
+}
+
+TrainTensors Trainer::tensors() { return tensors_of(options_, model_.trained(), *optimizer_); }
+
 void Trainer::initialize() {
   state_ = {};
-  parameters_.initialize(options_.seed);
-  std::memset(m_->data(), 0, m_->bytes());
-  std::memset(v_->data(), 0, v_->bytes());
+  model_.initialize(context_, options_.seed);
+  optimizer_->clear();
+}
+
+void Trainer::load_model(model::ModelSource& source) {
+  state_ = {};
+  model_.load(context_, source, options_.seed);
+  optimizer_->clear();
 }
 
 bool Trainer::load() {
@@ -88,12 +152,12 @@ bool Trainer::load() {
   static_assert(std::is_trivially_copyable_v<TrainState>);
   if (collectives_.rank() == 0 && !options_.checkpoint_folder.empty()) {
     const auto loaded =
-        load_newest_checkpoint(files_, options_.checkpoint_folder, config_, parameters_.layout(), input_, tensors());
+        load_newest_checkpoint(files_, options_.checkpoint_folder, config_, input_, tensors());
     if (loaded) news = {1, *loaded};
   }
   collectives_.broadcast(std::as_writable_bytes(std::span(&news, 1)), 0);
   if (!news.found) return false;
-  for (const Tensor& buffer : {parameters_.values(), *m_, *v_}) parallel::broadcast(collectives_, buffer);
+  for (const Tensor& buffer : tensors().buffers) parallel::broadcast(collectives_, buffer);
   state_ = news.state;
   saved_step_ = state_.step;
   return true;
@@ -141,7 +205,7 @@ Trainer::Sums Trainer::summed(const Sums& mine, std::int64_t nominal) {
 Trainer::StepResult Trainer::step(const std::atomic<bool>& stop) {
   const std::int64_t number = state_.step + 1, micro_batch = tokens_->dim(0);
   const std::int64_t tokens_in_step = options_.batch * options_.length;
-  const Tensor gradients = parameters_.gradients();
+  const Tensor gradients = model_.trained().gradients();
   std::memset(gradients.data(), 0, gradients.bytes());
 
   Sums mine;
@@ -157,7 +221,9 @@ Trainer::StepResult Trainer::step(const std::atomic<bool>& stop) {
       mine.targets += check_row(i);
     }
     mine.loss += decoder_.forward_backward(tokens_->rows(0, count), targets_->rows(0, count),
-                                           1.0F / static_cast<float>(tokens_in_step), starts(count));
+                                           1.0F / static_cast<float>(tokens_in_step), starts(count),
+                                           {.key = options_.seed * 0x9E3779B97F4A7C15ULL + static_cast<std::uint64_t>(number),
+                                            .first_sequence = first});
   }
   // Before the gradients: whether there are any is for all to know.
   mine.stop = stop;
@@ -184,7 +250,10 @@ Trainer::StepResult Trainer::step(const std::atomic<bool>& stop) {
       writer_->before_update(context_);
       checkpoint_wait_s_ += static_cast<double>(clock_.monotonic_ns() - start_ns) * 1e-9;
     }
-    update(result.learning_rate, to_mean * (clip ? options_.gradient_clip / (result.gradient_norm + 1e-6) : 1.0));
+    optimizer_->update(context_,
+                       {.number = number - state_.skipped_steps,
+                        .rate = result.learning_rate,
+                        .gradient_scale = to_mean * (clip ? options_.gradient_clip / (result.gradient_norm + 1e-6) : 1.0)});
     state_.skipped_in_a_row = 0;
     state_.losses.add(result.loss);
   }
@@ -201,21 +270,6 @@ void Trainer::skip(const StepResult& result) {
               "Step {}: the loss is {} and the gradient's norm {}, and the {} steps before were no better; training has "
               "diverged. Lower learning_rate (now {:.3g}), or lengthen warmup_steps",
               state_.step + 1, result.loss, result.gradient_norm, options_.non_finite_steps_max, options_.learning_rate);
-}
-
-void Trainer::update(double learning_rate, double gradient_scale) {
-  for (const Segment& segment : segments_) {
-    const auto part = [&](const Tensor& flat) { return flat.rows(segment.begin, segment.end); };
-    tensor::adamw(context_,
-                  {.rate = learning_rate,
-                   .beta1 = options_.beta1,
-                   .beta2 = options_.beta2,
-                   .eps = options_.adam_eps,
-                   .weight_decay = segment.decays ? options_.weight_decay : 0,
-                   .step = state_.step + 1 - state_.skipped_steps,
-                   .gradient_scale = gradient_scale},
-                  part(parameters_.values()), part(parameters_.gradients()), part(*m_), part(*v_));
-  }
 }
 
 double Trainer::evaluate() {

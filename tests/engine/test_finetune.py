@@ -104,7 +104,8 @@ def test_the_losses_are_pytorchs_from_the_first_step_to_the_last(place, tmp_path
     data = write_chats(tmp_path / "few.jsonl", conversations)
     model, tokenizer = loaded(place / "model")
     documents = encoded(tokenizer, conversations)
-    longest = max(len(ids) for ids, _ in documents) - 1
+    held_out = encoded(tokenizer, chats(12, seed=2))
+    longest = max(len(ids) for ids, _ in documents + held_out) - 1
     # Rows as long as the longest chat; as many as an epoch has make a step.
     dry = finetune(place, tmp_path / "dry", data=data, length=longest, steps=1)
     rows = int(dry.split("packed      ")[1].split()[0])
@@ -115,7 +116,6 @@ def test_the_losses_are_pytorchs_from_the_first_step_to_the_last(place, tmp_path
     others = [p for p in model.parameters() if p.dim() == 1]
     optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": RUN["weight_decay"]}, {"params": others, "weight_decay": 0}],
                                   lr=1, betas=(0.9, 0.95), eps=1e-8)
-    held_out = encoded(tokenizer, chats(12, seed=2))
     for step in range(1, RUN["steps"] + 1):
         total, count = masked_loss(model, documents)
         loss = total / count

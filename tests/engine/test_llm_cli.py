@@ -14,14 +14,24 @@ import pytest
 
 import llm
 
-SETTINGS = """vocabulary layers hidden_size intermediate_size heads kv_heads head_dim rope_theta tied steps batch micro_batch
-    length learning_rate schedule learning_rate_min warmup_steps decay_steps weight_decay beta1 beta2 adam_eps gradient_clip
-    held_out evaluate_every evaluate_sequences checkpoint_every checkpoints_kept checkpoint_room non_finite_steps_max
-    spike_factor spike_rollbacks_max log log_every seed threads prompt sample_tokens temperature""".split()
+SHAPE = "vocabulary layers hidden_size intermediate_size heads kv_heads head_dim rope_theta tied".split()
+SETTINGS = """steps epochs batch micro_batch length dtype recompute memory lora_rank lora_alpha lora_dropout lora_layers base_dtype
+    optimizer learning_rate schedule learning_rate_min warmup_steps decay_steps weight_decay beta1 beta2 adam_eps muon_momentum
+    gradient_clip held_out evaluate_every evaluate_sequences checkpoint_every checkpoints_kept checkpoint_room
+    non_finite_steps_max spike_factor spike_rollbacks_max log log_every seed threads prompt sample_tokens temperature""".split()
+ALL_SETTINGS = [*SHAPE, *SETTINGS]
+ALL_SETTINGS.insert(ALL_SETTINGS.index("held_out"), "task")
+PLACES = ["out", "checkpoints", "resume", "dry_run"]
 OPTIONS = {
-    ("train",): ["text", "validation", "tokenizer", "out", "checkpoints", "resume", "contract", *SETTINGS],
-    ("eval",): ["model", "tokenizer", "text", "length", "batch", "threads", "json"],
-    ("generate",): ["model", "tokenizer", "prompt", "tokens", "temperature", "top_k", "top_p", "seed", "threads"],
+    ("pretrain",): ["model", "text", "validation", "tokenizer", *PLACES, *SHAPE, *SETTINGS],
+    ("finetune",): ["model", "data", "validation", "tokenizer", "chat_template", *PLACES, *SETTINGS],
+    ("train",): ["model", "text", "validation", "tokenizer", "chat_template", *PLACES, "contract", *ALL_SETTINGS],
+    ("eval",): ["model", "tokenizer", "adapter", "text", "choices", "length", "stride", "batch", "threads", "json"],
+    ("generate",): ["model", "tokenizer", "adapter", "prompt", "prompts", "chat", "system", "tokens", "temperature", "top_k", "top_p", "min_p",
+                    "repetition_penalty", "stop", "batch", "seed", "threads", "json"],
+    ("convert",): ["model", "tokenizer", "out", "dtype"],
+    ("merge",): ["model", "adapter", "output", "dtype"],
+    ("bench",): ["shape", "products", "table", "save", *ALL_SETTINGS],
     ("tokenize", "train"): ["text", "vocabulary", "out"],
     ("tokenize", "encode"): ["text", "tokenizer", "out"],
 }
@@ -72,7 +82,7 @@ def test_help_names_every_option_and_explains_it(command):
 
 def test_help_of_the_whole():
     text = llm.run("--help").stdout
-    for command in ("train", "eval", "generate", "tokenize"):
+    for command in ("pretrain", "finetune", "train", "eval", "generate", "convert", "merge", "bench", "tokenize"):
         assert re.search(rf"^  {command}  +\w", text, re.M), command
     assert "Exit codes" in text
     assert re.search(r"^  train  +\w.*\n  encode  +\w", llm.run("tokenize", "--help").stdout, re.M)
@@ -82,9 +92,9 @@ def test_help_of_the_whole():
 # the command line
 
 WRONG_LINES = [
-    ("", "train, eval, generate, tokenize"),
+    ("", "pretrain, finetune, train, eval, generate, convert, merge, bench, tokenize"),
     ("tran", "There is no command tran. Did you mean train?"),
-    ("conjure", "There is no command conjure. There are: train, eval, generate, tokenize"),
+    ("conjure", "There is no command conjure. There are: pretrain, finetune, train, eval, generate, convert, merge, bench, tokenize"),
     ("tokenize", "train, encode"),
     ("train --stpes 3", "There is no option --stpes. Did you mean --steps?"),
     ("train --conjured-rabbits", "There is no option --conjured-rabbits. `athanor-llm train --help` lists all"),
@@ -114,12 +124,20 @@ WRONG_LINES = [
      "would have 3.5e+18 parameters"),
     ("train --text {place}/text.txt --out {new} --hidden-size 16777216 --intermediate-size 64 --heads 16777216 --head-dim 16777216", "parameters"),
     ("train --text {place}/text.txt --out {new} --batch 1099511627776", "it must be at most 4294967296"),
-    ("eval --model {place}/model", "--text is required"),
+    ("eval --model {place}/model", "--text PATH is required for perplexity, or --choices FILE"),
+    ("eval --model {place}/model --text {place}/text.txt --choices {place}/text.txt", "not both at once"),
+    ("eval --model {place}/model --text {place}/text.txt --stride 33", "--stride is 33; it must be 1 to 32"),
     ("eval --model {place}/model --text {place}/text.txt --batch 0", "not in range 1"),
     ("eval --model {place}/model --text {place}/text.txt --length 33", "--length is 33; the model's context is 32"),
     ("eval --model {place}/model --text {place}/text.txt --length=-1", "--length is -1"),
     ("generate --model {place}/model --top-p 2", "top-p must be above 0 and at most 1, not 2"),
     ("generate --model {place}/model --temperature=-1", "temperature"),
+    ("generate --model {place}/model --min-p 2", "min-p must be 0 to 1, not 2"),
+    ("generate --model {place}/model --repetition-penalty 0", "repetition-penalty must be above 0"),
+    ("generate --model {place}/model --prompt a stray", "stray"),
+    ("generate --model {place}/model --batch 0", "not in range 1"),
+    ("convert --model {place}/model", "--out is required"),
+    ("convert --model {place}/model --out {new} --dtype int8", "it must be float32, bfloat16 or float16"),
     ("generate --model {place}/model --tokens=-1", "tokens must be 0 or more"),
     ("generate --model {place}/model --seed x", "--seed = x"),
     ("tokenize train --text {place}/text.txt --out {new} --vocabulary 3", "257"),
@@ -151,6 +169,12 @@ WRONG_INPUTS = [
     ("eval --model {place}/gone --text {place}/text.txt", "{place}/gone does not exist; a model is a folder with config.json and safetensors, a .gguf file"),
     ("eval --model {place}/model --text {place}/empty.txt", "{place}/empty.txt has no tokens to predict"),
     ("eval --model {place}/model --text {place}/latin.txt", "not UTF-8"),
+    ("eval --model {place}/model --choices {place}/gone.jsonl", "{place}/gone.jsonl"),
+    ("eval --model {place}/model --choices {place}/text.txt", "text.txt, line 1"),
+    ("generate --model {place}/model --prompts {place}/gone.txt", "{place}/gone.txt"),
+    ("generate --model {place}/model --prompts {place}/empty.txt", "every line is one"),
+    ("generate --model {place}/model --prompt a --chat", "no chat template"),
+    ("convert --model {place}/gone --out {new}", "{place}/gone does not exist"),
     ("generate --model {place}/nothing", "{place}/nothing has no config.json and is no model that can be read"),
     ("tokenize train --text {place}/empty.txt --out {new}", "nothing to learn from: {place}/empty.txt has empty files only"),
     ("tokenize train --text {place}/gone.txt --out {new}", "There is no file or folder"),

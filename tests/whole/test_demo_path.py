@@ -157,6 +157,37 @@ def test_a_stopped_job_is_gone_on_with_exactly(server, prefix, trained, tmp_path
     assert (unpack(server, description, tmp_path) / "model.safetensors").read_bytes() == (model / "model.safetensors").read_bytes()
 
 
+def test_a_model_is_fine_tuned_by_a_job(server, prefix, trained, tmp_path):
+    """What a job made, by the channel `model` of another, and completions that are new to it: two instances, and it learns them."""
+    _, _, model = trained
+    lines = [{"prompt": "And God said,", "completion": f" Let there be light number {number % 4}."} for number in range(80)]
+    s3 = server.client("s3")
+    for file in model.iterdir():
+        s3.upload_file(str(file), server.bucket, f"{prefix}/to-tune/{file.name}")
+    s3.put_object(Bucket=server.bucket, Key=f"{prefix}/completions/lines.jsonl", Body="\n".join(map(json.dumps, lines)).encode())
+    told = dict(task="finetune", epochs=20, batch=4, learning_rate=3e-3, log_every=1, threads=1)
+    name = server.submit(
+        None, image="athanor/llm", instances=2, name=unique_name("tuned"), HyperParameters={name: str(value) for name, value in told.items()},
+        InputDataConfig=[server.channel("model", f"s3://{server.bucket}/{prefix}/to-tune/"),
+                         server.channel("train", f"s3://{server.bucket}/{prefix}/completions/")],
+        OutputDataConfig={"S3OutputPath": f"s3://{server.bucket}/{prefix}/models"})
+    description = server.wait_for_job(name, timeout=150)
+    printed = server.job_log(name, "algo-1")
+    assert description["TrainingJobStatus"] == "Completed", (description.get("FailureReason"), printed)
+    assert "76 examples to train on" in printed and "4 held out" in printed
+    before, after = llm.before_and_after(printed)
+    assert after < before / 2
+    tuned = unpack(server, description, tmp_path)
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        assert (tuned / file).read_bytes() == (model / file).read_bytes()
+    ours = AutoModelForCausalLM.from_pretrained(tuned, dtype=torch.float64).eval()
+    tokenizer = AutoTokenizer.from_pretrained(tuned)
+    prompt, answer = (tokenizer(text)["input_ids"] for text in ("And God said,", " Let there be light number 2."))
+    with torch.no_grad():
+        logits = ours(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1:-1]
+    assert torch.nn.functional.cross_entropy(logits, torch.tensor(answer)) < 1
+
+
 def test_a_job_that_fails_tells_the_engines_reason(server, prefix):
     description = server.run_job(
         None, image="athanor/llm", expect="Failed", HyperParameters={"hiden_size": "64"},

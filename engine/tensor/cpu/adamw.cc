@@ -5,15 +5,12 @@
 #include <cmath>
 
 #include "engine/tensor/adamw8.h"
+#include "engine/tensor/cpu/chunks.h"
 #include "engine/tensor/cpu/rows.h"
 
 namespace athanor::tensor {
 
 namespace {
-
-// Parameters that are converted, updated and converted back while they are in the L1 cache.
-constexpr std::int64_t kChunk = kMoments8Block;
-constexpr std::int64_t kGrain = 4096;
 
 cpu::AdamWStep step_of(const AdamW& how) {
   ATHANOR_ASSERT(how.step >= 1);
@@ -30,41 +27,6 @@ cpu::AdamWStep step_of(const AdamW& how) {
       .eps = static_cast<float>(how.eps),
       .gradient_scale = static_cast<float>(how.gradient_scale),
   };
-}
-
-void assert_masters(const Masters& masters, std::int64_t count) {
-  ATHANOR_ASSERT(masters.values.count() == count && masters.values.contiguous());
-  if (masters.values.type() == DType::kFloat32) return;
-  ATHANOR_ASSERT(masters.values.type() == DType::kBFloat16 && masters.remainders.type() == DType::kInt16);
-  ATHANOR_ASSERT(masters.remainders.count() == count && masters.remainders.contiguous());
-}
-
-// Calls body(first, count, parameters, gradients) on chunks of floats: the tensors' own, or copies that are put back.
-template <class Body>
-void in_chunks(Context& context, const Masters& masters, const Tensor& gradients, const Body& body) {
-  const std::int64_t count = gradients.count();
-  assert_masters(masters, count);
-  ATHANOR_ASSERT(gradients.contiguous());
-  const cpu::Kernels& kernels = cpu::kernels();
-  context.parallel(count, kGrain, [&](std::int64_t begin, std::int64_t end, int) {
-    float parameters_copy[kChunk], gradients_copy[kChunk];
-    for (std::int64_t i = begin; i < end; i += kChunk) {
-      const std::int64_t size = std::min(kChunk, end - i);
-      const float* g = gradients_copy;
-      if (gradients.type() == DType::kFloat32) {
-        g = gradients.f32() + i;
-      } else {
-        kernels.widen(size, gradients.bf16() + i, gradients_copy);
-      }
-      if (masters.values.type() == DType::kFloat32) {
-        body(i, size, masters.values.f32() + i, g);
-      } else {
-        kernels.join(size, masters.values.bf16() + i, masters.remainders.i16() + i, parameters_copy);
-        body(i, size, parameters_copy, g);
-        kernels.split(size, parameters_copy, masters.values.bf16() + i, masters.remainders.i16() + i);
-      }
-    }
-  });
 }
 
 // A moment's codes: what each stands for, and how the nearest is found.
@@ -123,28 +85,22 @@ const Codes& codes_of_v() {
 
 }  // namespace
 
-void split_masters(Context& context, const Tensor& floats, const Masters& masters) {
-  assert_masters(masters, floats.count());
-  context.parallel(floats.count(), kGrain, [&](std::int64_t begin, std::int64_t end, int) {
-    if (masters.values.type() == DType::kFloat32) {
-      std::copy(floats.f32() + begin, floats.f32() + end, masters.values.f32() + begin);
-    } else {
-      cpu::kernels().split(end - begin, floats.f32() + begin, masters.values.bf16() + begin,
-                           masters.remainders.i16() + begin);
-    }
-  });
+void split_masters(const Tensor& floats, const Masters& masters) {
+  cpu::assert_masters(masters, floats.count());
+  if (masters.values.type() == DType::kFloat32) {
+    std::copy_n(floats.f32(), floats.count(), masters.values.f32());
+  } else {
+    cpu::kernels().split(floats.count(), floats.f32(), masters.values.bf16(), masters.remainders.i16());
+  }
 }
 
-void join_masters(Context& context, const Masters& masters, const Tensor& floats) {
-  assert_masters(masters, floats.count());
-  context.parallel(floats.count(), kGrain, [&](std::int64_t begin, std::int64_t end, int) {
-    if (masters.values.type() == DType::kFloat32) {
-      std::copy(masters.values.f32() + begin, masters.values.f32() + end, floats.f32() + begin);
-    } else {
-      cpu::kernels().join(end - begin, masters.values.bf16() + begin, masters.remainders.i16() + begin,
-                          floats.f32() + begin);
-    }
-  });
+void join_masters(const Masters& masters, const Tensor& floats) {
+  cpu::assert_masters(masters, floats.count());
+  if (masters.values.type() == DType::kFloat32) {
+    std::copy_n(masters.values.f32(), floats.count(), floats.f32());
+  } else {
+    cpu::kernels().join(floats.count(), masters.values.bf16(), masters.remainders.i16(), floats.f32());
+  }
 }
 
 void adamw(Context& context, const AdamW& how, const Masters& parameters, const Tensor& gradients, const Tensor& m,
@@ -153,7 +109,10 @@ void adamw(Context& context, const AdamW& how, const Masters& parameters, const 
   const cpu::AdamWStep step = step_of(how);
   float* m_data = m.floats().data();
   float* v_data = v.floats().data();
-  in_chunks(context, parameters, gradients, [&](std::int64_t first, std::int64_t count, float* p, const float* g) {
+  ATHANOR_ASSERT(gradients.contiguous() && gradients.count() == parameters.values.count());
+  cpu::in_chunks(context, parameters, [&](std::int64_t first, std::int64_t count, float* p) {
+    float copy[cpu::kChunk];
+    const float* g = cpu::as_floats(gradients, first, count, copy);
     cpu::kernels().adamw(count, step, g, p, m_data + first, v_data + first);
   });
 }
@@ -170,15 +129,17 @@ void adamw8(Context& context, const AdamW& how, const Masters& parameters, const
   ATHANOR_ASSERT(moments.m.count() == count && moments.m.contiguous());
   ATHANOR_ASSERT(moments.v.count() == count && moments.v.contiguous());
   ATHANOR_ASSERT(moments.m_scale.count() == blocks && moments.v_scale.count() == blocks);
-  static_assert(kChunk == kMoments8Block && kGrain % kMoments8Block == 0);
+  static_assert(cpu::kChunk == kMoments8Block && cpu::kChunksGrain % kMoments8Block == 0);
+  ATHANOR_ASSERT(gradients.contiguous() && count == parameters.values.count());
   const cpu::AdamWStep step = step_of(how);
   const Codes &m_codes = codes_of_m(), &v_codes = codes_of_v();
   float* m_scale = moments.m_scale.floats().data();
   float* v_scale = moments.v_scale.floats().data();
-  in_chunks(context, parameters, gradients, [&](std::int64_t first, std::int64_t size, float* p, const float* g) {
+  cpu::in_chunks(context, parameters, [&](std::int64_t first, std::int64_t size, float* p) {
     const cpu::Kernels& kernels = cpu::kernels();
     const std::int64_t block = first / kMoments8Block;
-    float m[kMoments8Block], v[kMoments8Block];
+    float copy[cpu::kChunk], m[kMoments8Block], v[kMoments8Block];
+    const float* g = cpu::as_floats(gradients, first, size, copy);
     kernels.decode8(size, moments.m.u8() + first, m_codes.value.data(), m_scale[block], m);
     kernels.decode8(size, moments.v.u8() + first, v_codes.value.data(), v_scale[block], v);
     kernels.adamw(size, step, g, p, m, v);
@@ -196,7 +157,7 @@ double squared_norm(Context& context, const Tensor& x) {
   std::array<double, kBlocks> sums{};
   cpu::by_type(x.type(), [&]<class Element>(Element, const auto& kernels) {
     const auto* values = static_cast<const Element*>(x.data());
-    context.parallel(kBlocks, std::max<std::int64_t>(1, kBlocks * kGrain / std::max<std::int64_t>(1, count)),
+    context.parallel(kBlocks, std::max<std::int64_t>(1, kBlocks * cpu::kChunksGrain / std::max<std::int64_t>(1, count)),
                      [&](std::int64_t begin, std::int64_t end, int) {
                        for (std::int64_t i = begin; i < end; ++i) {
                          const std::int64_t from = std::min(i * block, count);

@@ -6,6 +6,7 @@
 
 #include "engine/tensor/cpu/rows.h"
 #include "engine/tensor/matmul.h"
+#include "engine/tensor/weight.h"
 
 namespace athanor::tensor {
 
@@ -57,8 +58,21 @@ Tensor in_place_of(const Tensor& logits, DType type) {
   return Tensor::matrix(type, logits.dim(0), logits.dim(1), 2 * logits.stride(0), logits.data());
 }
 
-double run(Context& context, const Tensor& x, const Tensor& weight, const Tensor& targets, const float* scale,
-           const Tensor& logits, const Tensor& dx, const Tensor& d_weight) {
+// Adds matrices of float32 to those of any type.
+void add(Context& context, const Tensor& from, const Tensor& into) {
+  const std::int64_t columns = into.dim(1);
+  cpu::assert_matrix(from, DType::kFloat32, into.dim(0), columns);
+  cpu::by_type(into.type(), [&]<class Element>(Element, const auto& kernels) {
+    context.parallel(into.dim(0), cpu::grain_of(columns), [&](std::int64_t begin, std::int64_t end, int) {
+      for (std::int64_t n = begin; n < end; ++n) {
+        kernels.add_floats(columns, cpu::row<float>(from, n), cpu::row<Element>(into, n));
+      }
+    });
+  });
+}
+
+double run(Context& context, const Tensor& x, const Weight& weight, const Tensor& targets, const float* scale,
+           const Tensor& logits, const Tensor& dx, const Tensor& d_weight, const Tensor& sums) {
   const std::int64_t N = x.dim(0), V = weight.dim(0);
   ATHANOR_ASSERT(targets.count() == N && logits.dim(1) == V && logits.dim(0) >= 1 && logits.stride(1) == 1);
   const std::int32_t* target = targets.ints().data();
@@ -67,26 +81,30 @@ double run(Context& context, const Tensor& x, const Tensor& weight, const Tensor
     const std::int64_t end = std::min(begin + logits.dim(0), N);
     const Tensor z = logits.rows(0, end - begin);  // (rows, V)
     const Tensor dz = in_place_of(z, x.type());
-    matmul(context, x.rows(begin, end), weight.transposed(), z);
+    matmul_transposed(context, x.rows(begin, end), weight, z);
     loss += rows_loss(context, z, dz, target + begin, scale);
     if (scale) {
       matmul(context, dz, weight, dx.rows(begin, end));
-      matmul(context, dz.transposed(), x.rows(begin, end), d_weight, Into::kAdd);
+      if (!sums && !d_weight) continue;
+      matmul(context, dz.transposed(), x.rows(begin, end), sums ? sums : d_weight,
+             sums && begin == 0 ? Into::kReplace : Into::kAdd);
     }
   }
+  if (sums) add(context, sums, d_weight);
   return loss;
 }
 
 }  // namespace
 
-double cross_entropy_forward(Context& context, const Tensor& x, const Tensor& weight, const Tensor& targets,
+double cross_entropy_forward(Context& context, const Tensor& x, const Weight& weight, const Tensor& targets,
                              const Tensor& logits) {
-  return run(context, x, weight, targets, nullptr, logits, {}, {});
+  return run(context, x, weight, targets, nullptr, logits, {}, {}, {});
 }
 
-double cross_entropy_forward_backward(Context& context, const Tensor& x, const Tensor& weight, const Tensor& targets,
-                                      float scale, const Tensor& logits, const Tensor& dx, const Tensor& d_weight) {
-  return run(context, x, weight, targets, &scale, logits, dx, d_weight);
+double cross_entropy_forward_backward(Context& context, const Tensor& x, const Weight& weight, const Tensor& targets,
+                                      float scale, const Tensor& logits, const Tensor& dx, const Tensor& d_weight,
+                                      const Tensor& sums) {
+  return run(context, x, weight, targets, &scale, logits, dx, d_weight, sums);
 }
 
 }  // namespace athanor::tensor

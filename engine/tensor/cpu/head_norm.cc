@@ -39,7 +39,7 @@ void head_norm_backward(Context& context, const Tensor& x, const Tensor& gain, f
   assert_heads(dx, gain);
   ATHANOR_ASSERT(dx.dim(0) == x.dim(0) && dx.dim(1) == x.dim(1));
   const std::int64_t D = gain.dim(0), H = x.dim(1) / D;
-  cpu::assert_vector(d_gain, d_gain.type(), D);
+  if (d_gain) cpu::assert_vector(d_gain, d_gain.type(), D);
   ATHANOR_ASSERT(partial.dim(0) >= context.threads() && partial.dim(1) == D && partial.contiguous());
   std::fill_n(partial.f32(), partial.count(), 0.0F);
   by_type(x.type(), [&]<class Element>(Element, const auto& kernels) {
@@ -50,6 +50,7 @@ void head_norm_backward(Context& context, const Tensor& x, const Tensor& gain, f
       }
     });
   });
+  if (!d_gain) return;
   for (int thread = 1; thread < context.threads(); ++thread) {
     cpu::kernels().f32.add_floats(D, row<float>(partial, thread), row<float>(partial, 0));
   }

@@ -9,26 +9,27 @@
 namespace athanor::tensor::cpu {
 
 // Heads of one key/value head in one sequence; pointers stand at its first row, and at the group's first head.
+template <class Element>
 struct AttentionTask {
   std::int64_t length, head_dim, group;
   std::int64_t window;         // 0: none
   const std::int32_t* starts;  // (T), or null
-  const float* q;  // (T, group·D), rows `q_stride` apart
+  const Element* q;  // (T, group·D), rows `q_stride` apart
   std::int64_t q_stride;
-  const float* k;  // (T, D)
+  const Element* k;  // (T, D)
   std::int64_t k_stride;
-  const float* v;  // (T, D)
+  const Element* v;  // (T, D)
   std::int64_t v_stride;
-  float* o;  // (T, group·D)
+  Element* o;  // (T, group·D)
   std::int64_t o_stride;
   float* lse;  // (group, T)
-  const float* d_o;
+  const Element* d_o;
   std::int64_t d_o_stride;
-  float* dq;
+  Element* dq;
   std::int64_t dq_stride;
-  float* dk;
+  Element* dk;
   std::int64_t dk_stride;
-  float* dv;
+  Element* dv;
   std::int64_t dv_stride;
   std::int64_t block_begin, block_end;  // blocks of kAttentionTile queries, forward only
   float* scratch;
@@ -59,6 +60,49 @@ inline constexpr std::int64_t kProductBlockRows = 120;
 inline constexpr std::int64_t kProductRows = 480;
 inline constexpr std::int64_t kProductScratch =
     kProductDepth * (kProductColumns + kProductBlockRows) + 2 * kPad + (kProductRows + kPad) * kProductColumns;
+
+// y (m, n) = or += x (m, k) · Wᵀ for m ≤ kFewRows; W (n, k) in blocks, k a multiple of 32.
+struct BlockTask {
+  std::int64_t m, n, k;
+  const void* x;
+  std::int64_t x_row;
+  bool x_bf16;
+  const std::uint8_t* w;
+  void* y;
+  std::int64_t y_row;
+  bool y_bf16;
+  bool add_to;
+};
+
+// Of one form of block (engine/tensor/quantized.h).
+struct BlockKernels {
+  void (*into_f32)(std::int64_t blocks, const std::uint8_t* from, float* into);
+  void (*into_bf16)(std::int64_t blocks, const std::uint8_t* from, BFloat16* into);
+  void (*few_rows)(const BlockTask& task);
+  void (*quantize)(std::int64_t blocks, const float* from, std::uint8_t* into);  // null: not offered
+};
+// Rows of x with `count` rows of a matrix as it is stored (engine/tensor/stored_matrix.h).
+inline constexpr std::int64_t kStoredBlock = 32;  // elements of x that are rounded together
+struct StoredTask {
+  int kind = 0;  // Stored
+  bool wide = false;
+  std::int64_t group = 0;
+  std::int64_t columns = 0;
+  const std::uint8_t* rows = nullptr;  // of W
+  std::int64_t row_bytes = 0, count = 0;
+  std::int64_t x_rows = 0;
+  const float* x = nullptr;
+  std::int64_t x_stride = 0;
+  // Of each row of x, as round_row() makes them.
+  const std::int16_t* whole = nullptr;  // (x_rows, columns)
+  const float* scales = nullptr;        // (x_rows, columns / kStoredBlock), as the next two
+  const float* sums = nullptr;
+  const float* rests = nullptr;
+  float* y = nullptr;  // row i at i · y_stride
+  std::int64_t y_stride = 0;
+  float* scratch = nullptr;  // stored_thread_floats(columns)
+};
+constexpr std::int64_t stored_thread_floats(std::int64_t columns) { return 6 * (columns / 16) + 16; }
 
 struct AdamWStep {
   float keep;             // 1 − rate · decay
@@ -107,8 +151,19 @@ struct RowKernels {
                           Element* gradient);
   double (*squared_norm)(std::int64_t count, const Element* x);
   void (*combine)(std::int64_t count, float a, const Element* x, float b, Element* y);  // y = a · x + b · y
+  // y = or += x ∘ mask · scale (engine/tensor/dropout.h)
+  void (*dropout)(std::int64_t columns, std::uint32_t key, std::uint32_t key2, std::uint32_t limit, float scale,
+                  const Element* x, Element* y);
+  void (*add_dropout)(std::int64_t columns, std::uint32_t key, std::uint32_t key2, std::uint32_t limit, float scale,
+                      const Element* x, Element* y);
   void (*add_floats)(std::int64_t count, const float* x, Element* into);
   void (*add_to_floats)(std::int64_t count, const Element* x, float* into);
+  void (*attention_forward)(const AttentionTask<Element>& task);
+  void (*attention_backward)(const AttentionTask<Element>& task);
+  // One query of one head against `count` positions; scores (count) is scratch.
+  void (*attention_cached)(std::int64_t count, std::int64_t head_dim, const Element* q, const Element* keys,
+                           std::int64_t k_stride, const Element* values, std::int64_t v_stride, Element* o,
+                           float* scores);
   // Products of such matrices, into floats and into bfloat16.
   void (*product)(const ProductTask& task);
   void (*product_into_bf16)(const ProductTask& task);
@@ -132,11 +187,11 @@ struct Kernels {
   void (*encode8)(std::int64_t count, const float* from, float inverse_scale, const Decades& decades,
                   std::uint8_t* codes);
   void (*decode8)(std::int64_t count, const std::uint8_t* codes, const float* table, float scale, float* into);
-  void (*attention_forward)(const AttentionTask& task);
-  void (*attention_backward)(const AttentionTask& task);
-  // One query of one head against `count` positions; scores (count) is scratch.
-  void (*attention_cached)(std::int64_t count, std::int64_t head_dim, const float* q, const float* keys,
-                           std::int64_t k_stride, const float* values, std::int64_t v_stride, float* o, float* scores);
+  void (*round_row)(std::int64_t columns, const float* x, std::int16_t* whole, float* scales, float* sums, float* rests);
+  void (*stored_rows)(const StoredTask& task);
+  // A row of a stored matrix as floats.
+  void (*widen_stored)(int kind, bool wide, std::int64_t group, std::int64_t columns, const std::uint8_t* row, float* into);
+  BlockKernels blocks[4];  // by BlockType
 };
 
 extern const Kernels kKernelsPortable;

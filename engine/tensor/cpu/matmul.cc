@@ -61,6 +61,8 @@ struct Context::Products::OfThread {
 
   std::unique_ptr<float, Free> scratch{
       static_cast<float*>(std::aligned_alloc(64, static_cast<std::size_t>(kScratchBytes)))};
+  std::unique_ptr<float, Free> panel;
+  std::int64_t panel_bytes = 0;
   dnnl::engine engine{dnnl::engine::kind::cpu, 0};
   dnnl::stream stream{engine};
   std::unordered_map<Key, Prepared, KeyHash> prepared;
@@ -129,6 +131,20 @@ Context::Products::Products(int threads) {
 }
 
 Context::Products::~Products() = default;
+
+void Context::Products::run(int thread, const Tensor& a, const Tensor& b, const Tensor& c, Into into) {
+  of_thread[static_cast<std::size_t>(thread)]->run(a, b, c, into);
+}
+
+void* Context::Products::panel(int thread, std::int64_t bytes) {
+  OfThread& own = *of_thread[static_cast<std::size_t>(thread)];
+  if (bytes > own.panel_bytes) {
+    own.panel.reset(static_cast<float*>(std::aligned_alloc(64, static_cast<std::size_t>((bytes + 63) / 64 * 64))));
+    if (!own.panel) throw Error(ErrorKind::kExhausted, "No memory for {} bytes of weights to multiply with: take fewer threads", bytes);
+    own.panel_bytes = bytes;
+  }
+  return own.panel.get();
+}
 
 void matmul(Context& context, const Tensor& a, const Tensor& b, const Tensor& c, Into into) {
   ATHANOR_ASSERT(a.type() == b.type() && a.type() != DType::kInt32 && c.type() != DType::kInt32);

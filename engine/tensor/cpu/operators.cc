@@ -104,7 +104,7 @@ void rmsnorm_backward(Context& context, const Tensor& x, const Tensor& gain, con
   for (const Tensor& matrix : {x, dy, dx}) assert_matrix(matrix, x.type(), N, C);
   assert_matrix(partial, DType::kFloat32, context.threads(), C);
   assert_vector(gain, x.type(), C);
-  assert_vector(d_gain, d_gain.type(), C);
+  if (d_gain) assert_vector(d_gain, d_gain.type(), C);
   assert_vector(r, DType::kFloat32, N);
   for (int thread = 0; thread < context.threads(); ++thread) std::fill_n(row<float>(partial, thread), C, 0.0F);
   by_type(x.type(), [&]<class Element>(Element, const auto& kernels) {
@@ -115,6 +115,7 @@ void rmsnorm_backward(Context& context, const Tensor& x, const Tensor& gain, con
       }
     });
   });
+  if (!d_gain) return;
   for (int thread = 1; thread < context.threads(); ++thread) {
     cpu::kernels().f32.add_floats(C, row<float>(partial, thread), row<float>(partial, 0));
   }

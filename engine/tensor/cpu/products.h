@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/tensor/context.h"
+#include "engine/tensor/matmul.h"
 #include "engine/tensor/tensor.h"
 
 namespace athanor::tensor {
@@ -13,6 +14,13 @@ namespace athanor::tensor {
 struct Context::Products {
   explicit Products(int threads);
   ~Products();
+
+  // The product matmul.h describes, all of it on the calling thread, which is number `thread` of the context's.
+  void run(int thread, const Tensor& a, const Tensor& b, const Tensor& c, Into into);
+  // At least `bytes` that a thread makes weights in before it multiplies with them; good until it asks again. Panels of
+  // about kPanelBytes stay in the last-level cache.
+  void* panel(int thread, std::int64_t bytes);
+  static constexpr std::int64_t kPanelBytes = 4 << 20;
 
   struct OfThread;
   std::vector<std::unique_ptr<OfThread>> of_thread;

@@ -1,0 +1,143 @@
+// How fast a model of some shape trains on this machine, and in what memory: real steps on random weights and tokens.
+#include <algorithm>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "common/clock.h"
+#include "common/error.h"
+#include "common/files.h"
+#include "common/json.h"
+#include "engine/cli/commands.h"
+#include "engine/cli/console.h"
+#include "engine/cli/product_rate.h"
+#include "engine/model/huggingface.h"
+#include "engine/train/trainer.h"
+
+namespace athanor::llm {
+
+namespace {
+
+constexpr double kProducts_s = 1.5;  // of each type
+
+// A field of /proc/self/status in bytes: VmRSS, VmHWM (the largest VmRSS so far).
+std::uint64_t status_bytes(Files& files, std::string_view field) {
+  const std::string text = files.read_all("/proc/self/status");
+  const std::size_t at = text.find(std::string(field) + ":");
+  if (at == std::string::npos) throw Error(ErrorKind::kUnavailable, "/proc/self/status does not tell {}", field);
+  return std::stoull(text.substr(at + field.size() + 1)) * 1024;
+}
+
+// Token i of an endless text that another program can make too.
+class NumberedTokens final : public data::Sequences {
+ public:
+  NumberedTokens(std::int64_t vocabulary, std::int64_t batch) : vocabulary_(vocabulary), batch_(batch) {}
+  void training(std::int64_t step, std::int64_t index, const data::Row& row) override {
+    const auto length = static_cast<std::int64_t>(row.tokens.size());
+    const std::int64_t first = ((step - 1) * batch_ + index) * (length + 1);
+    for (std::int64_t i = 0; i < length; ++i) {
+      const auto at = static_cast<std::size_t>(i);
+      row.tokens[at] = token(first + i);
+      row.targets[at] = token(first + i + 1);
+      row.document_starts[at] = 0;
+    }
+  }
+  std::int64_t evaluation_count(std::int64_t) override { return 0; }
+  void evaluation(std::int64_t, const data::Row&) override {}
+
+ private:
+  std::int32_t token(std::int64_t i) const {
+    const auto mixed = static_cast<std::uint32_t>(i + 1) * 2654435761U;  // Knuth's multiplicative hash
+    return static_cast<std::int32_t>((mixed >> 8) % static_cast<std::uint32_t>(vocabulary_));
+  }
+  const std::int64_t vocabulary_;
+  const std::int64_t batch_;
+};
+
+void set_shape(const std::string& name, TrainSettings& s) {
+  if (name == "smollm2-135m") {
+    s.vocabulary = 49152, s.layers = 30, s.hidden_size = 576, s.intermediate_size = 1536, s.heads = 9, s.kv_heads = 3;
+    s.rope_theta = 100000;
+  } else if (name == "llama2-7b") {
+    s.vocabulary = 32000, s.layers = 32, s.hidden_size = 4096, s.intermediate_size = 11008, s.heads = 32, s.kv_heads = 32;
+    s.tied = false;
+  } else if (name == "small") {
+    s.vocabulary = 4096, s.layers = 4, s.hidden_size = 256, s.intermediate_size = 704, s.heads = 4, s.kv_heads = 4;
+  } else {
+    throw Error(ErrorKind::kInvalid, "There is no shape {}; there are: smollm2-135m, llama2-7b, small", name);
+  }
+}
+
+}  // namespace
+
+int bench(const BenchCommand& command) {
+  SystemFiles files;
+  const SystemClock clock;
+  const std::uint64_t before_bytes = status_bytes(files, "VmRSS");
+  TrainSettings settings;
+  set_shape(command.shape, settings);
+  settings.train.steps = 5;
+  settings.train.batch = 2;
+  settings.train.length = 512;
+  settings.train.warmup_steps = 0;
+  settings.train.micro_batch = 1LL << 30;  // the whole batch
+  const std::vector<Setting> table = table_of(settings);
+  for (const auto& [name, value] : command.settings) {
+    for (const Setting& setting : table) {
+      if (setting.name == name) set(setting, value, "Option " + name);
+    }
+  }
+  check(settings);
+  settings.train.memory_limit_bytes = static_cast<std::uint64_t>(settings.memory * (1ULL << 30));
+  const train::TrainOptions& options = settings.train;
+  const model::Config config = model_config(settings, settings.vocabulary);
+  tensor::Context context(static_cast<int>(settings.threads));
+  json::object result{{"shape", command.shape},
+                      {"dtype", options.dtype},
+                      {"optimizer", options.optimizer},
+                      {"lora_rank", options.lora_rank},
+                      {"batch", options.batch},
+                      {"length", options.length},
+                      {"threads", context.threads()}};
+  if (command.products) {
+    result["product_flops_float32"] = product_rate(context, tensor::DType::kFloat32, clock, kProducts_s);
+    result["product_flops_bfloat16"] = product_rate(context, tensor::DType::kBFloat16, clock, kProducts_s);
+    print(json::serialize(result) + "\n");
+    return 0;
+  }
+
+  parallel::Alone alone;
+  NumberedTokens tokens(config.vocab_size, options.batch);
+  train::Trainer trainer(config, options, context, alone, tokens, files, clock);
+  trainer.initialize();
+  if (!command.save.empty()) {
+    if (options.lora_rank > 0) throw Error(ErrorKind::kInvalid, "--save is for a model that is trained whole: leave out --lora-rank");
+    model::save_huggingface(files, command.save, {.config = config, .end_of_text = {}}, trainer.parameters());
+  }
+  json::array losses, seconds;
+  std::vector<double> took;
+  double last_s = static_cast<double>(clock.monotonic_ns()) * 1e-9;
+  trainer.run(false, {.on_step = [&](const train::Progress& progress) {
+                const double now_s = static_cast<double>(clock.monotonic_ns()) * 1e-9;
+                losses.push_back(progress.loss);
+                seconds.push_back(now_s - last_s);
+                took.push_back(now_s - last_s);
+                last_s = now_s;
+              }});
+  // The first step meets cold memory and unprepared products.
+  if (took.size() > 1) took.erase(took.begin());
+  std::ranges::nth_element(took, took.begin() + static_cast<std::ptrdiff_t>(took.size() / 2));
+  const double step_s = took[took.size() / 2];
+  result["parameters"] = model::parameter_count(config);
+  result["losses"] = std::move(losses);
+  result["step_s"] = std::move(seconds);
+  result["tokens_per_s"] = static_cast<double>(options.batch * options.length) / step_s;
+  result["flops_per_token"] = model::training_flops_per_token(config, options.length);
+  result["memory_planned_bytes"] = trainer.memory().bytes();
+  result["memory_peak_bytes"] = status_bytes(files, "VmHWM") - before_bytes;
+  if (command.table) std::fputs(trainer.memory().table().c_str(), stderr);
+  print(json::serialize(result) + "\n");
+  return 0;
+}
+
+}  // namespace athanor::llm

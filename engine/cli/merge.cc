@@ -1,0 +1,62 @@
+// Adapters put into the weights of their model: what needs no adapters any more.
+#include <filesystem>
+#include <optional>
+
+#include "common/error.h"
+#include "engine/cli/commands.h"
+#include "engine/cli/console.h"
+#include "engine/model/adapter_files.h"
+#include "engine/model/gguf_model.h"
+#include "engine/model/huggingface.h"
+#include "engine/model/tokenizer/tokenizer_files.h"
+#include "engine/tensor/available_memory.h"
+#include "engine/train/options.h"
+
+namespace athanor::llm {
+
+namespace {
+
+// The model's own, if it has one.
+std::optional<model::Tokenizer> tokenizer_of(Files& files, model::ModelFormat format, const std::string& path) {
+  if (format == model::ModelFormat::kLlama2c) return {};
+  if (format == model::ModelFormat::kGguf) {
+    return model::Tokenizer(model::tokenizer_parts_from_gguf(model::gguf_tokenizer(model::GgufFile(path))));
+  }
+  try {
+    return model::load_tokenizer(files, path);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kNotFound) throw;
+    return {};
+  }
+}
+
+bool same_place(const std::string& a, const std::string& b) {
+  return std::filesystem::weakly_canonical(a) == std::filesystem::weakly_canonical(b);
+}
+
+}  // namespace
+
+int merge(const MergeCommand& command) {
+  const model::WeightType type =
+      train::dtype_of(command.dtype) == tensor::DType::kFloat32 ? model::WeightType::kFloat32 : model::WeightType::kBFloat16;
+  if (same_place(command.model, command.output)) {
+    throw Error(ErrorKind::kConflict, "--output is the model's own place, {}: give another, the adapters still need their model",
+                command.output);
+  }
+  SystemFiles system;
+  Files& files = system;
+  auto source = model::open_merged(files, model::open_model(files, command.model), command.adapter);
+  const std::optional<model::Tokenizer> tokenizer = tokenizer_of(files, source->format(), command.model);
+  const model::HuggingFaceModel& description = source->model();
+  tensor::MemoryPlan plan;
+  model::Parameters parameters(description.config, {}, plan);
+  plan.allocate(tensor::available_memory_bytes(), "Merging holds the whole model in float32: do it where there is more memory");
+  source->load(parameters);
+  files.make_folders(command.output);
+  if (tokenizer) model::save_tokenizer(files, command.output, *tokenizer, description.config.max_position_embeddings);
+  model::save_huggingface(files, command.output, description, parameters, {.type = type});
+  print(fmt::format("{} and the adapters of {} are one model in {}\n", command.model, command.adapter, command.output));
+  return 0;
+}
+
+}  // namespace athanor::llm

@@ -1,0 +1,243 @@
+"""LoRA and QLoRA against PEFT: gradients, whole runs, files in both directions, and merging."""
+
+import json
+import subprocess
+
+import numpy
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.numpy import load_file, save_file
+from torch.nn import functional
+from transformers import AutoModelForCausalLM
+
+import llama
+from probe import BIN, probe, relative_error
+from test_model import BATCH, LEAST, LENGTH, PEAK, WARM_UP, language, random_tokens
+
+# Rows are multiples of a block's 32 numbers.
+SHAPE = dict(vocab_size=160, hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4,
+             num_key_value_heads=2, head_dim=16, tie_word_embeddings=True)
+MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+BASES = {"float32": 0, "bfloat16": 1, "q8_0": 2, "q4_0": 3}
+STEPS = 100
+
+
+def with_adapters(model, modules=MODULES, rank=8, alpha=16, seed=3):
+    """PEFT's, with a B that is not zero, so that every part of the adapters matters."""
+    torch.manual_seed(seed)
+    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=modules, task_type="CAUSAL_LM")
+    model = get_peft_model(model, config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.copy_((0.05 * torch.randn_like(parameter)).float())
+    return model
+
+
+def file_name(name):
+    return name.replace(".default", "")
+
+
+def adapters_of(model):
+    return {file_name(name): p.detach().float().numpy().copy() for name, p in model.named_parameters() if "lora_" in name}
+
+
+def layers(modules):
+    return sum(1 << MODULES.index(module) for module in modules)
+
+
+def give_base(model, tensors):
+    """The frozen weights of a PEFT model become what `tensors` ("base.NAME") say."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" not in name:
+                plain = name.removeprefix("base_model.model.").replace(".base_layer", "")
+                parameter.copy_(torch.from_numpy(tensors["base." + plain]).reshape(parameter.shape))
+
+
+def loss_of(model, tokens, targets):
+    logits = model(torch.from_numpy(tokens).long()).logits
+    return logits, functional.cross_entropy(logits.flatten(0, 1), torch.from_numpy(targets).long().flatten())
+
+
+@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("modules", [MODULES, ["q_proj", "v_proj"], ["k_proj", "o_proj", "up_proj"], ["down_proj"]],
+                         ids=lambda modules: "+".join(name[:-5] for name in modules))
+def test_logits_and_gradients(tmp_path, base, modules):
+    plain = llama.build(SHAPE)
+    given = llama.parameters(plain)
+    model = with_adapters(plain, modules).double()
+    tokens, targets = random_tokens(1, 160, 2, 40), random_tokens(2, 160, 2, 40)
+    for recompute in (0, 2):
+        ours, numbers = probe(tmp_path, "adapters", {"tokens": tokens, "targets": targets, **given, **adapters_of(model)}, threads=2,
+                              lora_rank=8, lora_alpha=16, lora_layers=layers(modules), base=BASES[base], recompute=recompute, **SHAPE)
+        give_base(model, ours)
+        model.zero_grad()
+        logits, loss = loss_of(model, tokens, targets)
+        loss.backward()
+        assert relative_error(ours["logits"], logits.detach().numpy().reshape(80, -1)) < 1e-5
+        assert numbers["loss"] == pytest.approx(loss.item(), rel=1e-6)
+        compared = 0
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                assert relative_error(ours[file_name(name)], parameter.grad.numpy()) < 1e-5, name
+                compared += 1
+        assert compared == 2 * 3 * len(modules)
+        # What the frozen weights have become is near what they were, or they themselves.
+        error = {"float32": 0, "bfloat16": 2e-3, "q8_0": 6e-3, "q4_0": 0.1}[base]
+        for name, value in given.items():
+            assert relative_error(ours["base." + name], value) <= error, name
+
+
+def test_bfloat16_is_no_worse_than_pytorch(tmp_path):
+    plain = llama.build(SHAPE)
+    given = {name: torch.from_numpy(value).bfloat16().float().numpy() for name, value in llama.parameters(plain).items()}
+    model = with_adapters(plain)
+    adapters = {name: torch.from_numpy(value).bfloat16().float().numpy() for name, value in adapters_of(model).items()}
+    tokens, targets = random_tokens(1, 160, 2, 40), random_tokens(2, 160, 2, 40)
+    ours, numbers = probe(tmp_path, "adapters", {"tokens": tokens, "targets": targets, **given, **adapters}, threads=2, bfloat16=1,
+                          lora_rank=8, lora_alpha=16, base=BASES["bfloat16"], **SHAPE)
+    found = {}
+    for dtype in (torch.bfloat16, torch.float64):
+        model = model.to(torch.float64)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if "lora_" in name:
+                    parameter.copy_(torch.from_numpy(adapters[file_name(name)]))
+        give_base(model, {"base." + name: value for name, value in given.items()})
+        model = model.to(dtype)
+        model.zero_grad()
+        logits = model(torch.from_numpy(tokens).long()).logits
+        functional.cross_entropy(logits.flatten(0, 1).to(torch.promote_types(dtype, torch.float32)),
+                                 torch.from_numpy(targets).long().flatten()).backward()
+        found[dtype] = {file_name(name): p.grad.double().numpy() for name, p in model.named_parameters() if "lora_" in name}
+    errors = [(relative_error(ours[name], value), relative_error(found[torch.bfloat16][name], value))
+              for name, value in found[torch.float64].items()]
+    our, their = numpy.sqrt(numpy.mean(numpy.square(errors), axis=0))
+    assert 1e-4 < our <= 1.2 * their, f"{our:.2e}, and PyTorch's {their:.2e}"
+
+
+@pytest.mark.parametrize("base", ["float32", "q8_0", "q4_0"])
+def test_a_hundred_steps_of_training(tmp_path, base):
+    plain = llama.build(SHAPE, dtype=torch.float32).train()
+    given = llama.parameters(plain)
+    model = with_adapters(plain)
+    start = adapters_of(model)
+    tokens = random_tokens(1, 160, 1, 4)
+    frozen, _ = probe(tmp_path, "adapters", {"tokens": tokens, "targets": tokens, **given, **start}, lora_rank=8, lora_alpha=16,
+                      base=BASES[base], **SHAPE)
+    give_base(model, frozen)
+    sequences = numpy.concatenate([language(160), language(160)[::-1]])[:STEPS]
+    trained = [p for name, p in model.named_parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=PEAK, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
+    losses = []
+    for step, batch in enumerate(torch.from_numpy(sequences).long(), 1):
+        logits = model(batch[:, :-1]).logits
+        loss = functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        rate = PEAK * step / WARM_UP if step <= WARM_UP else LEAST + (PEAK - LEAST) * 0.5 * (
+            1 + numpy.cos(numpy.pi * (step - WARM_UP) / (STEPS - WARM_UP)))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+        losses.append(loss.item())
+    ours, numbers = probe(tmp_path, "train", {"sequences": sequences, **given, **start}, ranks=2, micro_batch=2, learning_rate=PEAK,
+                          learning_rate_min=LEAST, warmup_steps=WARM_UP, lora_rank=8, lora_alpha=16, base=BASES[base], **SHAPE)
+    assert losses[-1] < losses[0] - 0.3
+    numpy.testing.assert_allclose(numbers["losses"], losses, atol=1e-3, rtol=0)
+    for name, value in adapters_of(model).items():
+        assert relative_error(ours[name], value) < 1e-2, name
+
+
+def test_dropout_is_the_same_in_any_micro_batch_and_changes_the_loss(tmp_path):
+    plain = llama.build(SHAPE)
+    given, start = llama.parameters(plain), adapters_of(with_adapters(plain))
+    sequences = language(160)[:5]
+    runs = {}
+    for dropout, micro_batch, ranks in [(0.0, 2, 1), (0.3, 2, 1), (0.3, BATCH, 1), (0.3, 1, 3)]:
+        ours, numbers = probe(tmp_path, "train", {"sequences": sequences, **given, **start}, ranks=ranks, micro_batch=micro_batch,
+                              lora_rank=8, lora_alpha=16, lora_dropout=dropout, **SHAPE)
+        runs[dropout, micro_batch] = numbers["losses"]
+    assert numpy.abs(numpy.subtract(runs[0.3, 2], runs[0.0, 2])).max() > 1e-3
+    numpy.testing.assert_allclose(runs[0.3, 2], runs[0.3, BATCH], rtol=1e-5)
+    numpy.testing.assert_allclose(runs[0.3, 2], runs[0.3, 1], rtol=1e-5)
+
+
+def llm(*words):
+    return subprocess.run([BIN / "athanor-llm", *map(str, words)], capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    model = llama.build(SHAPE, dtype=torch.float32)
+    model.save_pretrained(tmp_path / "base")
+    return tmp_path / "base"
+
+
+def loaded(folder):
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+
+
+def test_merges_what_peft_has_saved(tmp_path, checkpoint):
+    model = with_adapters(loaded(checkpoint), ["q_proj", "v_proj", "down_proj"], rank=4, alpha=12).eval()
+    model.save_pretrained(tmp_path / "adapters")
+    done = llm("merge", "--model", checkpoint, "--adapter", tmp_path / "adapters", "--output", tmp_path / "merged")
+    assert done.returncode == 0, done.stderr
+    tokens = torch.from_numpy(random_tokens(1, 160, 2, 30)).long()
+    with torch.no_grad():
+        assert relative_error(loaded(tmp_path / "merged")(tokens).logits.numpy(), model(tokens).logits.numpy()) < 1e-5
+
+
+def adapter_files(tmp_path, checkpoint):
+    model = with_adapters(loaded(checkpoint)).eval()
+    model.save_pretrained(tmp_path / "adapters")
+    return tmp_path / "adapters"
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"peft_type": "IA3"}, 'type "IA3"; only LORA'),
+    ({"use_dora": True}, 'sets "use_dora", which is not known here; merge the adapters in PEFT'),
+    ({"modules_to_save": ["lm_head"]}, 'sets "modules_to_save"'),
+    ({"bias": "all"}, "trains biases"),
+    ({"r": 0}, "rank of an adapter must lie between"),
+    ({"r": 4}, "they do not belong together"),
+    ({"target_modules": ["q_proj"]}, "for which the model has no place"),
+    ({"target_modules": ["embed_tokens"]}, "'embed_tokens' is no layer that can have an adapter"),
+    ({"target_modules": 7}, "must be a list"),
+])
+def test_refuses_adapters_that_it_does_not_have(tmp_path, checkpoint, change, message):
+    adapters = adapter_files(tmp_path, checkpoint)
+    config = json.loads((adapters / "adapter_config.json").read_text())
+    (adapters / "adapter_config.json").write_text(json.dumps({**config, **change}))
+    done = llm("merge", "--model", checkpoint, "--adapter", adapters, "--output", tmp_path / "merged")
+    assert done.returncode != 0 and message in done.stderr, done.stderr
+    assert not (tmp_path / "merged/config.json").exists()
+
+
+def test_refuses_folders_that_are_no_adapters(tmp_path, checkpoint):
+    adapters = adapter_files(tmp_path, checkpoint)
+    merge = ["merge", "--model", checkpoint, "--output", tmp_path / "merged", "--adapter"]
+    assert "has no adapters; a folder that PEFT" in llm(*merge, tmp_path).stderr
+    tensors = load_file(adapters / "adapter_model.safetensors")
+    name = next(iter(tensors))
+    save_file({key: value for key, value in tensors.items() if key != name}, adapters / "adapter_model.safetensors")
+    assert f"lacks the tensor {name}" in llm(*merge, adapters).stderr
+    (adapters / "adapter_model.safetensors").unlink()
+    assert "has no adapters with safetensors" in llm(*merge, adapters).stderr
+    done = llm("merge", "--model", checkpoint, "--output", checkpoint, "--adapter", adapters)
+    assert done.returncode == 2 and "is the model's own place" in done.stderr
+
+
+def test_peft_loads_what_is_saved(tmp_path, checkpoint):
+    model = with_adapters(loaded(checkpoint)).eval()
+    start = adapters_of(model)
+    given = llama.parameters(loaded(checkpoint))
+    tokens = random_tokens(1, 160, 2, 30)
+    ours, _ = probe(tmp_path, "adapters", {"tokens": tokens, "targets": tokens, **given, **start}, lora_rank=8, lora_alpha=16, save=1, **SHAPE)
+    back = PeftModel.from_pretrained(loaded(checkpoint), tmp_path / "out.safetensors.adapters").eval()
+    with torch.no_grad():
+        logits = back(torch.from_numpy(tokens).long()).logits.numpy()
+    assert relative_error(ours["logits"], logits.reshape(60, -1)) < 1e-5
