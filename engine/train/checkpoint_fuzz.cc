@@ -6,6 +6,7 @@
 
 #include "common/error.h"
 #include "common/temporary_folder.h"
+#include "engine/model/parameters.h"
 #include "engine/train/checkpoint.h"
 
 namespace {

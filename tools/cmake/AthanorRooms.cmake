@@ -46,7 +46,7 @@ include(GoogleTest)
 
 # athanor_room(NAME [DEPENDS target...]): everything in the current folder, by the endings of the file names:
 #   *_main.cc  a program:   foo_bar_main.cc becomes bin/foo-bar
-#   *_fuzz.cc  a libFuzzer target, only with ATHANOR_FUZZ
+#   *_fuzz.cc  a libFuzzer target with ATHANOR_FUZZ; else only compiled, so that none rots
 #   *_test.cc  into one test program NAME_test, each TEST known to ctest
 #   *.cc       into the static library athanor_NAME
 # Folders below are taken in too, except those with a CMakeLists.txt of their own.
@@ -94,5 +94,8 @@ function(athanor_room name)
       target_link_libraries(${fuzzer} PRIVATE ${library})
       target_link_options(${fuzzer} PRIVATE -fsanitize=fuzzer,address,undefined)
     endforeach()
+  elseif(fuzzers)
+    add_library(${name}_fuzzers OBJECT ${fuzzers})
+    target_link_libraries(${name}_fuzzers PRIVATE ${library})
   endif()
 endfunction()
