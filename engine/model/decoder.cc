@@ -288,19 +288,45 @@ double Decoder::loss(const Tensor& tokens, const Tensor& targets, const Tensor& 
   return cross_entropy_forward(context_, normed, weights_.outer().head, targets, *logits_);
 }
 
-double Decoder::forward_backward(const Tensor& tokens, const Tensor& targets, float scale, const Tensor& document_starts,
-                                 const DropoutMasks& masks) {
+void Decoder::losses(const Tensor& tokens, const Tensor& targets, std::span<double> losses, const Tensor& document_starts) {
+  dropout_rate_ = 0;
+  const Tensor normed = forward(tokens, document_starts);
+  cross_entropy_forward(context_, normed, weights_.outer().head, targets, *logits_, losses);
+}
+
+Tensor Decoder::forward_with_dropout(const Tensor& tokens, const Tensor& document_starts, const DropoutMasks& masks) {
   ATHANOR_ASSERT(sizes_.backward);
   dropout_rate_ = weights_.lora() ? static_cast<float>(weights_.lora()->dropout) : 0;
   masks_ = masks;
-  const Tensor normed = forward(tokens, document_starts);
+  return forward(tokens, document_starts);
+}
+
+double Decoder::forward_backward(const Tensor& tokens, const Tensor& targets, float scale, const Tensor& document_starts,
+                                 const DropoutMasks& masks, float z_loss) {
+  const Tensor normed = forward_with_dropout(tokens, document_starts, masks);
+  return backward(tokens, targets, scale, z_loss, normed, document_starts);
+}
+
+// The head's product is made twice, before and after the weights are known, because its logits are never all there.
+void Decoder::forward_backward(const Tensor& tokens, const Tensor& targets, const Weigh& weigh, const Tensor& document_starts,
+                               const DropoutMasks& masks) {
+  const Tensor normed = forward_with_dropout(tokens, document_starts, masks);
+  std::vector<double> losses(static_cast<std::size_t>(tokens.dim(0)));
+  std::vector<float> weights(losses.size());
+  cross_entropy_forward(context_, normed, weights_.outer().head, targets, *logits_, losses);
+  weigh(losses, weights);
+  backward(tokens, targets, std::span<const float>(weights), 0, normed, document_starts);
+}
+
+double Decoder::backward(const Tensor& tokens, const Tensor& targets, const tensor::RowWeights& weights, float z_loss,
+                         const Tensor& normed, const Tensor& document_starts) {
   const OuterWeights outer = weights_.outer();
   const std::int64_t B = tokens.dim(0), T = tokens.dim(1), L = weights_.config().num_hidden_layers;
   const Tensor dx = dx_->rows(0, B * T);
   const Tensor d_normed = d_normed_->rows(0, B * T);
 
-  const double loss = cross_entropy_forward_backward(context_, normed, outer.head, targets, scale, *logits_, d_normed,
-                                                     outer.d_head, d_head_sums_ ? *d_head_sums_ : Tensor());
+  const double loss = cross_entropy_forward_backward(context_, normed, outer.head, targets, weights, *logits_, d_normed,
+                                                     outer.d_head, d_head_sums_ ? *d_head_sums_ : Tensor(), z_loss);
   const Block last = block(L, B, T);
   std::memset(dx.data(), 0, static_cast<std::size_t>(B * T * dx.stride(0)) * size_of(dx.type()));
   rmsnorm_backward(context_, last.x, outer.norm, last.r1, d_normed, dx, outer.d_norm, *d_gain_);
