@@ -37,11 +37,21 @@ std::int64_t PreferenceSequences::training(std::int64_t step, std::int64_t index
       permuted(static_cast<std::uint64_t>(number % pairs()), static_cast<std::uint64_t>(pairs()), key));
 }
 
+std::int64_t PreferenceSequences::size(std::int64_t document) const {
+  return std::min(options_.length, file_->end(document) - file_->begin(document) - 1);
+}
+
+std::int64_t PreferenceSequences::length(std::int64_t pair) const {
+  ATHANOR_ASSERT(pair >= 0 && pair < pairs());
+  const std::int64_t document = 2 * pairs_[static_cast<std::size_t>(pair)];
+  return std::max(size(document), size(document + 1));
+}
+
 void PreferenceSequences::fill(std::int64_t document, const Row& row) const {
-  ATHANOR_ASSERT(static_cast<std::int64_t>(row.tokens.size()) == options_.length);
-  ATHANOR_ASSERT(row.tokens.size() == row.targets.size() && row.tokens.size() == row.document_starts.size());
   const std::int64_t first = file_->begin(document);
-  const auto size = static_cast<std::size_t>(std::min(options_.length, file_->end(document) - first - 1));
+  const auto size = static_cast<std::size_t>(this->size(document));
+  ATHANOR_ASSERT(row.tokens.size() >= size);
+  ATHANOR_ASSERT(row.tokens.size() == row.targets.size() && row.tokens.size() == row.document_starts.size());
   file_->read(first, row.tokens.first(size));
   file_->read_targets(first + 1, row.targets.first(size));
   std::ranges::fill(row.document_starts.first(size), 0);

@@ -31,6 +31,7 @@
 #include "engine/tensor/rmsnorm.h"
 #include "engine/tensor/rope.h"
 #include "engine/tensor/swiglu.h"
+#include "engine/train/language_modeling.h"
 #include "engine/train/trained_model.h"
 #include "engine/train/trainer.h"
 
@@ -209,7 +210,8 @@ void probe_cross_entropy(Probe& probe) {
   const Tensor dx = probe.floats({x.dim(0), x.dim(1)}), dw = probe.floats({weight.dim(0), weight.dim(1)});
   const Tensor logits = probe.floats({probe.size("rows"), weight.dim(0)});
   probe.print("loss", cross_entropy_forward_backward(probe.context, x, weight, targets,
-                                                     static_cast<float>(probe.option("scale", 1)), logits, dx, dw));
+                                                     static_cast<float>(probe.option("scale", 1)), logits, dx, dw, {},
+                                                     static_cast<float>(probe.option("z_loss", 0))));
   probe.output("dx", dx);
   probe.output("d_weight", dw);
 }
@@ -363,6 +365,7 @@ void probe_train(Probe& probe) {
   options.beta2 = probe.option("beta2", 0.95);
   options.weight_decay = probe.option("weight_decay", 0.1);
   options.gradient_clip = probe.option("gradient_clip", 1);
+  options.z_loss = probe.option("z_loss", 0);
   set_lora(probe, options);
 
   class Given final : public data::Sequences {
@@ -387,7 +390,8 @@ void probe_train(Probe& probe) {
     Given given(sequences);
     SystemFiles files;
     SystemClock clock;
-    train::Trainer trainer(config_of(probe), options, context, collectives, given, files, clock);
+    train::LanguageModeling objective(given, options);
+    train::Trainer trainer(config_of(probe), options, context, collectives, objective, files, clock);
     trainer.initialize();
     {
       const std::lock_guard lock(probe_mutex);
