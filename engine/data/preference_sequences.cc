@@ -21,7 +21,10 @@ PreferenceSequences::PreferenceSequences(std::shared_ptr<const DocumentFile> pai
     return file_->learns(first, std::min(file_->end(document), first + options_.length));
   };
   for (std::int64_t pair = 0; pair < file_->count() / 2; ++pair) {
-    if (learns(2 * pair) && learns(2 * pair + 1)) pairs_.push_back(pair);
+    if (!learns(2 * pair) || !learns(2 * pair + 1)) continue;
+    pairs_.push_back(pair);
+    const auto is_long = [this](std::int64_t document) { return file_->end(document) - file_->begin(document) - 1 > options_.length; };
+    long_pairs_ += is_long(2 * pair) || is_long(2 * pair + 1);
   }
   if (pairs_.empty()) {
     throw Error(ErrorKind::kInvalid, "Of {} pairs none has both answers begin within {} tokens: give a larger length",

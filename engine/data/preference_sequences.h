@@ -27,6 +27,7 @@ class PreferenceSequences {
 
   std::int64_t pairs() const { return static_cast<std::int64_t>(pairs_.size()); }  // of an epoch
   std::int64_t left_out() const { return file_->count() / 2 - pairs(); }
+  std::int64_t long_pairs() const { return long_pairs_; }  // of which an answer loses its end
   // The number, in [0, pairs()), of pair `index` of step `step` (from 1).
   std::int64_t training(std::int64_t step, std::int64_t index) const;
   // Tokens of a row that has room for either answer of a pair; at most the options' length.
@@ -44,6 +45,7 @@ class PreferenceSequences {
   const std::shared_ptr<const DocumentFile> file_;
   const PreferenceSequencesOptions options_;
   std::vector<std::int64_t> pairs_;  // in the file
+  std::int64_t long_pairs_ = 0;
 };
 
 }  // namespace athanor::data
