@@ -185,16 +185,20 @@ void Decoder::turn_heads(const Block& b, const LayerWeights& w) {
   rope(context_, turned, D, b.shape.length, 0, *cos_, *sin_, tensor::Turn::kForward);
 }
 
+tensor::Dropout Decoder::dropout(const Block& b, int place) const {
+  return {.rate = dropout_rate_,
+          .key = masks_.key ^ static_cast<std::uint64_t>(4 * b.number + place + 1) << 40,
+          .first_row = masks_.first_sequence * sizes_.length_max,
+          .length = b.shape.length,
+          .stride = sizes_.length_max};
+}
+
 void Decoder::linear(const Block& b, int place, const Linear& layer, const Tensor& x, const Tensor& y) {
-  const tensor::Dropout dropout{dropout_rate_, masks_.key ^ static_cast<std::uint64_t>(4 * b.number + place + 1) << 40,
-                                masks_.first_sequence * b.shape.length};
-  linear_forward(context_, layer, dropout, x, y, b.low[place], {dropped_ ? *dropped_ : Tensor(), {}});
+  linear_forward(context_, layer, dropout(b, place), x, y, b.low[place], {dropped_ ? *dropped_ : Tensor(), {}});
 }
 
 void Decoder::linear_back(const Block& b, int place, const Linear& layer, const Tensor& x, const Tensor& dy, const Tensor& dx) {
-  const tensor::Dropout dropout{dropout_rate_, masks_.key ^ static_cast<std::uint64_t>(4 * b.number + place + 1) << 40,
-                                masks_.first_sequence * b.shape.length};
-  linear_backward(context_, layer, dropout, x, dy, dx, b.low[place],
+  linear_backward(context_, layer, dropout(b, place), x, dy, dx, b.low[place],
                   {dropped_ ? *dropped_ : Tensor(), d_low_ ? *d_low_ : Tensor()});
 }
 

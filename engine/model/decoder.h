@@ -23,6 +23,7 @@
 #include "engine/model/weights.h"
 #include "engine/tensor/context.h"
 #include "engine/tensor/cross_entropy.h"
+#include "engine/tensor/dropout.h"
 #include "engine/tensor/memory_plan.h"
 #include "engine/tensor/tensor.h"
 
@@ -44,7 +45,7 @@ struct DecoderSizes {
 };
 
 // Which dropout masks a call has: those of `key`, for sequences that are number `first_sequence` and so on of all that the
-// key is for. So they are the same however a batch is cut.
+// key is for. So they are the same however a batch is cut, and however long its rows are.
 struct DropoutMasks {
   std::uint64_t key = 0;
   std::int64_t first_sequence = 0;
@@ -112,7 +113,9 @@ class Decoder {
   void recompute_block(const Block& block, const LayerWeights& w, const tensor::Tensor& document_starts);
   // The first layer's input has no gradient when the embedding is frozen.
   void backward_block(const Block& block, const LayerWeights& w, bool input_gradient, const tensor::Tensor& document_starts);
-  // Linear layer `place` (0 to 3) of a block.
+  // Of linear layer `place` (0 to 3) of a block.
+  tensor::Dropout dropout(const Block& block, int place) const;
+  // That layer.
   void linear(const Block& block, int place, const Linear& layer, const tensor::Tensor& x, const tensor::Tensor& y);
   void linear_back(const Block& block, int place, const Linear& layer, const tensor::Tensor& x, const tensor::Tensor& dy,
                    const tensor::Tensor& dx);
