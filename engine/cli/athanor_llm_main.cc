@@ -26,6 +26,7 @@ The first minutes:
   athanor-llm eval --model my-model --text other-book.txt
   athanor-llm generate --model my-model --prompt "Once upon a time"
   athanor-llm finetune --model SmolLM2-135M-Instruct --data chats.jsonl --out my-assistant
+  athanor-llm dpo --model my-assistant --data preferences.jsonl --out my-better-assistant
 
 `athanor-llm COMMAND --help` tells all of a command. Models are Hugging Face checkpoints: `transformers` loads them.
 
@@ -70,6 +71,33 @@ OUT becomes a Hugging Face checkpoint; the files of the tokenizer are the model'
 becomes a folder with adapters as PEFT writes and loads them, and --learning-rate is 2e-4 unless given.
 )text";
 
+constexpr const char* kDpoFooter = R"text(
+Direct preference optimisation: the model learns to give the chosen answer more probability than the rejected one, measured against
+itself as it was. Data are .jsonl files, or folders of them; each line is a pair of answers to one prompt, one of
+  {"prompt": "2+2=", "chosen": "4", "rejected": "5"}
+      as they are, each ended by the end of a text
+  {"prompt": [{"role": "user", "content": "Hi"}], "chosen": [{"role": "assistant", "content": "Hello!"}], "rejected": [...]}
+      laid out by the model's chat template
+  {"chosen": ..., "rejected": ...}            texts or messages; the prompt is what both begin with
+An answer that is longer than --length tokens with its prompt loses its end. --batch and --micro-batch count pairs.
+
+Progress tells the loss, in how many of the pairs the chosen answer has the larger reward (accuracy), the mean difference (margin),
+and the mean rewards of chosen and rejected answers. A reward is --beta times the logarithm of how much likelier the answer
+has become. The loss begins at 0.693.
+
+Examples:
+  athanor-llm dpo --model my-assistant --data preferences.jsonl --out my-better-assistant
+      once through the pairs; every 20th is held out and tells how much better the model has become
+  athanor-llm dpo --model my-assistant --data preferences.jsonl --validation others.jsonl --out better --beta 0.3 --epochs 2
+  athanor-llm dpo --model my-assistant --data preferences.jsonl --out better --resume
+      goes on from the newest checkpoint, as if it had never stopped
+  athanor-llm dpo --model llama-2-7b --data preferences.jsonl --out my-adapters --lora-rank 16 --base-dtype q4_0
+      freezes the model, kept in 4 bits, and trains adapters on its layers; athanor-llm merge puts them together
+
+OUT becomes a Hugging Face checkpoint, or with --lora-rank a folder with adapters as PEFT writes and loads them; --learning-rate is
+then 1e-5 unless given.
+)text";
+
 constexpr const char* kMachinesFooter = R"text(
 On several machines: the same command on each, with ATHANOR_WORLD_SIZE (how many), ATHANOR_RANK (0 to how many less one)
 and ATHANOR_RENDEZVOUS (HOST:PORT of rank 0) in the environment. Rank 0 reads the files and leaves the model. How many
@@ -80,8 +108,8 @@ constexpr const char* kJobFooter = R"text(
 As the program of a training job: {}
 /opt/ml/input/config/hyperparameters.json, whose keys are the options above spelled like hidden_size. With the
 hyperparameter task=pretrain, which is the default, the channels are train, and optionally validation, tokenizer, and model
-for a shape; with task=finetune they are model and train, and optionally validation and tokenizer. The model is left in
-/opt/ml/model, checkpoints in /opt/ml/checkpoints.
+for a shape; with task=finetune or task=dpo they are model and train, and optionally validation and tokenizer. The model is left
+in /opt/ml/model, checkpoints in /opt/ml/checkpoints.
 )text";
 
 constexpr const char* kStopFooter = R"text(
@@ -106,21 +134,22 @@ void add_settings(CLI::App& command, std::vector<std::pair<std::string, std::str
   }
 }
 
-// `train`, or with a task `pretrain` and `finetune`, which have the options that matter to them.
+// `train`, or with a task `pretrain`, `finetune` or `dpo`, which have the options that matter to them.
 void add_training(CLI::App& app, const std::string& task, const char* description, const std::string& footer,
                   TrainCommand& options, Action& action) {
   CLI::App* command = app.add_subcommand(task.empty() ? "train" : task, description);
-  const bool tunes = task == "finetune";
+  const Task known = task.empty() ? Task::kPretrain : task_of(task);
+  const bool goes_on = tunes(known);
   options.task = task;
-  command->add_option("--model", options.model, tunes ? "What to fine-tune: a folder with a Hugging Face checkpoint, or a GGUF or llama2.c file"
-                      : task.empty() ? "What to fine-tune (with --task finetune), or a model whose shape and tokenizer are taken"
+  command->add_option("--model", options.model, goes_on ? "What to fine-tune: a folder with a Hugging Face checkpoint, or a GGUF or llama2.c file"
+                      : task.empty() ? "What to fine-tune (with --task finetune or dpo), or a model whose shape and tokenizer are taken"
                                      : "A model whose shape and tokenizer are taken, in place of the options below; its weights are not")->type_name("PATH");
-  command->add_option(tunes ? "--data,--text" : "--text,--data", options.text, "What to train on")->type_name("PATH...");
+  command->add_option(goes_on ? "--data,--text" : "--text,--data", options.text, "What to train on")->type_name("PATH...");
   command->add_option("--validation", options.validation, "What to evaluate on (default: a part of the data, see --held-out)")->type_name("PATH...");
-  command->add_option("--tokenizer", options.tokenizer, tunes ? "Folder with a tokenizer, or its file (default: the model's own)"
+  command->add_option("--tokenizer", options.tokenizer, goes_on ? "Folder with a tokenizer, or its file (default: the model's own)"
                       : "Folder with a tokenizer, or its file: tokenizer.json, .model, .bin (default: one is trained on --text)")->type_name("PATH");
-  if (tunes || task.empty()) {
-    command->add_option("--chat-template", options.chat_template, "Jinja template that lays out chats, in fine-tuning (default: the model's own)")->type_name("FILE");
+  if (goes_on || task.empty()) {
+    command->add_option("--chat-template", options.chat_template, "Jinja template that lays out chats, where a model goes on learning (default: its own)")->type_name("FILE");
   }
   command->add_option("--out", options.out, "Folder for the model")->type_name("DIR");
   command->add_option("--checkpoints", options.checkpoints, "Folder for checkpoints (default: OUT/checkpoints)")->type_name("DIR");
@@ -130,9 +159,15 @@ void add_training(CLI::App& app, const std::string& task, const char* descriptio
     options.contract = "/opt/ml";
     command->add_option("--contract", options.contract, "Folder of a training job's files")->type_name("DIR")->capture_default_str();
   }
-  TrainSettings defaults = default_settings(tunes ? Task::kFinetune : Task::kPretrain);
+  TrainSettings defaults = default_settings(known);
+  const auto matters = [&](const Setting& setting) {
+    if (task.empty()) return true;
+    if (setting.group == kModelGroup) return !goes_on;
+    if (setting.group == kPreferencesGroup) return known == Task::kDpo;
+    return setting.name != "task" && (setting.name != "z_loss" || known != Task::kDpo);
+  };
   for (const Setting& setting : table_of(defaults)) {
-    if ((tunes && setting.group == kModelGroup) || (!task.empty() && setting.name == "task")) continue;
+    if (!matters(setting)) continue;
     command
         ->add_option_function<std::string>(
             "--" + dashed(setting.name),
@@ -145,16 +180,17 @@ void add_training(CLI::App& app, const std::string& task, const char* descriptio
   command->callback([&] { action = [&] { return train_model(options); }; });
 }
 
-void add_trainings(CLI::App& app, TrainCommand& pretrain, TrainCommand& finetune, TrainCommand& train, Action& action) {
+void add_trainings(CLI::App& app, TrainCommand& pretrain, TrainCommand& finetune, TrainCommand& dpo, TrainCommand& train, Action& action) {
   const std::string machines = kMachinesFooter, stop = kStopFooter;
   const std::string by_job = fmt::format(kJobFooter, "`athanor submit --image athanor/llm` runs `athanor-llm train`, which reads");
   const std::string as_job = fmt::format(kJobFooter, "without --text and --out it reads");
   add_training(app, "pretrain", "Train a model on texts, from nothing", kPretrainFooter + machines + by_job + stop, pretrain, action);
   add_training(app, "finetune", "Let a model go on learning: from chats, prompts and completions, or texts",
                kFinetuneFooter + machines + by_job + stop, finetune, action);
-  add_training(app, "", "What a training job runs: either of these, as its hyperparameter task says",
+  add_training(app, "dpo", "Let a model learn which answers are better, from pairs of them", kDpoFooter + machines + by_job + stop, dpo, action);
+  add_training(app, "", "What a training job runs: any of these, as its hyperparameter task says",
                "\nExamples:\n  athanor-llm train\n  athanor-llm train --contract folder-like-opt-ml\n\n"
-               "By hand it is `athanor-llm pretrain`, or with --task finetune `athanor-llm finetune`; their help tells more.\n" +
+               "By hand it is `athanor-llm pretrain`, with --task finetune `athanor-llm finetune`, with --task dpo `athanor-llm dpo`; their help tells more.\n" +
                    as_job + stop, train, action);
 }
 
@@ -334,8 +370,8 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "athanor-llm " ATHANOR_VERSION);
   app.get_formatter()->column_width(34);
   Action action;
-  TrainCommand pretrain_options, finetune_options, train_options;
-  add_trainings(app, pretrain_options, finetune_options, train_options, action);
+  TrainCommand pretrain_options, finetune_options, dpo_options, train_options;
+  add_trainings(app, pretrain_options, finetune_options, dpo_options, train_options, action);
   EvaluateCommand evaluate_options;
   add_eval(app, evaluate_options, action);
   GenerateCommand generate_options;

@@ -12,6 +12,7 @@
 #include "engine/cli/console.h"
 #include "engine/cli/product_rate.h"
 #include "engine/model/huggingface.h"
+#include "engine/train/language_modeling.h"
 #include "engine/train/trainer.h"
 
 namespace athanor::llm {
@@ -108,7 +109,8 @@ int bench(const BenchCommand& command) {
 
   parallel::Alone alone;
   NumberedTokens tokens(config.vocab_size, options.batch);
-  train::Trainer trainer(config, options, context, alone, tokens, files, clock);
+  train::LanguageModeling objective(tokens, options);
+  train::Trainer trainer(config, options, context, alone, objective, files, clock);
   trainer.initialize();
   if (!command.save.empty()) {
     if (options.lora_rank > 0) throw Error(ErrorKind::kInvalid, "--save is for a model that is trained whole: leave out --lora-rank");

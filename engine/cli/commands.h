@@ -12,7 +12,7 @@
 
 namespace athanor::llm {
 
-// Of `train`, and of `pretrain` and `finetune`, which are `train` with the task fixed.
+// Of `train`, and of `pretrain`, `finetune` and `dpo`, which are `train` with the task fixed.
 struct TrainCommand {
   std::string task;                     // empty: as the settings say
   std::string model;                    // to be fine-tuned, or whose shape is taken

@@ -26,8 +26,9 @@ bool holds_lines(const std::string& path) { return path.ends_with(".jsonl") || p
 // A document file that has no name.
 class ScratchDocuments {
  public:
-  ScratchDocuments(Files& files, const model::Tokenizer& tokenizer)
-      : writer_(files, files.open(scratch_.path(), Files::Open::kTruncate), tokenizer.vocabulary(), tokenizer_digest(tokenizer), 1) {}
+  // `group`: documents that belong together, 1 or 2.
+  ScratchDocuments(Files& files, const model::Tokenizer& tokenizer, std::int64_t group)
+      : writer_(files, files.open(scratch_.path(), Files::Open::kTruncate), tokenizer.vocabulary(), tokenizer_digest(tokenizer), group) {}
 
   void append(std::span<const TokenRun> document) {
     writer_.append(document);
@@ -80,18 +81,36 @@ void tokenize_files(Files& files, const std::vector<std::string>& paths, const m
   }
 }
 
+void tokenize_pairs(Files& files, const std::vector<std::string>& paths, const model::Tokenizer& tokenizer, const data::DocumentSink& into) {
+  TemplateTokenizer examples(tokenizer);
+  const std::vector<std::string> all = text_files(files, paths);
+  for (const std::string& path : all) {
+    if (holds_lines(path)) continue;
+    throw Error(ErrorKind::kInvalid, "{} is no file of preferences, a JSON object a line with \"prompt\", \"chosen\" and \"rejected\": give it a "
+                "name that ends in .jsonl if it is one, or leave it out", path);
+  }
+  data::tokenize_examples(files, all, examples, 2, into);
+}
+
+void tokenize(Files& files, const std::vector<std::string>& paths, const ExampleOptions& options, const model::Tokenizer& tokenizer,
+              const data::DocumentSink& into) {
+  if (options.pairs) return tokenize_pairs(files, paths, tokenizer, into);
+  tokenize_files(files, paths, tokenizer, options.length, into);
+}
+
 Examples make_examples(Files& files, const ExampleOptions& options, const model::Tokenizer& tokenizer) {
-  ScratchDocuments train(files, tokenizer), held_out(files, tokenizer);
+  const std::int64_t group = options.pairs ? 2 : 1;
+  ScratchDocuments train(files, tokenizer, group), held_out(files, tokenizer, group);
   const double part = options.held_out.empty() ? options.held_out_part : 0;
-  double count = 0;
-  tokenize_files(files, options.train, tokenizer, options.length, [&](std::span<const TokenRun> document) {
+  std::int64_t documents = 0;
+  tokenize(files, options.train, options, tokenizer, [&](std::span<const TokenRun> document) {
     // One in so many, spread over the data, which may be sorted.
+    const auto count = static_cast<double>(documents++ / group);
     const bool held = std::floor((count + 1) * part) > std::floor(count * part);
-    ++count;
     (held ? held_out : train).append(document);
   });
   if (!options.held_out.empty()) {
-    tokenize_files(files, options.held_out, tokenizer, options.length, [&](std::span<const TokenRun> document) { held_out.append(document); });
+    tokenize(files, options.held_out, options, tokenizer, [&](std::span<const TokenRun> document) { held_out.append(document); });
   }
   Examples made{.train = train.finish(), .held_out = held_out.finish(), .targets = train.targets()};
   if (!made.train) throw Error(ErrorKind::kInvalid, "There is nothing to learn: {} has no text", fmt::join(options.train, ", "));

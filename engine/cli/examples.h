@@ -1,4 +1,4 @@
-// From files of examples to what fine-tuning reads: documents with a loss flag for each token. Rank 0 does it and the
+// From files of examples, or of preferences, to what training reads: documents with a loss flag for each token. Rank 0 does it and the
 // others are given the result, as with a corpus (corpus.h).
 #pragma once
 
@@ -20,6 +20,8 @@ struct ExampleOptions {
   std::vector<std::string> held_out;  // may be empty: then one in so many of the training examples is kept
   double held_out_part = 0;
   std::int64_t length = 0;  // of a sequence: a text that is longer is cut into several documents
+  // Lines are preferences (data/preference.h), two documents each, and texts are refused.
+  bool pairs = false;
 };
 
 struct Examples {

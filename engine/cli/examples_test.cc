@@ -73,6 +73,19 @@ TEST_F(ExamplesTest, AnExampleInSoManyIsHeldOut) {
   EXPECT_EQ(prepare({.train = {path}, .held_out_part = 0, .length = 64}).train->count(), 40);
 }
 
+TEST_F(ExamplesTest, PairsStayTogether) {
+  std::string lines;
+  for (int i = 0; i < 20; ++i) lines += fmt::format("{{\"prompt\": \"{} \", \"chosen\": \"light\", \"rejected\": \"dark\"}}\n", i);
+  folder_.put("data/a.jsonl", lines);
+  const Examples examples = prepare({.train = {folder_ / "data"}, .held_out_part = 0.1, .length = 64, .pairs = true});
+  EXPECT_EQ(examples.train->header().group, 2);
+  EXPECT_EQ(examples.train->count(), 36);
+  EXPECT_THAT(texts(examples.held_out), ElementsAre("9 light<|im_end|>", "9 dark<|im_end|>", "19 light<|im_end|>", "19 dark<|im_end|>"));
+  EXPECT_THAT(refusal({.train = {folder_.put("data/b.txt", "In the beginning")}, .length = 64, .pairs = true}), HasSubstr("b.txt is no file of preferences"));
+  EXPECT_THAT(refusal({.train = {folder_.put("c.jsonl", lines + R"({"prompt": "x", "chosen": "y"})")}, .length = 64, .pairs = true}),
+              HasSubstr("c.jsonl, line 21: \"rejected\" is missing"));
+}
+
 TEST_F(ExamplesTest, ALongTextIsCutAndAChatIsNot) {
   const std::string text = some_text(3'000), path = folder_.put("a.txt", text);
   const std::string chats = folder_.put("b.jsonl", chat("One?", std::string(400, 'x')));

@@ -16,6 +16,8 @@
 #include "engine/data/token_sequences.h"
 #include "engine/model/huggingface.h"
 #include "engine/model/tokenizer/tokenizer_files.h"
+#include "engine/train/language_modeling.h"
+#include "engine/train/preference_optimization.h"
 
 namespace athanor::llm {
 
@@ -41,10 +43,10 @@ void check_length(std::int64_t length, const model::Config& config) {
               config.max_position_embeddings);
 }
 
-std::int64_t steps_of(const TrainSettings& settings, std::int64_t sequences_in_epoch) {
+std::int64_t steps_of(const TrainSettings& settings, std::int64_t examples_in_epoch) {
   if (settings.epochs <= 0) return settings.train.steps;
-  const double sequences = settings.epochs * static_cast<double>(sequences_in_epoch);
-  return std::max<std::int64_t>(1, static_cast<std::int64_t>(std::ceil(sequences / static_cast<double>(settings.train.batch) - 1e-9)));
+  const double examples = settings.epochs * static_cast<double>(examples_in_epoch);
+  return std::max<std::int64_t>(1, static_cast<std::int64_t>(std::ceil(examples / static_cast<double>(settings.train.batch) - 1e-9)));
 }
 
 // The packed tokenizer that a run which is gone on with began with; empty when it begins now.
@@ -95,6 +97,7 @@ Material pretraining(Files& files, const Sources& sources, const TrainSettings& 
   train::TrainText text{.tokenizer = corpus_options.kept_tokenizer, .tokens = corpus.train->count(), .fingerprint = ""};
   if (text.tokenizer.empty()) text.tokenizer = model::pack_tokenizer(corpus.tokenizer, shape->max_position_embeddings);
   if (first) text.fingerprint = corpus.train->fingerprint();
+  auto objective = std::make_unique<train::LanguageModeling>(*sequences, options);
   const std::int64_t windows = sequences->windows();
   return {.model = std::move(model),
           .source = nullptr,
@@ -102,12 +105,15 @@ Material pretraining(Files& files, const Sources& sources, const TrainSettings& 
           .text = std::move(text),
           .options = std::move(options),
           .sequences = std::move(sequences),
-          .sequences_in_epoch = windows,
+          .pairs = nullptr,
+          .held_out_pairs = nullptr,
+          .objective = std::move(objective),
+          .examples_in_epoch = windows,
           .notes = {fmt::format("text        {} tokens to train on, {} held out; vocabulary {}", format_count(corpus.train->count()),
                                 format_count(corpus.held_out ? corpus.held_out->count() : 0), format_count(shape->vocab_size))}};
 }
 
-// ---- fine-tuning
+// ---- fine-tuning, and learning from preferences
 
 // What rank 0 has of a tokenizer to fine-tune with, packed.
 std::string packed_tokenizer(Files& files, const Sources& sources, const model::ModelSource& source, const train::TrainOptions& options) {
@@ -139,45 +145,91 @@ std::vector<std::string> notes_of(const Examples& examples, const data::PackedSe
   return notes;
 }
 
-Material finetuning(Files& files, const Sources& sources, const TrainSettings& settings, parallel::Collectives& collectives) {
-  const bool first = collectives.rank() == 0;
+// A model that goes on learning, without what it learns from.
+Material tuning(Files& files, const Sources& sources, const TrainSettings& settings, parallel::Collectives& collectives) {
   std::unique_ptr<model::ModelSource> source;
-  if (first) source = model::open_model(files, sources.model);
+  if (collectives.rank() == 0) source = model::open_model(files, sources.model);
   model::HuggingFaceModel model = share_model(source ? source->model() : model::HuggingFaceModel(), collectives);
   train::TrainOptions options = settings.train;
   if (options.length == 0) options.length = std::min(kLengthMax, model.config.max_position_embeddings);
   check_length(options.length, model.config);
   std::string packed = share_text(collectives, source ? packed_tokenizer(files, sources, *source, options) : "");
   Tokenizer tokenizer = model::unpack_tokenizer(packed);
-  if (first && !model.end_of_text) model.end_of_text = tokenizer.eos() ? tokenizer.eos() : tokenizer.end_of_text();
+  if (source && !model.end_of_text) model.end_of_text = tokenizer.eos() ? tokenizer.eos() : tokenizer.end_of_text();
+  return {.model = std::move(model),
+          .source = std::move(source),
+          .tokenizer = std::move(tokenizer),
+          .text = {.tokenizer = std::move(packed), .tokens = 0, .fingerprint = ""},
+          .options = std::move(options),
+          .sequences = nullptr,
+          .pairs = nullptr,
+          .held_out_pairs = nullptr,
+          .objective = nullptr,
+          .notes = {}};
+}
 
-  const Examples examples = prepare_examples(
-      files, {.train = sources.train, .held_out = sources.held_out, .held_out_part = settings.held_out, .length = options.length},
-      tokenizer, collectives);
+Examples examples_of(Files& files, const Sources& sources, const TrainSettings& settings, bool pairs, Material& material,
+                     parallel::Collectives& collectives) {
+  Examples examples = prepare_examples(files,
+                                       {.train = sources.train, .held_out = sources.held_out, .held_out_part = settings.held_out,
+                                        .length = material.options.length, .pairs = pairs},
+                                       material.tokenizer, collectives);
+  material.text.tokens = examples.train->header().ids;
+  if (collectives.rank() == 0) material.text.fingerprint = examples.train->fingerprint();
+  return examples;
+}
+
+Material finetuning(Files& files, const Sources& sources, const TrainSettings& settings, parallel::Collectives& collectives) {
+  Material material = tuning(files, sources, settings, collectives);
+  train::TrainOptions& options = material.options;
+  const Examples examples = examples_of(files, sources, settings, false, material, collectives);
   auto sequences = std::make_unique<data::PackedSequences>(
       examples.train, examples.held_out,
       data::PackedSequencesOptions{.length = options.length, .batch = options.batch, .seed = options.seed,
                                    .long_documents = data::LongDocuments::kTruncate});
   options.steps = steps_of(settings, sequences->rows());
-  std::vector<std::string> notes = notes_of(examples, *sequences, options.length);
-  const std::int64_t rows = sequences->rows();
-  return {.model = std::move(model),
-          .source = std::move(source),
-          .tokenizer = std::move(tokenizer),
-          .text = {.tokenizer = std::move(packed),
-                   .tokens = examples.train->header().ids,
-                   .fingerprint = first ? examples.train->fingerprint() : ""},
-          .options = std::move(options),
-          .sequences = std::move(sequences),
-          .sequences_in_epoch = rows,
-          .notes = std::move(notes)};
+  material.notes = notes_of(examples, *sequences, options.length);
+  material.examples_in_epoch = sequences->rows();
+  material.objective = std::make_unique<train::LanguageModeling>(*sequences, options);
+  material.sequences = std::move(sequences);
+  return material;
+}
+
+std::vector<std::string> notes_of(const Examples& examples, const data::PreferenceSequences& pairs, std::int64_t length) {
+  std::vector<std::string> notes{fmt::format(
+      "data        {} pairs to train on: {} tokens, {} of them in answers; {} pairs held out", format_count(pairs.pairs()),
+      format_count(examples.train->header().ids), format_count(examples.targets), format_count(examples.held_out ? examples.held_out->count() / 2 : 0))};
+  if (pairs.long_pairs() + pairs.left_out() > 0) {
+    notes.push_back(fmt::format("cut         {} pairs have an answer that loses its end after {} tokens, and {} one that would not begin, and are "
+                                "left out; a larger length keeps them", format_count(pairs.long_pairs()), length, format_count(pairs.left_out())));
+  }
+  notes.emplace_back("reference   the model as it is: what it thinks of all pairs is computed once, before the first step");
+  return notes;
+}
+
+Material preferring(Files& files, const Sources& sources, const TrainSettings& settings, parallel::Collectives& collectives) {
+  Material material = tuning(files, sources, settings, collectives);
+  train::TrainOptions& options = material.options;
+  const Examples examples = examples_of(files, sources, settings, true, material, collectives);
+  const data::PreferenceSequencesOptions as{.length = options.length, .batch = options.batch, .seed = options.seed};
+  material.pairs = std::make_unique<data::PreferenceSequences>(examples.train, as);
+  if (examples.held_out) material.held_out_pairs = std::make_unique<data::PreferenceSequences>(examples.held_out, as);
+  options.steps = steps_of(settings, material.pairs->pairs());
+  material.notes = notes_of(examples, *material.pairs, options.length);
+  material.examples_in_epoch = material.pairs->pairs();
+  material.objective = std::make_unique<train::PreferenceOptimization>(*material.pairs, material.held_out_pairs.get(), options, settings.dpo);
+  return material;
 }
 
 }  // namespace
 
 Material prepare_material(Files& files, const Sources& sources, const TrainSettings& settings, parallel::Collectives& collectives) {
-  const bool tunes = task_of(settings.task) == Task::kFinetune;
-  return tunes ? finetuning(files, sources, settings, collectives) : pretraining(files, sources, settings, collectives);
+  switch (task_of(settings.task)) {
+    case Task::kFinetune: return finetuning(files, sources, settings, collectives);
+    case Task::kDpo: return preferring(files, sources, settings, collectives);
+    case Task::kPretrain: break;
+  }
+  return pretraining(files, sources, settings, collectives);
 }
 
 }  // namespace athanor::llm

@@ -63,33 +63,34 @@ void say_sizes(LogFormat log, const Material& material, const TrainSettings& s, 
   note(log, "model       {} parameters: {} layers, width {}, {} heads ({} for keys and values) of {}, feed-forward {}",
       format_count(model::parameter_count(c)), c.num_hidden_layers, c.hidden_size, c.num_attention_heads,
       c.num_key_value_heads, c.head_dim, c.intermediate_size);
-  note(log, "training    {} step{} of {} sequences of {} tokens ({:.2f} times the {}), on {} rank{} with {} thread{} each",
-      format_count(t.steps), t.steps == 1 ? "" : "s", t.batch, t.length,
-      static_cast<double>(t.steps) * static_cast<double>(t.batch) / static_cast<double>(material.sequences_in_epoch),
-      task_of(s.task) == Task::kFinetune ? "data" : "text", collectives.size(),
+  const Task task = task_of(s.task);
+  note(log, "training    {} step{} of {} {} {} tokens ({:.2f} times the {}), on {} rank{} with {} thread{} each",
+      format_count(t.steps), t.steps == 1 ? "" : "s", t.batch, task == Task::kDpo ? "pairs of answers of at most" : "sequences of", t.length,
+      static_cast<double>(t.steps) * static_cast<double>(t.batch) / static_cast<double>(material.examples_in_epoch),
+      tunes(task) ? "data" : "text", collectives.size(),
       collectives.size() == 1 ? "" : "s", threads, threads == 1 ? "" : "s");
   note(log, "memory of each rank, all of it taken before the first step:\n{}", trainer.memory().table());
 }
 
 // What a step takes, by the rate at which this machine makes products of its type just now. What is computed again comes on
-// top of the operations; what is no product, and the waiting of ranks, on top of the time.
+// top of the operations; what is no product, and the waiting of ranks, on top of the time. `rows` are those of an example.
 void say_step(LogFormat log, tensor::Context& context, const Clock& clock, const model::Config& config,
-              const train::TrainOptions& options, int ranks) {
+              const train::TrainOptions& options, std::int64_t rows, int ranks) {
   constexpr double kMeasure_s = 0.5;
   const double rate = product_rate(context, train::dtype_of(options.dtype), clock, kMeasure_s);
   // Frozen weights have no gradient, a third of the work.
   const double operations = model::training_flops_per_token(config, options.length) * (options.lora_rank > 0 ? 2.0 / 3 : 1.0) *
-                            static_cast<double>(options.batch) * static_cast<double>(options.length);
+                            static_cast<double>(options.batch * rows) * static_cast<double>(options.length);
   const double step_s = operations / ranks / rate;
-  note(log, "a step      {:.3g} floating-point operations over all ranks; at the {:.3g} a second that products of {} make here, "
-       "{:.3g} s or more, and {:.3g} s for {} steps", operations, rate, options.dtype, step_s,
+  note(log, "a step      {}{:.3g} floating-point operations over all ranks; at the {:.3g} a second that products of {} make here, "
+       "{:.3g} s or more, and {:.3g} s for {} steps", rows > 1 ? "of the longest answers: " : "", operations, rate, options.dtype, step_s,
        step_s * static_cast<double>(options.steps), options.steps);
 }
 
 // New parameters, or those of the model that the run begins with. All ranks call it.
-void begin(train::Trainer& trainer, const Material& material, bool tunes, parallel::Collectives& collectives) {
-  if (!tunes || !material.source) trainer.initialize();
-  if (!tunes) return;
+void begin(train::Trainer& trainer, const Material& material, bool goes_on, parallel::Collectives& collectives) {
+  if (!goes_on || !material.source) trainer.initialize();
+  if (!goes_on) return;
   if (material.source) trainer.load_model(*material.source);
   for (const tensor::Tensor& buffer : trainer.model().loaded()) parallel::broadcast(collectives, buffer);
 }
@@ -97,14 +98,14 @@ void begin(train::Trainer& trainer, const Material& material, bool tunes, parall
 // A text in the model's own words, on standard output.
 void say_sample(LogFormat log, tensor::Context& context, train::Trainer& trainer, const Material& material, const TrainSettings& settings) {
   const model::Config& config = material.model.config;
-  const bool tunes = task_of(settings.task) == Task::kFinetune;
-  if (settings.sample_tokens == 0 || (tunes && settings.prompt.empty())) return;
+  const bool goes_on = tunes(task_of(settings.task));
+  if (settings.sample_tokens == 0 || (goes_on && settings.prompt.empty())) return;
   if (trainer.model().whole() == nullptr) {
     note(log, "what it says now: athanor-llm generate --model MODEL --adapter OUT --prompt TEXT");
     return;
   }
   std::vector<model::TokenId> prompt =
-      tunes ? prompt_tokens(material.tokenizer, settings.prompt) : material.tokenizer.encode(settings.prompt);
+      goes_on ? prompt_tokens(material.tokenizer, settings.prompt) : material.tokenizer.encode(settings.prompt);
   if (prompt.empty()) prompt.push_back(material.tokenizer.end_of_text().value_or(0));
   const auto size = static_cast<std::int64_t>(prompt.size());
   if (size >= config.max_position_embeddings) return;
@@ -117,7 +118,7 @@ void say_sample(LogFormat log, tensor::Context& context, train::Trainer& trainer
                   {.tokens = settings.sample_tokens, .temperature = settings.temperature, .seed = settings.train.seed,
                    .end_of_text = material.model.end_of_text},
                   [&](model::TokenId token) { return written.push_back(token), true; });
-  note(log, "sample:\n{}{}{}", settings.prompt, tunes && !material.tokenizer.parts().chat_template.empty() ? "\n" : "",
+  note(log, "sample:\n{}{}{}", settings.prompt, goes_on && !material.tokenizer.parts().chat_template.empty() ? "\n" : "",
        model::utf8_repaired(material.tokenizer.decode(written)));
 }
 
@@ -138,21 +139,21 @@ void save_model(Files& files, const std::string& folder, const std::string& base
 }
 
 // What is said while it trains, and sent to the agent. Rank 0 speaks for all.
-train::Events events_of(const TrainSettings& settings, const Clock& clock, AgentSocket& agent, double& last_loss) {
+train::Events events_of(const TrainSettings& settings, const Clock& clock, AgentSocket& agent, train::Evaluation& last) {
   train::Events events;
   const LogFormat log = log_format(settings.log);
   events.on_step = [&, log, beaten_s = -kBeatEvery_s](const train::Progress& p) mutable {
-    const bool last = p.step == p.steps;
-    if (p.step == 1 || last || p.skipped || p.step % settings.log_every == 0) write_line(step_line(log, p));
+    const bool ends = p.step == p.steps;
+    if (p.step == 1 || ends || p.skipped || p.step % settings.log_every == 0) write_line(step_line(log, p));
     const double now_s = static_cast<double>(clock.monotonic_ns()) * 1e-9;
-    if (last || now_s - beaten_s >= kBeatEvery_s) {
+    if (ends || now_s - beaten_s >= kBeatEvery_s) {
       beaten_s = now_s;
       agent.beat(p.step, p.steps, p.loss, p.tokens_per_s, p.seconds_left);
     }
   };
-  events.on_evaluation = [&, log](std::int64_t step, double loss) {
-    last_loss = loss;
-    write_line(evaluation_line(log, step, loss));
+  events.on_evaluation = [&, log](const train::Evaluation& evaluation) {
+    last = evaluation;
+    write_line(evaluation_line(log, evaluation));
   };
   events.on_checkpoint = [&, log](const std::string& name, std::int64_t step) {
     write_line(checkpoint_line(log, name, step));
@@ -163,11 +164,20 @@ train::Events events_of(const TrainSettings& settings, const Clock& clock, Agent
 }
 
 // Evaluates before and after at least, if there is something to evaluate on.
-bool settle_evaluation(train::TrainOptions& options, data::Sequences& sequences) {
-  const bool evaluates = options.evaluate_sequences > 0 && sequences.evaluation_count(options.length) > 0;
+bool settle_evaluation(train::TrainOptions& options, train::Objective& objective) {
+  const bool evaluates = options.evaluate_sequences > 0 && objective.evaluation_count() > 0;
   if (!evaluates) options.evaluate_every = 0;
   if (evaluates && options.evaluate_every == 0) options.evaluate_every = options.steps;
   return evaluates;
+}
+
+void say_improvement(LogFormat log, double before, const train::Evaluation& after) {
+  if (const auto& preferences = after.preferences) {
+    return note(log, "evaluation loss before {:.4f}, after {:.4f} (of {:.1f}% of the pairs the chosen answer is preferred, by {:.4f} in the mean)",
+                before, after.loss, 100 * preferences->accuracy, preferences->margin());
+  }
+  note(log, "evaluation loss before {:.4f}, after {:.4f} (perplexity {:.1f} before, {:.1f} after)", before, after.loss, std::exp(before),
+       std::exp(after.loss));
 }
 
 }  // namespace
@@ -178,7 +188,7 @@ int carry_out(Run run, Files& files, StopSignals& signals) {
   const SystemClock clock;
   const std::unique_ptr<parallel::Collectives> collectives = connect(run.peers, log);
   check_agreement(run.settings, run.resume, *collectives);
-  const bool speaks = collectives->rank() == 0, tunes = task_of(run.settings.task) == Task::kFinetune;
+  const bool speaks = collectives->rank() == 0, goes_on = tunes(task_of(run.settings.task));
   if (speaks && !run.dry) {
     check_writable(files, run.out);
     check_writable(files, run.checkpoints);
@@ -187,48 +197,44 @@ int carry_out(Run run, Files& files, StopSignals& signals) {
   Material material = prepare_material(files, run.sources, run.settings, *collectives);
   material.options.checkpoint_folder = run.checkpoints;
   material.options.memory_limit_bytes = static_cast<std::uint64_t>(run.settings.memory * (1ULL << 30));
-  const bool evaluates = settle_evaluation(material.options, *material.sequences);
+  const bool evaluates = settle_evaluation(material.options, *material.objective);
   const train::TrainOptions& options = material.options;
 
   tensor::Context context(static_cast<int>(run.settings.threads));
-  train::Trainer trainer(material.model.config, options, context, *collectives, *material.sequences, files, clock, material.text);
+  train::Trainer trainer(material.model.config, options, context, *collectives, *material.objective, files, clock, material.text);
   if (speaks) say_sizes(log, material, run.settings, trainer, *collectives, context.threads());
   if (speaks && !evaluates) {
-    note(log, "There is no evaluation: {}", tunes ? "nothing is held out; give --validation, or a larger held_out"
+    note(log, "There is no evaluation: {}", goes_on ? "nothing is held out; give --validation, or a larger held_out"
          : fmt::format("the held-out text has not one sequence of {} tokens", options.length));
   }
   if (run.dry) {
-    if (speaks) say_step(log, context, clock, material.model.config, options, collectives->size());
+    if (speaks) say_step(log, context, clock, material.model.config, options, material.objective->rows(), collectives->size());
     collectives->barrier();
     return 0;
   }
   // Checkpoints have all of a model that is trained whole; of adapters they have only these.
   const bool frozen = trainer.model().base() != nullptr;
-  if (frozen) begin(trainer, material, tunes, *collectives);
+  if (frozen) begin(trainer, material, goes_on, *collectives);
   if (run.resume && trainer.resume()) {
     if (speaks) note(log, "going on after step {}, from {}", trainer.state().step, run.checkpoints);
   } else if (!frozen) {
-    begin(trainer, material, tunes, *collectives);
+    begin(trainer, material, goes_on, *collectives);
   }
 
   AgentSocket agent(speaks ? run.agent_socket : "");
-  double evaluation_loss = 0;
-  const train::Events events = speaks ? events_of(run.settings, clock, agent, evaluation_loss) : train::Events{};
+  train::Evaluation evaluation;
+  const train::Events events = speaks ? events_of(run.settings, clock, agent, evaluation) : train::Events{};
   const bool trained = trainer.state().step < options.steps;  // else the run was whole already
   signals.arm();
   const train::Outcome outcome = trainer.run(signals.stop(), events);
   const bool stopped = outcome == train::Outcome::kStopped;
-  if (!stopped && evaluates && !trained) evaluation_loss = trainer.evaluate();
+  if (!stopped && evaluates && !trained) evaluation = trainer.evaluate();
   if (speaks) {
     save_model(files, run.out, run.sources.model, material, trainer);
     if (stopped) {
       note(log, "stopped after step {} of {}; the model as it stands is in {}", trainer.state().step, options.steps, run.out);
     } else {
-      if (evaluates) {
-        const double before = trainer.state().first_evaluation_loss;
-        note(log, "evaluation loss before {:.4f}, after {:.4f} (perplexity {:.1f} before, {:.1f} after)", before, evaluation_loss,
-            std::exp(before), std::exp(evaluation_loss));
-      }
+      if (evaluates) say_improvement(log, trainer.state().first_evaluation_loss, evaluation);
       note(log, "the {} {} in {}", frozen ? "adapters" : "model", frozen ? "are" : "is", run.out);
       say_sample(log, context, trainer, material, run.settings);
     }

@@ -1,6 +1,7 @@
 #include "engine/cli/run_log.h"
 
 #include <cmath>
+#include <optional>
 
 #include "common/error.h"
 #include "common/json.h"
@@ -12,6 +13,17 @@ namespace {
 
 std::string number(double value) { return std::isfinite(value) ? fmt::format("{:.9g}", value) : "null"; }
 std::string quoted(std::string_view text) { return json::serialize(json::value(text)); }
+
+// What stands after the loss where preferences are learnt.
+std::string preferences_text(LogFormat format, const std::optional<train::Preferences>& p) {
+  if (!p) return {};
+  if (format == LogFormat::kJson) {
+    return fmt::format(R"(, "accuracy": {}, "margin": {}, "chosen_reward": {}, "rejected_reward": {})", number(p->accuracy), number(p->margin()),
+                       number(p->chosen_reward), number(p->rejected_reward));
+  }
+  return fmt::format("  accuracy {:.4f}  margin {:.6f}  chosen {:.6f}  rejected {:.6f}", p->accuracy, p->margin(), p->chosen_reward,
+                     p->rejected_reward);
+}
 
 }  // namespace
 
@@ -31,26 +43,28 @@ std::string start_line(LogFormat format, const RunSizes& s) {
 std::string step_line(LogFormat format, const train::Progress& p) {
   if (format == LogFormat::kJson) {
     return fmt::format(
-        R"({{"event": "step", "step": {}, "steps": {}, "loss": {}, "learning_rate": {}, "gradient_norm": {}, "tokens_per_s": {}, )"
+        R"({{"event": "step", "step": {}, "steps": {}, "loss": {}{}, "learning_rate": {}, "gradient_norm": {}, "tokens_per_s": {}, )"
         R"("seconds_left": {}, "targets": {}, "skipped": {}, "skipped_steps": {}, "checkpoint_wait_s": {}}})",
-        p.step, p.steps, number(p.loss), number(p.learning_rate), number(p.gradient_norm), number(p.tokens_per_s),
+        p.step, p.steps, number(p.loss), preferences_text(format, p.preferences), number(p.learning_rate), number(p.gradient_norm), number(p.tokens_per_s),
         number(p.seconds_left), p.targets, p.skipped, p.skipped_steps, number(p.checkpoint_wait_s));
   }
   if (p.skipped) {
     return fmt::format("step {}/{}  skipped: the loss is {} and the gradient's norm {}; {} skipped so far", p.step, p.steps,
                        p.loss, p.gradient_norm, p.skipped_steps);
   }
-  return fmt::format("step {}/{}  loss {:.6f}  rate {:.2e}  gradient {:.3f}  {} tokens/s  {} left", p.step, p.steps, p.loss,
-                     p.learning_rate, p.gradient_norm, format_count(std::llround(p.tokens_per_s)),
+  return fmt::format("step {}/{}  loss {:.6f}{}  rate {:.2e}  gradient {:.3f}  {} tokens/s  {} left", p.step, p.steps, p.loss,
+                     preferences_text(format, p.preferences), p.learning_rate, p.gradient_norm, format_count(std::llround(p.tokens_per_s)),
                      format_seconds(p.seconds_left));
 }
 
-std::string evaluation_line(LogFormat format, std::int64_t step, double loss) {
+std::string evaluation_line(LogFormat format, const train::Evaluation& e) {
+  const std::string preferences = preferences_text(format, e.preferences);
   if (format == LogFormat::kJson) {
-    return fmt::format(R"({{"event": "evaluation", "step": {}, "loss": {}, "perplexity": {}}})", step, number(loss),
-                       number(std::exp(loss)));
+    const std::string rest = e.preferences ? preferences : fmt::format(R"(, "perplexity": {})", number(std::exp(e.loss)));
+    return fmt::format(R"({{"event": "evaluation", "step": {}, "loss": {}{}}})", e.step, number(e.loss), rest);
   }
-  return fmt::format("evaluation loss {:.6f} at step {} (perplexity {:.2f})", loss, step, std::exp(loss));
+  if (e.preferences) return fmt::format("evaluation loss {:.6f} at step {}{}", e.loss, e.step, preferences);
+  return fmt::format("evaluation loss {:.6f} at step {} (perplexity {:.2f})", e.loss, e.step, std::exp(e.loss));
 }
 
 std::string checkpoint_line(LogFormat format, const std::string& name, std::int64_t step) {

@@ -4,6 +4,8 @@
 //   {"event": "step", "step": N, "steps": N, "loss": X, "learning_rate": X, "gradient_norm": X, "tokens_per_s": X,
 //    "seconds_left": X, "targets": N, "skipped": false, "skipped_steps": N, "checkpoint_wait_s": X}
 //   {"event": "evaluation", "step": N, "loss": X, "perplexity": X}
+//      where preferences are learnt, both with "accuracy": X, "margin": X, "chosen_reward": X, "rejected_reward": X after the loss, no
+//      perplexity, and in "targets" the pairs
 //   {"event": "checkpoint", "step": N, "name": "step-00000100"}
 //   {"event": "rollback", "from_step": N, "to_step": N, "loss": X, "median": X}
 //   {"event": "note", "text": "…"}          any other sentence
@@ -43,7 +45,7 @@ struct RunSizes {
 // The lines, without their ends; empty when this format has none for it.
 std::string start_line(LogFormat format, const RunSizes& sizes);
 std::string step_line(LogFormat format, const train::Progress& progress);
-std::string evaluation_line(LogFormat format, std::int64_t step, double loss);
+std::string evaluation_line(LogFormat format, const train::Evaluation& evaluation);
 std::string checkpoint_line(LogFormat format, const std::string& name, std::int64_t step);
 std::string rollback_line(LogFormat format, const train::Rollback& rollback);
 std::string note_line(LogFormat format, std::string_view text);

@@ -19,7 +19,7 @@ const train::Rollback kRollback{.from_step = 20, .to_step = 10, .loss = 9.5, .me
 TEST(RunLog, SpeaksToPeople) {
   EXPECT_EQ(step_line(LogFormat::kText, kProgress),
             "step 20/100  loss 32.125000  rate 1.00e-03  gradient 0.500  1,234 tokens/s  1 min 1 s left");
-  EXPECT_EQ(evaluation_line(LogFormat::kText, 20, 1.5), "evaluation loss 1.500000 at step 20 (perplexity 4.48)");
+  EXPECT_EQ(evaluation_line(LogFormat::kText, {.step = 20, .loss = 1.5}), "evaluation loss 1.500000 at step 20 (perplexity 4.48)");
   EXPECT_EQ(checkpoint_line(LogFormat::kText, "step-00000020", 20), "checkpoint step-00000020");
   EXPECT_EQ(note_line(LogFormat::kText, "a \"b\""), "a \"b\"");
   EXPECT_EQ(start_line(LogFormat::kText, {}), "");
@@ -53,11 +53,29 @@ TEST(RunLog, SpeaksToMachinesInOneObjectALine) {
   EXPECT_TRUE(parsed(step_line(LogFormat::kJson, lost)).at("loss").is_null());
   EXPECT_TRUE(parsed(step_line(LogFormat::kJson, lost)).at("gradient_norm").is_null());
 
-  EXPECT_EQ(parsed(evaluation_line(LogFormat::kJson, 20, 0)).at("perplexity"), 1);
+  EXPECT_EQ(parsed(evaluation_line(LogFormat::kJson, {.step = 20})).at("perplexity"), 1);
   EXPECT_EQ(parsed(checkpoint_line(LogFormat::kJson, "step-00000020", 20)).at("name"), "step-00000020");
   EXPECT_EQ(parsed(rollback_line(LogFormat::kJson, kRollback)).at("to_step"), 10);
   EXPECT_EQ(parsed(start_line(LogFormat::kJson, {.parameters = 7})).at("parameters"), 7);
   EXPECT_EQ(parsed(note_line(LogFormat::kJson, "a \"b\"\nc")).at("text"), "a \"b\"\nc");
+}
+
+TEST(RunLog, TellsHowPreferencesStand) {
+  const train::Preferences preferences{.chosen_reward = 0.5, .rejected_reward = -0.25, .accuracy = 0.875};
+  train::Progress progress = kProgress;
+  progress.preferences = preferences;
+  const std::string stand = "  accuracy 0.8750  margin 0.750000  chosen 0.500000  rejected -0.250000";
+  EXPECT_THAT(step_line(LogFormat::kText, progress), testing::StartsWith("step 20/100  loss 32.125000" + stand + "  rate "));
+  EXPECT_EQ(evaluation_line(LogFormat::kText, {.step = 20, .loss = 1.5, .preferences = preferences}), "evaluation loss 1.500000 at step 20" + stand);
+  const std::string evaluation = evaluation_line(LogFormat::kJson, {.step = 20, .loss = 1.5, .preferences = preferences});
+  for (const std::string& line : {step_line(LogFormat::kJson, progress), evaluation}) {
+    const json::object told = parsed(line);
+    EXPECT_EQ(told.at("accuracy").to_number<double>(), 0.875);
+    EXPECT_EQ(told.at("margin").to_number<double>(), 0.75);
+    EXPECT_EQ(told.at("chosen_reward").to_number<double>(), 0.5);
+    EXPECT_EQ(told.at("rejected_reward").to_number<double>(), -0.25);
+  }
+  EXPECT_FALSE(parsed(evaluation).contains("perplexity"));
 }
 
 TEST(RunLog, HasTwoFormats) {

@@ -41,7 +41,9 @@ std::int64_t round_up(double value, std::int64_t to) { return static_cast<std::i
 Task task_of(std::string_view name) {
   if (name == "pretrain") return Task::kPretrain;
   if (name == "finetune") return Task::kFinetune;
-  throw Error(ErrorKind::kInvalid, "task is \"{}\"; it must be pretrain (a model from nothing) or finetune (a model goes on learning)", name);
+  if (name == "dpo") return Task::kDpo;
+  throw Error(ErrorKind::kInvalid, "task is \"{}\"; it must be pretrain (a model from nothing), finetune (a model goes on learning) or dpo (it "
+              "learns which answers are better)", name);
 }
 
 TrainSettings default_settings(Task task) {
@@ -56,12 +58,18 @@ TrainSettings default_settings(Task task) {
   settings.train.learning_rate = 2e-5;
   settings.train.weight_decay = 0;
   settings.held_out = 0.05;
+  if (task == Task::kFinetune) return settings;
+  settings.task = "dpo";
+  settings.epochs = 1;
+  settings.train.micro_batch = 1;  // a pair, two rows
+  settings.train.learning_rate = 1e-6;
   return settings;
 }
 
 std::vector<Setting> table_of(TrainSettings& s) {
   train::TrainOptions& t = s.train;
-  const char *model = kModelGroup, *batches = "Batches", *lora = "Adapters", *optimizer = "Optimizer", *run = "Run", *sample = "Sample";
+  const char *model = kModelGroup, *batches = "Batches", *lora = "Adapters", *optimizer = "Optimizer", *run = "Run", *sample = "Sample",
+             *preferences = kPreferencesGroup;
   return {
       {"vocabulary", model, "Tokens of the tokenizer that is trained on the text (257 or more)", &s.vocabulary},
       {"layers", model, "Decoder blocks", &s.layers},
@@ -74,9 +82,9 @@ std::vector<Setting> table_of(TrainSettings& s) {
       {"tied", model, "The head is the embedding", &s.tied},
       {"steps", batches, "Optimizer steps; 0: as epochs says", &t.steps},
       {"epochs", batches, "Times through the data, instead of steps; 0: as steps says", &s.epochs},
-      {"batch", batches, "Sequences in a step, over all instances", &t.batch},
-      {"micro_batch", batches, "Sequences that an instance computes at once; fewer need less memory", &t.micro_batch},
-      {"length", batches, "Tokens in a sequence, and the context of a new model; 0, in fine-tuning: the model's context, 512 at most", &t.length},
+      {"batch", batches, "Sequences in a step, or pairs of answers, over all instances", &t.batch},
+      {"micro_batch", batches, "Sequences or pairs that an instance computes at once; fewer need less memory", &t.micro_batch},
+      {"length", batches, "Tokens in a sequence, and the context of a new model; 0, where a model goes on learning: its context, 512 at most", &t.length},
       {"dtype", batches, "What parameters and activations are stored in: float32 or bfloat16 (half the memory; sums, and what is trained, stay float32)", &t.dtype},
       {"recompute", batches, "What the backward pass computes again to save memory: little, gate_up, layer (the most), or auto: the least that fits", &t.recompute},
       {"memory", batches, "GiB of memory that an instance may take; 0: what is free", &s.memory},
@@ -97,10 +105,13 @@ std::vector<Setting> table_of(TrainSettings& s) {
       {"adam_eps", optimizer, "AdamW's epsilon", &t.adam_eps},
       {"muon_momentum", optimizer, "Muon's momentum", &t.muon_momentum},
       {"gradient_clip", optimizer, "Largest norm of the gradient; 0: none", &t.gradient_clip},
-      {"task", run, "What is made: pretrain (a model from nothing) or finetune (a model goes on learning)", &s.task},
+      {"z_loss", optimizer, "Coefficient of z-loss, which keeps softmax's normaliser near 1; 0: none, 1e-4 is usual", &t.z_loss},
+      {"beta", preferences, "How dear it is to move away from the model as it was: larger values stay nearer", &s.dpo.beta},
+      {"label_smoothing", preferences, "Part of the pairs whose labels are taken to be wrong (0 to 0.5)", &s.dpo.label_smoothing},
+      {"task", run, "What is made: pretrain (a model from nothing), finetune (a model goes on learning) or dpo (it learns which answers are better)", &s.task},
       {"held_out", run, "Part of the data kept for evaluation when none is given for it (0 to 0.5)", &s.held_out},
       {"evaluate_every", run, "Steps between evaluations; 0: before and after only", &t.evaluate_every},
-      {"evaluate_sequences", run, "Held-out sequences of an evaluation, at most; 0: no evaluation", &t.evaluate_sequences},
+      {"evaluate_sequences", run, "Held-out sequences or pairs of an evaluation, at most; 0: no evaluation", &t.evaluate_sequences},
       {"checkpoint_every", run, "Steps between checkpoints; 0: at the end and when stopped", &t.checkpoint_every},
       {"checkpoints_kept", run, "Checkpoints kept, the newest", &t.checkpoints_kept},
       {"checkpoint_room", run, "With checkpoint_every: plan memory to copy what is not written when the next update comes; false: it waits", &t.checkpoint_room},
@@ -208,9 +219,18 @@ void settle(TrainSettings& s, const std::vector<std::string>& given, bool model_
     if (says("steps")) s.epochs = 0;
     else s.train.steps = 0;
   }
-  if (!model_given && task_of(s.task) == Task::kPretrain) return;
+  const Task task = task_of(s.task);
   for (const Setting& setting : table_of(s)) {
-    const bool learns_tokenizer = setting.name == "vocabulary" && task_of(s.task) == Task::kPretrain;
+    if (setting.group != kPreferencesGroup || task == Task::kDpo || !says(setting.name)) continue;
+    throw Error(ErrorKind::kInvalid, "{} is given, and the task is {}, which learns no preferences: leave {} out, or use dpo", setting.name, s.task,
+                setting.name);
+  }
+  if (task == Task::kDpo && s.train.z_loss != 0) {
+    throw Error(ErrorKind::kInvalid, "z_loss is {}, and dpo learns preferences without it: leave z_loss out", s.train.z_loss);
+  }
+  if (!model_given && !tunes(task)) return;
+  for (const Setting& setting : table_of(s)) {
+    const bool learns_tokenizer = setting.name == "vocabulary" && !tunes(task);
     if (setting.group != kModelGroup || learns_tokenizer || !says(setting.name)) continue;
     throw Error(ErrorKind::kInvalid, "{} is given, and so is a model, which has a shape of its own: leave {} out", setting.name, setting.name);
   }
@@ -220,12 +240,13 @@ void check(const TrainSettings& s) {
   const auto require = [](bool holds, std::string_view name, auto value, std::string_view rule) {
     if (!holds) throw Error(ErrorKind::kInvalid, "{} is {}; it must be {}", name, value, rule);
   };
-  const bool tunes = task_of(s.task) == Task::kFinetune;
+  const bool goes_on = tunes(task_of(s.task));
   require(s.epochs >= 0 && s.epochs <= 1e6, "epochs", s.epochs, "between 0 and 1000000");
   train::TrainOptions told = s.train;
   if (s.epochs > 0) told.steps = 1;                // the data will tell
-  if (tunes && told.length == 0) told.length = 1;  // the model will tell
+  if (goes_on && told.length == 0) told.length = 1;  // the model will tell
   train::check(told);
+  train::check(s.dpo);
   require(s.vocabulary >= 257 && s.vocabulary <= 1 << 22, "vocabulary", s.vocabulary,
           "between 257 (the bytes, and the end of a text) and 4194304");
   require(s.held_out >= 0 && s.held_out <= 0.5, "held_out", s.held_out, "between 0 and 0.5");
@@ -235,7 +256,7 @@ void check(const TrainSettings& s) {
   require(s.threads >= 0 && s.threads <= 4096, "threads", s.threads, "between 0 and 4096");
   require(s.sample_tokens >= 0, "sample_tokens", s.sample_tokens, "0 or more");
   require(s.temperature >= 0 && s.temperature <= 100, "temperature", s.temperature, "between 0 and 100");
-  if (!tunes) model_config(s, s.vocabulary);
+  if (!goes_on) model_config(s, s.vocabulary);
 }
 
 model::Config model_config(const TrainSettings& s, std::int64_t vocabulary) {

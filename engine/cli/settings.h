@@ -1,4 +1,4 @@
-// All that a training run can be told, as one table: a line of it is an option of `athanor-llm pretrain` and `finetune`
+// All that a training run can be told, as one table: a line of it is an option of `athanor-llm pretrain`, `finetune` and `dpo`
 // (--hidden-size) and a hyperparameter of a training job (hidden_size), with one default for each task, one help text and
 // one way to be wrong.
 #pragma once
@@ -11,13 +11,16 @@
 
 #include "common/json.h"
 #include "engine/model/config.h"
+#include "engine/train/dpo.h"
 #include "engine/train/options.h"
 
 namespace athanor::llm {
 
-enum class Task { kPretrain, kFinetune };
-// "pretrain" and "finetune". Throws kInvalid for anything else.
+enum class Task { kPretrain, kFinetune, kDpo };
+// "pretrain", "finetune" and "dpo". Throws kInvalid for anything else.
 Task task_of(std::string_view name);
+// Whether a model that there is goes on learning.
+inline bool tunes(Task task) { return task != Task::kPretrain; }
 
 struct TrainSettings {
   std::string task = "pretrain";
@@ -33,7 +36,8 @@ struct TrainSettings {
   double rope_theta = 10000;
   bool tied = true;
 
-  train::TrainOptions train;  // its length may be 0 in fine-tuning: what suits the model
+  train::TrainOptions train;  // its length may be 0 where a model goes on learning: what suits it
+  train::DpoOptions dpo;
   double epochs = 0;          // above 0: instead of train.steps
   double memory = 0;          // GiB; 0: what is free
 
@@ -51,6 +55,8 @@ TrainSettings default_settings(Task task);
 
 // Of the settings that shape a model made from nothing.
 inline constexpr const char* kModelGroup = "Model";
+// Of those that only preferences have.
+inline constexpr const char* kPreferencesGroup = "Preferences";
 
 struct Setting {
   std::string name;  // "hidden_size"
@@ -76,7 +82,7 @@ void apply_hyperparameters(const std::vector<Setting>& table, const json::object
 std::string nearest(std::string_view name, const std::vector<std::string>& candidates);
 
 // Of the settings `given` by name, takes epochs instead of the default steps or the reverse. Throws kInvalid where two
-// contradict each other: both of these, or the shape of a model and a model that has one.
+// contradict each other: both of these, the shape of a model and a model that has one, or a setting and a task that has no use for it.
 void settle(TrainSettings& settings, const std::vector<std::string>& given, bool model_given);
 
 // Throws kInvalid, naming the setting, for what cannot be trained.

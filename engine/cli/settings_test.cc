@@ -44,7 +44,7 @@ TEST(Settings, NamesAreUniqueAndEveryDefaultCanBeSetFromItsOwnText) {
 }
 
 TEST(Settings, EveryTaskHasDefaultsThatCanBeTrained) {
-  for (const char* name : {"pretrain", "finetune"}) {
+  for (const char* name : {"pretrain", "finetune", "dpo"}) {
     const TrainSettings settings = default_settings(task_of(name));
     EXPECT_EQ(settings.task, name);
     check(settings);
@@ -75,6 +75,17 @@ TEST(Settings, AModelThatIsGivenHasItsOwnShape) {
   EXPECT_THAT(refusal([&] { settle(settings, {"steps", "tied"}, true); }), HasSubstr("tied is given, and so is a model"));
   settle(settings, {"vocabulary", "length"}, true);  // of a tokenizer that the model may lack
   settle(settings, {"layers"}, false);
+}
+
+TEST(Settings, PreferencesHaveTheirOwn) {
+  TrainSettings settings = default_settings(Task::kDpo);
+  settle(settings, {"beta", "label_smoothing"}, true);
+  settings.train.z_loss = 1e-4;
+  EXPECT_THAT(refusal([&] { settle(settings, {"z_loss"}, true); }), HasSubstr("dpo learns preferences without it: leave z_loss out"));
+  for (const Task task : {Task::kPretrain, Task::kFinetune}) {
+    settings = default_settings(task);
+    EXPECT_THAT(refusal([&] { settle(settings, {"steps", "beta"}, tunes(task)); }), HasSubstr("beta is given, and the task is " + settings.task));
+  }
 }
 
 TEST(Settings, HyperparametersAreTextsAndReachWhatTheyName) {
@@ -144,6 +155,9 @@ TEST(Settings, ValuesThatCannotBeTrainedWithAreRefusedByName) {
                                                                                     {"threads", "-1"},
                                                                                     {"sample_tokens", "-1"},
                                                                                     {"temperature", "-0.5"},
+                                                                                    {"z_loss", "-1"},
+                                                                                    {"beta", "0"},
+                                                                                    {"label_smoothing", "0.5"},
                                                                                     {"learning_rate", "0"}}) {
     const TrainSettings settings = applied({{name, value}});
     EXPECT_THAT(refusal([&] { check(settings); }), HasSubstr(name));

@@ -38,7 +38,7 @@ TrainSettings settings_of(const TrainCommand& command, const json::object& hyper
   for (const auto& [name, value] : command.settings) given.push_back(name);
   settle(settings, given, model_given);
   if (settings.train.lora_rank > 0) {
-    if (task_of(settings.task) == Task::kPretrain) {
+    if (!tunes(task_of(settings.task))) {
       throw Error(ErrorKind::kInvalid, "lora_rank trains adapters on a model that is there already, and pretrain begins from nothing: use "
                   "finetune, or leave it out");
     }
@@ -64,14 +64,15 @@ Run run_of_job(const TrainCommand& command, const Contract& contract, Files& fil
   Run run;
   const auto model = contract.channel("model");
   run.settings = settings_of(command, contract.hyperparameters(), model.has_value());
-  const bool tunes = task_of(run.settings.task) == Task::kFinetune;
+  const Task task = task_of(run.settings.task);
   const auto train = contract.channel("train");
   if (!train) {
     throw Error(ErrorKind::kInvalid, "The job has no channel \"train\": give one with {}",
-                tunes ? "the examples to learn from, and optionally \"validation\""
-                      : "the texts, and optionally \"validation\" and \"tokenizer\"");
+                task == Task::kDpo ? "the pairs of answers to learn from, and optionally \"validation\""
+                : tunes(task)      ? "the examples to learn from, and optionally \"validation\""
+                                   : "the texts, and optionally \"validation\" and \"tokenizer\"");
   }
-  if (tunes && !model) throw Error(ErrorKind::kInvalid, "The job has no channel \"model\": give one with the model to fine-tune");
+  if (tunes(task) && !model) throw Error(ErrorKind::kInvalid, "The job has no channel \"model\": give one with the model to fine-tune");
   run.sources.train = {*train};
   if (const auto validation = contract.channel("validation")) run.sources.held_out = {*validation};
   run.sources.tokenizer = contract.channel("tokenizer").value_or("");
@@ -91,10 +92,10 @@ Run run_by_hand(const TrainCommand& command, Files& files) {
   Run run;
   run.settings = settings_of(command, {}, !command.model.empty());
   run.peers = peers_of(environment, {});
-  const bool reads = run.peers.rank == 0, tunes = task_of(run.settings.task) == Task::kFinetune;
-  if (reads && tunes && command.model.empty()) throw Error(ErrorKind::kInvalid, "There is no model to fine-tune: give --model PATH");
+  const bool reads = run.peers.rank == 0, goes_on = tunes(task_of(run.settings.task));
+  if (reads && goes_on && command.model.empty()) throw Error(ErrorKind::kInvalid, "There is no model to fine-tune: give --model PATH");
   if (reads && command.text.empty()) {
-    throw Error(ErrorKind::kInvalid, tunes ? "There is nothing to learn from: give --data FILE" : "There is no text to train on: give --text FILE");
+    throw Error(ErrorKind::kInvalid, goes_on ? "There is nothing to learn from: give --data FILE" : "There is no text to train on: give --text FILE");
   }
   run.dry = command.dry_run;
   if (command.out.empty() && !run.dry) throw Error(ErrorKind::kInvalid, "There is no place for the model: give --out DIR");

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <tuple>
+#include <vector>
+
 #include "common/error.h"
 #include "engine/data/preference.h"
 
@@ -71,6 +74,22 @@ TEST(Preference, IsReadInEveryForm) {
     EXPECT_EQ(pair(line).chosen, Example(Conversation{{kAsk, kFour}, 1}));
     EXPECT_EQ(pair(line).rejected, Example(Conversation{{kAsk, kFive}, 1}));
   }
+  // What the user says as a text; or said again, as in datasets that have both.
+  for (const char* line :
+       {R"({"prompt": "2 + 2?", "chosen": [{"role": "assistant", "content": "4"}], "rejected": [{"role": "assistant", "content": "5"}]})",
+        R"({"prompt": "2 + 2?", "chosen": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}],
+            "rejected": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "5"}]})"}) {
+    EXPECT_EQ(pair(line).chosen, Example(Conversation{{kAsk, kFour}, 1}));
+    EXPECT_EQ(pair(line).rejected, Example(Conversation{{kAsk, kFive}, 1}));
+  }
+  // Texts without a prompt: what both begin with, to before a space, and in whole characters.
+  for (const auto& [chosen, rejected, prompt] : std::vector<std::tuple<const char*, const char*, const char*>>{
+           {"The sky is blue.", "The sky is green.", "The sky is"}, {"caf\u00e9", "caf\u00e8", "caf"}, {"yes", "no", ""}, {"ab", "abc", "ab"}}) {
+    const Preference made = pair(fmt::format(R"({{"chosen": "{}", "rejected": "{}", "prompt": null}})", chosen, rejected));
+    EXPECT_EQ(std::get<Completion>(made.chosen).prompt, prompt);
+    EXPECT_EQ(std::get<Completion>(made.rejected).prompt, prompt);
+    EXPECT_EQ(std::get<Completion>(made.chosen).completion, json::parse(fmt::format("\"{}\"", chosen), "x").as_string().subview(std::string(prompt).size()));
+  }
   // Answers that both have said before are read, not learnt.
   const Preference later = pair(
       R"({"chosen": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "5"}, {"role": "user", "content": "Sure?"}, {"role": "assistant", "content": "4"}],
@@ -82,10 +101,11 @@ TEST(Preference, IsRefusedWithItsLineAndTheReason) {
   const std::pair<const char*, const char*> cases[] = {
       {"nothing", "not JSON"},
       {"7", "not an object"},
-      {R"({"prompt": "a", "chosen": "b"})", "\"rejected\" is missing"},
+      {R"({"prompt": "a", "chosen": "b"})", "\"rejected\" is missing: a line of preferences has"},
       {R"({"prompt": "a", "rejected": "b"})", "\"chosen\" is missing"},
       {R"({"prompt": "a", "chosen": "b", "rejected": "b"})", "the same"},
-      {R"({"chosen": "b", "rejected": "c"})", "'chosen' must be an array"},
+      {R"({"prompt": "a", "chosen": [{"role": "assistant", "content": "b"}], "rejected": "c"})", "'rejected' must be an array"},
+      {R"({"prompt": 7, "chosen": "b", "rejected": "c"})", "'prompt' must be a string"},
       {R"({"chosen": [{"role": "user", "content": "a"}], "rejected": [{"role": "user", "content": "b"}]})",
        "begin with different messages"},
       {R"({"chosen": [{"role": "user", "content": "a"}], "rejected": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})",

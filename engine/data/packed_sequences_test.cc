@@ -130,6 +130,14 @@ TEST(PreferenceSequences, GiveBothAnswersOfAPair) {
   EXPECT_THAT(chosen.starts, ElementsAre(0, 0, 0, 3, 4));
   EXPECT_THAT(rejected.tokens, ElementsAre(4, 5, 6, 7, 0));
   EXPECT_THAT(rejected.targets, ElementsAre(-1, 6, 7, 8, -1));
+  // A row need not be longer than both.
+  EXPECT_EQ(pairs.length(0), 4);
+  EXPECT_EQ(pairs.length(2), 5);
+  EXPECT_EQ(pairs.long_pairs(), 2);
+  Filled short_chosen(4), short_rejected(4);
+  pairs.read(0, short_chosen.row(), short_rejected.row());
+  EXPECT_THAT(short_chosen.targets, ElementsAre(-1, 2, 3, -1));
+  EXPECT_THAT(short_rejected.targets, ElementsAre(-1, 6, 7, 8));
   pairs.read(2, chosen.row(), rejected.row());
   EXPECT_THAT(chosen.targets, ElementsAre(-1, 23, 24, 25, 26));  // the end is left out
   std::set<std::int64_t> epoch;

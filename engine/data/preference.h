@@ -1,9 +1,11 @@
 // A line of a JSONL file for direct preference optimisation: two answers to one prompt, the better and the worse.
 //
-//   {"prompt": "…", "chosen": "…", "rejected": "…"}       texts, or lists of messages
-//   {"chosen": [messages], "rejected": [messages]}        the prompt is what both begin with
+//   {"prompt": "…", "chosen": "…", "rejected": "…"}                      texts
+//   {"prompt": [messages], "chosen": [messages], "rejected": [messages]}
+//   {"chosen": …, "rejected": …}                                         either, the prompt is what both begin with
+//   {"prompt": "…", "chosen": [messages], "rejected": [messages]}        what the user says, unless both begin with messages alike
 //
-// Other fields are left alone.
+// as TRL's datasets have them. Other fields are left alone.
 #pragma once
 
 #include <string_view>

@@ -21,7 +21,10 @@ PreferenceSequences::PreferenceSequences(std::shared_ptr<const DocumentFile> pai
     return file_->learns(first, std::min(file_->end(document), first + options_.length));
   };
   for (std::int64_t pair = 0; pair < file_->count() / 2; ++pair) {
-    if (learns(2 * pair) && learns(2 * pair + 1)) pairs_.push_back(pair);
+    if (!learns(2 * pair) || !learns(2 * pair + 1)) continue;
+    pairs_.push_back(pair);
+    const auto is_long = [this](std::int64_t document) { return file_->end(document) - file_->begin(document) - 1 > options_.length; };
+    long_pairs_ += is_long(2 * pair) || is_long(2 * pair + 1);
   }
   if (pairs_.empty()) {
     throw Error(ErrorKind::kInvalid, "Of {} pairs none has both answers begin within {} tokens: give a larger length",
@@ -37,11 +40,21 @@ std::int64_t PreferenceSequences::training(std::int64_t step, std::int64_t index
       permuted(static_cast<std::uint64_t>(number % pairs()), static_cast<std::uint64_t>(pairs()), key));
 }
 
+std::int64_t PreferenceSequences::size(std::int64_t document) const {
+  return std::min(options_.length, file_->end(document) - file_->begin(document) - 1);
+}
+
+std::int64_t PreferenceSequences::length(std::int64_t pair) const {
+  ATHANOR_ASSERT(pair >= 0 && pair < pairs());
+  const std::int64_t document = 2 * pairs_[static_cast<std::size_t>(pair)];
+  return std::max(size(document), size(document + 1));
+}
+
 void PreferenceSequences::fill(std::int64_t document, const Row& row) const {
-  ATHANOR_ASSERT(static_cast<std::int64_t>(row.tokens.size()) == options_.length);
-  ATHANOR_ASSERT(row.tokens.size() == row.targets.size() && row.tokens.size() == row.document_starts.size());
   const std::int64_t first = file_->begin(document);
-  const auto size = static_cast<std::size_t>(std::min(options_.length, file_->end(document) - first - 1));
+  const auto size = static_cast<std::size_t>(this->size(document));
+  ATHANOR_ASSERT(row.tokens.size() >= size);
+  ATHANOR_ASSERT(row.tokens.size() == row.targets.size() && row.tokens.size() == row.document_starts.size());
   file_->read(first, row.tokens.first(size));
   file_->read_targets(first + 1, row.targets.first(size));
   std::ranges::fill(row.document_starts.first(size), 0);

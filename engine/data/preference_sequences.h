@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "engine/data/document_file.h"
@@ -26,17 +27,25 @@ class PreferenceSequences {
 
   std::int64_t pairs() const { return static_cast<std::int64_t>(pairs_.size()); }  // of an epoch
   std::int64_t left_out() const { return file_->count() / 2 - pairs(); }
+  std::int64_t long_pairs() const { return long_pairs_; }  // of which an answer loses its end
   // The number, in [0, pairs()), of pair `index` of step `step` (from 1).
   std::int64_t training(std::int64_t step, std::int64_t index) const;
-  // Fills both rows. After a document's end they hold token 0, without targets.
+  // Tokens of a row that has room for either answer of a pair; at most the options' length.
+  std::int64_t length(std::int64_t pair) const;
+  // Tells these pairs from others, in hex.
+  std::string fingerprint() const { return file_->fingerprint(); }
+  // Fills both rows, which have that length or more. After a document's end they hold token 0, without targets.
   void read(std::int64_t pair, const Row& chosen, const Row& rejected) const;
 
  private:
+  // Tokens of a row with this document.
+  std::int64_t size(std::int64_t document) const;
   void fill(std::int64_t document, const Row& row) const;
 
   const std::shared_ptr<const DocumentFile> file_;
   const PreferenceSequencesOptions options_;
   std::vector<std::int64_t> pairs_;  // in the file
+  std::int64_t long_pairs_ = 0;
 };
 
 }  // namespace athanor::data

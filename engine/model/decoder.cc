@@ -185,16 +185,20 @@ void Decoder::turn_heads(const Block& b, const LayerWeights& w) {
   rope(context_, turned, D, b.shape.length, 0, *cos_, *sin_, tensor::Turn::kForward);
 }
 
+tensor::Dropout Decoder::dropout(const Block& b, int place) const {
+  return {.rate = dropout_rate_,
+          .key = masks_.key ^ static_cast<std::uint64_t>(4 * b.number + place + 1) << 40,
+          .first_row = masks_.first_sequence * sizes_.length_max,
+          .length = b.shape.length,
+          .stride = sizes_.length_max};
+}
+
 void Decoder::linear(const Block& b, int place, const Linear& layer, const Tensor& x, const Tensor& y) {
-  const tensor::Dropout dropout{dropout_rate_, masks_.key ^ static_cast<std::uint64_t>(4 * b.number + place + 1) << 40,
-                                masks_.first_sequence * b.shape.length};
-  linear_forward(context_, layer, dropout, x, y, b.low[place], {dropped_ ? *dropped_ : Tensor(), {}});
+  linear_forward(context_, layer, dropout(b, place), x, y, b.low[place], {dropped_ ? *dropped_ : Tensor(), {}});
 }
 
 void Decoder::linear_back(const Block& b, int place, const Linear& layer, const Tensor& x, const Tensor& dy, const Tensor& dx) {
-  const tensor::Dropout dropout{dropout_rate_, masks_.key ^ static_cast<std::uint64_t>(4 * b.number + place + 1) << 40,
-                                masks_.first_sequence * b.shape.length};
-  linear_backward(context_, layer, dropout, x, dy, dx, b.low[place],
+  linear_backward(context_, layer, dropout(b, place), x, dy, dx, b.low[place],
                   {dropped_ ? *dropped_ : Tensor(), d_low_ ? *d_low_ : Tensor()});
 }
 
@@ -288,19 +292,45 @@ double Decoder::loss(const Tensor& tokens, const Tensor& targets, const Tensor& 
   return cross_entropy_forward(context_, normed, weights_.outer().head, targets, *logits_);
 }
 
-double Decoder::forward_backward(const Tensor& tokens, const Tensor& targets, float scale, const Tensor& document_starts,
-                                 const DropoutMasks& masks) {
+void Decoder::losses(const Tensor& tokens, const Tensor& targets, std::span<double> losses, const Tensor& document_starts) {
+  dropout_rate_ = 0;
+  const Tensor normed = forward(tokens, document_starts);
+  cross_entropy_forward(context_, normed, weights_.outer().head, targets, *logits_, losses);
+}
+
+Tensor Decoder::forward_with_dropout(const Tensor& tokens, const Tensor& document_starts, const DropoutMasks& masks) {
   ATHANOR_ASSERT(sizes_.backward);
   dropout_rate_ = weights_.lora() ? static_cast<float>(weights_.lora()->dropout) : 0;
   masks_ = masks;
-  const Tensor normed = forward(tokens, document_starts);
+  return forward(tokens, document_starts);
+}
+
+double Decoder::forward_backward(const Tensor& tokens, const Tensor& targets, float scale, const Tensor& document_starts,
+                                 const DropoutMasks& masks, float z_loss) {
+  const Tensor normed = forward_with_dropout(tokens, document_starts, masks);
+  return backward(tokens, targets, scale, z_loss, normed, document_starts);
+}
+
+// The head's product is made twice, before and after the weights are known, because its logits are never all there.
+void Decoder::forward_backward(const Tensor& tokens, const Tensor& targets, const Weigh& weigh, const Tensor& document_starts,
+                               const DropoutMasks& masks) {
+  const Tensor normed = forward_with_dropout(tokens, document_starts, masks);
+  std::vector<double> losses(static_cast<std::size_t>(tokens.dim(0)));
+  std::vector<float> weights(losses.size());
+  cross_entropy_forward(context_, normed, weights_.outer().head, targets, *logits_, losses);
+  weigh(losses, weights);
+  backward(tokens, targets, std::span<const float>(weights), 0, normed, document_starts);
+}
+
+double Decoder::backward(const Tensor& tokens, const Tensor& targets, const tensor::RowWeights& weights, float z_loss,
+                         const Tensor& normed, const Tensor& document_starts) {
   const OuterWeights outer = weights_.outer();
   const std::int64_t B = tokens.dim(0), T = tokens.dim(1), L = weights_.config().num_hidden_layers;
   const Tensor dx = dx_->rows(0, B * T);
   const Tensor d_normed = d_normed_->rows(0, B * T);
 
-  const double loss = cross_entropy_forward_backward(context_, normed, outer.head, targets, scale, *logits_, d_normed,
-                                                     outer.d_head, d_head_sums_ ? *d_head_sums_ : Tensor());
+  const double loss = cross_entropy_forward_backward(context_, normed, outer.head, targets, weights, *logits_, d_normed,
+                                                     outer.d_head, d_head_sums_ ? *d_head_sums_ : Tensor(), z_loss);
   const Block last = block(L, B, T);
   std::memset(dx.data(), 0, static_cast<std::size_t>(B * T * dx.stride(0)) * size_of(dx.type()));
   rmsnorm_backward(context_, last.x, outer.norm, last.r1, d_normed, dx, outer.d_norm, *d_gain_);

@@ -15,11 +15,15 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <span>
 #include <vector>
 
 #include "engine/model/config.h"
 #include "engine/model/weights.h"
 #include "engine/tensor/context.h"
+#include "engine/tensor/cross_entropy.h"
+#include "engine/tensor/dropout.h"
 #include "engine/tensor/memory_plan.h"
 #include "engine/tensor/tensor.h"
 
@@ -41,7 +45,7 @@ struct DecoderSizes {
 };
 
 // Which dropout masks a call has: those of `key`, for sequences that are number `first_sequence` and so on of all that the
-// key is for. So they are the same however a batch is cut.
+// key is for. So they are the same however a batch is cut, and however long its rows are.
 struct DropoutMasks {
   std::uint64_t key = 0;
   std::int64_t first_sequence = 0;
@@ -57,10 +61,22 @@ class Decoder {
   // document of each token begins, when sequences are packed of several that shall not see each other (attention.h).
   double loss(const tensor::Tensor& tokens, const tensor::Tensor& targets, const tensor::Tensor& document_starts = {});
 
-  // The same, and adds scale · d(sum of losses) to the gradients. To average over all tokens of a step, `scale` is one
-  // over their number, whoever computes them. Adapters' dropout is at work here only.
+  // The same for each sequence: replaces `losses` (B).
+  void losses(const tensor::Tensor& tokens, const tensor::Tensor& targets, std::span<double> losses,
+              const tensor::Tensor& document_starts = {});
+
+  // As loss(), with z-loss of this coefficient (cross_entropy.h), and adds scale · d(sum of losses) to the gradients. To average
+  // over all tokens of a step, `scale` is one over their number, whoever computes them. Adapters' dropout is at work in
+  // forward_backward() only.
   double forward_backward(const tensor::Tensor& tokens, const tensor::Tensor& targets, float scale,
-                          const tensor::Tensor& document_starts = {}, const DropoutMasks& masks = {});
+                          const tensor::Tensor& document_starts = {}, const DropoutMasks& masks = {}, float z_loss = 0);
+
+  // For an objective that is no sum of the sequences' losses: is given those (B), and answers with what each is weighted by in the
+  // gradient (B).
+  using Weigh = std::function<void(std::span<const double> losses, std::span<float> weights)>;
+  // Adds the gradient of the sum over b of weights[b] · losses[b], the weights taken as constants.
+  void forward_backward(const tensor::Tensor& tokens, const tensor::Tensor& targets, const Weigh& weigh,
+                        const tensor::Tensor& document_starts = {}, const DropoutMasks& masks = {});
 
   // All logits at once, into (B·T, V): for comparisons and for scoring short texts.
   void logits(const tensor::Tensor& tokens, const tensor::Tensor& into, const tensor::Tensor& document_starts = {});
@@ -85,6 +101,10 @@ class Decoder {
   Block block(std::int64_t layer, std::int64_t B, std::int64_t T) const;
   // Returns the normed final stream (N, C).
   tensor::Tensor forward(const tensor::Tensor& tokens, const tensor::Tensor& document_starts);
+  tensor::Tensor forward_with_dropout(const tensor::Tensor& tokens, const tensor::Tensor& document_starts, const DropoutMasks& masks);
+  // From the normed stream of that forward pass to all gradients. Returns the sum of the losses.
+  double backward(const tensor::Tensor& tokens, const tensor::Tensor& targets, const tensor::RowWeights& weights, float z_loss,
+                  const tensor::Tensor& normed, const tensor::Tensor& document_starts);
   void turn_heads(const Block& block, const LayerWeights& w);
   // From the stream that enters, normed, to gate and up.
   void forward_to_gate_up(const Block& block, const LayerWeights& w, const tensor::Tensor& document_starts);
@@ -93,7 +113,9 @@ class Decoder {
   void recompute_block(const Block& block, const LayerWeights& w, const tensor::Tensor& document_starts);
   // The first layer's input has no gradient when the embedding is frozen.
   void backward_block(const Block& block, const LayerWeights& w, bool input_gradient, const tensor::Tensor& document_starts);
-  // Linear layer `place` (0 to 3) of a block.
+  // Of linear layer `place` (0 to 3) of a block.
+  tensor::Dropout dropout(const Block& block, int place) const;
+  // That layer.
   void linear(const Block& block, int place, const Linear& layer, const tensor::Tensor& x, const tensor::Tensor& y);
   void linear_back(const Block& block, int place, const Linear& layer, const tensor::Tensor& x, const tensor::Tensor& dy,
                    const tensor::Tensor& dx);

@@ -184,6 +184,34 @@ TEST(Decoder, GradientsOfMicroBatchesAddUp) {
   EXPECT_LT(std::sqrt(difference / norm), 1e-5);
 }
 
+TEST(Decoder, WeighsSequencesByWhatAllOfThemLose) {
+  for (const Recompute recompute : {Recompute::kLittle, Recompute::kLayer}) {
+    Batch batch(4, 33);
+    Model together(small_config(), {.batch_max = 4, .length_max = 33, .backward = true, .recompute = recompute});
+    Model apart(small_config(), {.batch_max = 1, .length_max = 33, .backward = true});
+    std::vector<double> losses(4), seen;
+    together.decoder.losses(batch.tokens(), batch.targets(), losses);
+    together.decoder.forward_backward(batch.tokens(), batch.targets(), [&](std::span<const double> found, std::span<float> weights) {
+      seen.assign(found.begin(), found.end());
+      for (std::size_t b = 0; b < 4; ++b) weights[b] = static_cast<float>((found[b] - found[3 - b]) / 10 + 0.5);
+    });
+    EXPECT_EQ(seen, losses);
+    for (std::int64_t b = 0; b < 4; ++b) {
+      Batch one = batch.part(b, b + 1);
+      const auto at = static_cast<std::size_t>(b);
+      const auto weight = static_cast<float>((losses[at] - losses[3 - at]) / 10 + 0.5);
+      EXPECT_NEAR(apart.decoder.forward_backward(one.tokens(), one.targets(), weight), losses[at], 1e-5 * losses[at]);
+    }
+    double difference = 0, norm = 0;
+    const auto a = together.parameters.gradients().floats(), b = apart.parameters.gradients().floats();
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      difference += std::pow(static_cast<double>(a[i]) - b[i], 2);
+      norm += std::pow(static_cast<double>(b[i]), 2);
+    }
+    EXPECT_LT(std::sqrt(difference / norm), 1e-5);
+  }
+}
+
 TEST(Decoder, RecomputingSavesMemoryAndChangesNoBit) {
   for (const Config& config : families()) {
     Batch batch(2, 67);

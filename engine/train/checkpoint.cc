@@ -123,6 +123,7 @@ std::string manifest_text(const model::Config& config, const TrainTensors& all, 
       {"dtype", all.dtype},
       {"optimizer", all.optimizer},
       {"adapters", all.adapters},
+      {"objective", all.objective},
       {"model", model_object(config)},
       {"files", listed},
       {"tensors", tensors},
@@ -193,10 +194,11 @@ void check_position(const std::string& path, const TrainInput& found, const Trai
   same("seed", found.seed, input.seed);
 }
 
-// Another optimizer keeps another state. Those that say nothing are of float32 and AdamW.
+// Another optimizer keeps another state, another objective other references. Those that say nothing are of float32 and AdamW.
 void check_kind(const std::string& path, const json::object& manifest, const TrainTensors& tensors) {
   for (const auto& [name, usual, ours] :
-       {std::tuple{"dtype", "float32", &tensors.dtype}, {"optimizer", "adamw", &tensors.optimizer}, {"adapters", "none", &tensors.adapters}}) {
+       {std::tuple{"dtype", "float32", &tensors.dtype}, {"optimizer", "adamw", &tensors.optimizer}, {"adapters", "none", &tensors.adapters},
+        {"objective", "language", &tensors.objective}}) {
     const std::string theirs = json::find_string(manifest, name).value_or(usual);
     if (theirs == *ours) continue;
     throw Error(ErrorKind::kInvalid,

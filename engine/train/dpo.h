@@ -45,11 +45,12 @@ struct DpoLoss {
 
 DpoLoss dpo_loss(const AnswerLogProbabilities& policy, const AnswerLogProbabilities& reference, const DpoOptions& options);
 
-// Of the pairs of a batch, summed.
+// Of the pairs of a batch, summed. The difference of the rewards is called margin, preferred / pairs accuracy.
 struct DpoSums {
   double loss = 0;
-  double margin = 0;           // chosen_reward − rejected_reward
-  double chosen_preferred = 0;  // pairs of which the chosen has the larger reward
+  double chosen_reward = 0;
+  double rejected_reward = 0;
+  double preferred = 0;  // pairs of which the chosen answer has the larger reward; equal rewards count half
 };
 
 // log_probabilities, weights (2 · pairs): chosen and rejected of each pair, side by side. weights become the gradient of

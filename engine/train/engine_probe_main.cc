@@ -31,6 +31,8 @@
 #include "engine/tensor/rmsnorm.h"
 #include "engine/tensor/rope.h"
 #include "engine/tensor/swiglu.h"
+#include "engine/train/dpo.h"
+#include "engine/train/language_modeling.h"
 #include "engine/train/trained_model.h"
 #include "engine/train/trainer.h"
 
@@ -209,7 +211,8 @@ void probe_cross_entropy(Probe& probe) {
   const Tensor dx = probe.floats({x.dim(0), x.dim(1)}), dw = probe.floats({weight.dim(0), weight.dim(1)});
   const Tensor logits = probe.floats({probe.size("rows"), weight.dim(0)});
   probe.print("loss", cross_entropy_forward_backward(probe.context, x, weight, targets,
-                                                     static_cast<float>(probe.option("scale", 1)), logits, dx, dw));
+                                                     static_cast<float>(probe.option("scale", 1)), logits, dx, dw, {},
+                                                     static_cast<float>(probe.option("z_loss", 0))));
   probe.output("dx", dx);
   probe.output("d_weight", dw);
 }
@@ -314,6 +317,41 @@ void probe_adapters(Probe& probe) {
   }
 }
 
+// tokens, targets (2P, T), pairs of a chosen and a rejected answer, references (P, 2) and the parameters by name (with lora_rank, of
+// adapters too): the log-probabilities of all answers, and the mean of DPO's losses with `beta` and `label_smoothing` and its
+// gradient for everything that is trained.
+void probe_dpo(Probe& probe) {
+  const Tensor tokens = probe.input("tokens"), targets = probe.input("targets"), given = probe.input("references");
+  const std::int64_t B = tokens.dim(0), T = tokens.dim(1);
+  train::TrainOptions options{.dtype = name_of(probe.type())};
+  set_lora(probe, options);
+  tensor::MemoryPlan plan;
+  train::TrainedModel trained(config_of(probe), options, DType::kFloat32, plan);
+  model::Decoder decoder(probe.context, trained.weights(), {.batch_max = B, .length_max = T, .backward = true}, plan);
+  plan.allocate(tensor::available_memory_bytes(), "Take a smaller model");
+  if (model::Base* base = trained.base()) fill(probe, *base);
+  fill(probe, trained.trained());
+
+  std::vector<train::AnswerLogProbabilities> references;
+  for (std::int64_t i = 0; i < B / 2; ++i) references.push_back({given.f32()[2 * i], given.f32()[2 * i + 1]});
+  const train::DpoOptions dpo{.beta = probe.option("beta", 0.1), .label_smoothing = probe.option("label_smoothing", 0)};
+  std::vector<double> log_probabilities;
+  train::DpoSums sums;
+  decoder.forward_backward(tokens, targets, [&](std::span<const double> losses, std::span<float> weights) {
+    for (const double loss : losses) log_probabilities.push_back(-loss);
+    sums = weights_of(log_probabilities, references, -2.0 / static_cast<double>(B), dpo, weights);
+  });
+  probe.print("log_probabilities", log_probabilities);
+  const double pairs = static_cast<double>(B) / 2;
+  for (const auto& [name, sum] : {std::pair{"loss", sums.loss}, {"chosen_reward", sums.chosen_reward}, {"rejected_reward", sums.rejected_reward},
+                                  {"accuracy", sums.preferred}}) {
+    probe.print(name, sum / pairs);
+  }
+  for (const model::ParameterInfo& info : trained.trained().layout().all()) {
+    probe.output(info.name, trained.whole() ? trained.whole()->gradient(info.name) : trained.adapters()->gradient(info.name));
+  }
+}
+
 // tokens, targets (B, T) and the parameters by name: all logits, the mean loss, every gradient of it under the
 // parameter's name (summed in float32, or with narrow_gradients=1 in bfloat16), and the logits again as the cached decoder finds them a token at a time for the first sequence.
 void probe_model(Probe& probe) {
@@ -363,6 +401,7 @@ void probe_train(Probe& probe) {
   options.beta2 = probe.option("beta2", 0.95);
   options.weight_decay = probe.option("weight_decay", 0.1);
   options.gradient_clip = probe.option("gradient_clip", 1);
+  options.z_loss = probe.option("z_loss", 0);
   set_lora(probe, options);
 
   class Given final : public data::Sequences {
@@ -387,7 +426,8 @@ void probe_train(Probe& probe) {
     Given given(sequences);
     SystemFiles files;
     SystemClock clock;
-    train::Trainer trainer(config_of(probe), options, context, collectives, given, files, clock);
+    train::LanguageModeling objective(given, options);
+    train::Trainer trainer(config_of(probe), options, context, collectives, objective, files, clock);
     trainer.initialize();
     {
       const std::lock_guard lock(probe_mutex);
@@ -417,7 +457,7 @@ int run(int count, char** words) {
       {"matmul", probe_matmul},   {"embedding", probe_embedding}, {"rmsnorm", probe_rmsnorm},
       {"rope", probe_rope},       {"attention", probe_attention}, {"swiglu", probe_swiglu},
       {"cross_entropy", probe_cross_entropy}, {"adamw", probe_adamw}, {"model", probe_model},
-      {"train", probe_train},     {"adapters", probe_adapters},
+      {"train", probe_train},     {"adapters", probe_adapters}, {"dpo", probe_dpo},
   };
   if (count < 4 || !operations.contains(words[1])) {
     std::fputs("usage: engine-probe OPERATION IN OUT [NAME=NUMBER ...]\n", stderr);

@@ -60,6 +60,7 @@ void check(const TrainOptions& o) {
   require(o.adam_eps > 0 && o.adam_eps < 1, "adam_eps", o.adam_eps, "between 0 and 1");
   require(o.weight_decay >= 0 && o.weight_decay * o.learning_rate < 1, "weight_decay", o.weight_decay,
           "at least 0, and less than one over learning_rate");
+  require(o.z_loss >= 0 && o.z_loss <= 1, "z_loss", o.z_loss, "between 0 (none) and 1; 1e-4 is usual");
   require(o.gradient_clip >= 0 && std::isfinite(o.gradient_clip), "gradient_clip", o.gradient_clip,
           "0 (none) or positive");
 }

@@ -16,8 +16,8 @@ namespace athanor::train {
 
 struct TrainOptions {
   std::int64_t steps = 100;
-  std::int64_t batch = 16;       // sequences in a step, over all ranks
-  std::int64_t micro_batch = 8;  // sequences that a rank computes at once; the rest of its share accumulates
+  std::int64_t batch = 16;       // sequences (or pairs, see objective.h) in a step, over all ranks
+  std::int64_t micro_batch = 8;  // those that a rank computes at once; the rest of its share accumulates
   std::int64_t length = 256;     // tokens in a sequence
 
   // What parameters, activations and their gradients are stored in: float32 or bfloat16. Sums are float32's always, and what
@@ -43,6 +43,9 @@ struct TrainOptions {
   double muon_momentum = 0.95;
   double weight_decay = 0.1;   // of matrices
   double gradient_clip = 1.0;  // the largest global norm; 0 for none
+
+  // Above 0: adds so many times the squared logarithm of softmax's normaliser to each target's loss (tensor/cross_entropy.h).
+  double z_loss = 0;
 
   // A step whose loss or gradient is not finite changes nothing but its number. More than so many in a row end the run.
   std::int64_t non_finite_steps_max = 10;

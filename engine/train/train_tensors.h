@@ -19,6 +19,7 @@ struct TrainTensors {
   std::string dtype = "float32";    // how the parameters are trained (options.h)
   std::string optimizer = "adamw";  // and by what
   std::string adapters = "none";    // what they are, when those are trained and not the model
+  std::string objective = "language";  // what they are trained for, and on what, where the objective keeps something too
   std::vector<tensor::Tensor> buffers;
   std::vector<NamedTensor> named;  // in the order of their bytes in the buffers
 

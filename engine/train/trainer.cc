@@ -3,15 +3,16 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <iterator>
 #include <span>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "common/error.h"
 #include "engine/parallel/data_parallel.h"
 #include "engine/tensor/adamw.h"
 #include "engine/tensor/available_memory.h"
-#include "engine/tensor/cross_entropy.h"
 
 namespace athanor::train {
 
@@ -20,13 +21,12 @@ using tensor::Tensor;
 
 namespace {
 
-model::DecoderSizes sizes_of(const TrainOptions& options) {
-  return {.batch_max = std::min(options.micro_batch, options.batch), .length_max = options.length, .backward = true};
-}
+// Examples that a rank computes at once.
+std::int64_t at_once(const TrainOptions& options) { return std::min(options.micro_batch, options.batch); }
 
 // A gradient that is summed over micro-batches is a float32; one that a single backward pass makes may be a bfloat16.
 DType gradients_of(const TrainOptions& options, int ranks) {
-  const bool sums = (options.batch + ranks - 1) / ranks > sizes_of(options).batch_max;
+  const bool sums = (options.batch + ranks - 1) / ranks > at_once(options);
   return sums ? DType::kFloat32 : dtype_of(options.dtype);
 }
 
@@ -51,10 +51,8 @@ bool writes_checkpoints(const TrainOptions& options, const parallel::Collectives
 }
 
 // Of the copy of the state (TrainOptions::checkpoint_room); 0 when there is none.
-std::uint64_t room_bytes(const TrainOptions& options, const parallel::Collectives& collectives,
-                         const model::FlatParameters& parameters, const Optimizer& optimizer) {
-  if (!writes_checkpoints(options, collectives) || !options.checkpoint_room || options.checkpoint_every == 0) return 0;
-  return tensors_of(options, parameters, optimizer).bytes();
+std::uint64_t room_bytes(const TrainOptions& options, const parallel::Collectives& collectives, const TrainTensors& tensors) {
+  return writes_checkpoints(options, collectives) && options.checkpoint_room && options.checkpoint_every > 0 ? tensors.bytes() : 0;
 }
 
 std::uint64_t memory_limit(const TrainOptions& options) {
@@ -63,8 +61,8 @@ std::uint64_t memory_limit(const TrainOptions& options) {
 
 // With the least recomputation that fits, if any does.
 model::DecoderSizes fitting_sizes(const model::Config& config, const TrainOptions& options, tensor::Context& context,
-                                  const parallel::Collectives& collectives) {
-  model::DecoderSizes sizes = sizes_of(options);
+                                  const parallel::Collectives& collectives, const Objective& objective) {
+  model::DecoderSizes sizes{.batch_max = at_once(options) * objective.rows(), .length_max = options.length, .backward = true};
   if (const auto told = recompute_of(options.recompute)) {
     sizes.recompute = *told;
     return sizes;
@@ -76,7 +74,7 @@ model::DecoderSizes fitting_sizes(const model::Config& config, const TrainOption
     TrainedModel tried(config, options, gradients_of(options, collectives.size()), trial);
     const model::Decoder decoder(context, tried.weights(), sizes, trial);
     const auto optimizer = plan_optimizer(options, tried.trained(), trial);
-    if (trial.least_bytes() + room_bytes(options, collectives, tried.trained(), *optimizer) <= limit - limit / 64) break;
+    if (trial.least_bytes() + room_bytes(options, collectives, tensors_of(options, tried.trained(), *optimizer)) <= limit - limit / 64) break;
   }
   return sizes;
 }
@@ -87,32 +85,28 @@ constexpr std::int64_t kCountUnit = 1 << 12;
 }  // namespace
 
 Trainer::Trainer(const model::Config& config, const TrainOptions& options, tensor::Context& context,
-                 parallel::Collectives& collectives, data::Sequences& sequences, Files& files, const Clock& clock,
-                 TrainText text)
+                 parallel::Collectives& collectives, Objective& objective, Files& files, const Clock& clock, TrainText text)
     : config_(config),
       options_((check(options), options)),
       input_{.batch = options.batch, .length = options.length, .seed = options.seed, .text = std::move(text)},
       context_(context),
       collectives_(collectives),
-      sequences_(sequences),
+      objective_(objective),
       files_(files),
       clock_(clock),
       model_(config, options, gradients_of(options, collectives.size()), plan_),
-      decoder_(context, model_.weights(), fitting_sizes(config, options, context, collectives), plan_),
+      decoder_(context, model_.weights(), fitting_sizes(config, options, context, collectives, objective), plan_),
       optimizer_(plan_optimizer(options_, model_.trained(), plan_)) {
-  const std::int64_t batch = sizes_of(options).batch_max;
-  tokens_ = &plan_.add("tokens", "tokens", DType::kInt32, {batch, options.length});
-  targets_ = &plan_.add("tokens", "targets", DType::kInt32, {batch, options.length});
-  starts_ = &plan_.add("tokens", "document starts", DType::kInt32, {batch, options.length});
+  objective_.plan(config, at_once(options), plan_);
   const bool writes = writes_checkpoints(options, collectives);
   const Tensor* room = nullptr;
-  if (const std::uint64_t bytes = room_bytes(options, collectives, model_.trained(), *optimizer_)) {
+  if (const std::uint64_t bytes = room_bytes(options, collectives, tensors())) {
     room = &plan_.add("checkpoint", "room", DType::kUInt8, {static_cast<std::int64_t>(bytes)});
   }
   plan_.allocate(memory_limit(options),
                  fmt::format("A smaller micro_batch ({} now) or length ({}) needs less for activations, a smaller model "
                              "less for parameters, gradients and optimizer{}{}",
-                             batch, options.length,
+                             at_once(options), options.length,
                              options.lora_rank == 0 ? "; lora_rank trains adapters only, and base_dtype q4_0 keeps the rest small"
                              : base_type_of(options) != model::BaseType::kQ4_0 ? "; base_dtype q4_0 keeps frozen weights smallest"
                                                                                : "",
@@ -129,16 +123,22 @@ model::Parameters& Trainer::parameters() {
   return *model_.whole();
 }
 
-TrainTensors Trainer::tensors() { return tensors_of(options_, model_.trained(), *optimizer_); }
+TrainTensors Trainer::tensors() {
+  TrainTensors all = tensors_of(options_, model_.trained(), *optimizer_);
+  objective_.add_state(all);
+  return all;
+}
 
 void Trainer::initialize() {
   state_ = {};
+  prepared_ = false;
   model_.initialize(context_, options_.seed);
   optimizer_->clear();
 }
 
 void Trainer::load_model(model::ModelSource& source) {
   state_ = {};
+  prepared_ = false;
   model_.load(context_, source, options_.seed);
   optimizer_->clear();
 }
@@ -159,52 +159,42 @@ bool Trainer::load() {
   if (!news.found) return false;
   for (const Tensor& buffer : tensors().buffers) parallel::broadcast(collectives_, buffer);
   state_ = news.state;
+  prepared_ = true;
   saved_step_ = state_.step;
   return true;
 }
 
 bool Trainer::resume() { return load(); }
 
-data::Row Trainer::row(std::int64_t into) const {
-  const auto part = [&](const Tensor* of) { return of->rows(into, into + 1).ints(); };
-  return {part(tokens_), part(targets_), part(starts_)};
-}
-
-std::int64_t Trainer::check_row(std::int64_t into) const {
-  const data::Row filled = row(into);
-  const auto check_id = [&](std::int32_t id) {
-    if (id >= 0 && id < config_.vocab_size) return;
-    throw Error(ErrorKind::kInvalid,
-                "The training data has token {}, and the model knows {}: the tokens were made with another tokenizer", id,
-                config_.vocab_size);
-  };
-  std::int64_t targets = 0;
-  for (std::size_t i = 0; i < filled.tokens.size(); ++i) {
-    check_id(filled.tokens[i]);
-    if (filled.targets[i] == tensor::kNoTarget) continue;
-    check_id(filled.targets[i]);
-    ++targets;
-  }
-  return targets;
-}
-
-Tensor Trainer::starts(std::int64_t rows) const { return sequences_.packed() ? starts_->rows(0, rows) : Tensor(); }
-
 Trainer::Sums Trainer::summed(const Sums& mine, std::int64_t nominal) {
   if (collectives_.size() == 1) return mine;
-  float all[] = {static_cast<float>(mine.loss / static_cast<double>(nominal)), static_cast<float>(mine.targets % kCountUnit),
-                 static_cast<float>(mine.targets / kCountUnit), mine.stop ? 1.0F : 0.0F, mine.given_up ? 1.0F : 0.0F};
+  const auto scale = static_cast<double>(nominal);
+  const Cost& c = mine.cost;
+  const double in[] = {c.loss / scale, c.chosen_reward / scale, c.rejected_reward / scale, c.preferred / scale,
+                       mine.stop ? 1.0 : 0.0, mine.given_up ? 1.0 : 0.0};
+  std::vector<float> all(std::begin(in), std::end(in));
+  for (const std::int64_t count : {c.terms, c.tokens}) {
+    all.push_back(static_cast<float>(count % kCountUnit));
+    all.push_back(static_cast<float>(count / kCountUnit));
+  }
   collectives_.all_reduce_sum(all);
-  return {.loss = static_cast<double>(all[0]) * static_cast<double>(nominal),
-          .targets = static_cast<std::int64_t>(all[2]) * kCountUnit + static_cast<std::int64_t>(all[1]),
-          .stop = all[3] > 0,
-          .given_up = all[4] > 0};
+  const auto sum = [&](std::size_t i) { return static_cast<double>(all[i]) * scale; };
+  const auto count = [&](std::size_t i) { return static_cast<std::int64_t>(all[i + 1]) * kCountUnit + static_cast<std::int64_t>(all[i]); };
+  return {.cost = {.loss = sum(0), .terms = count(6), .tokens = count(8), .chosen_reward = sum(1), .rejected_reward = sum(2), .preferred = sum(3)},
+          .stop = all[4] > 0,
+          .given_up = all[5] > 0};
 }
 
-// One step: this rank's share of the sequences in micro-batches, then everybody's gradients, then the update.
+std::optional<Preferences> Trainer::preferences_of(const Cost& all) const {
+  if (objective_.rows() == 1) return {};
+  const auto pairs = static_cast<double>(all.terms);
+  return Preferences{.chosen_reward = all.chosen_reward / pairs, .rejected_reward = all.rejected_reward / pairs, .accuracy = all.preferred / pairs};
+}
+
+// One step: this rank's share of the examples in micro-batches, then everybody's gradients, then the update.
 Trainer::StepResult Trainer::step(const std::atomic<bool>& stop) {
-  const std::int64_t number = state_.step + 1, micro_batch = tokens_->dim(0);
-  const std::int64_t tokens_in_step = options_.batch * options_.length;
+  const std::int64_t number = state_.step + 1, micro_batch = at_once(options_);
+  const std::int64_t nominal = options_.batch * objective_.terms_max();
   const Tensor gradients = model_.trained().gradients();
   std::memset(gradients.data(), 0, gradients.bytes());
 
@@ -215,29 +205,26 @@ Trainer::StepResult Trainer::step(const std::atomic<bool>& stop) {
       mine.given_up = true;
       break;
     }
-    const std::int64_t count = std::min(micro_batch, end - first);
-    for (std::int64_t i = 0; i < count; ++i) {
-      sequences_.training(state_.data_step + 1, first + i, row(i));
-      mine.targets += check_row(i);
-    }
-    mine.loss += decoder_.forward_backward(tokens_->rows(0, count), targets_->rows(0, count),
-                                           1.0F / static_cast<float>(tokens_in_step), starts(count),
-                                           {.key = options_.seed * 0x9E3779B97F4A7C15ULL + static_cast<std::uint64_t>(number),
-                                            .first_sequence = first});
+    mine.cost += objective_.forward_backward(
+        decoder_, {.step = state_.data_step + 1, .first = first, .count = std::min(micro_batch, end - first)},
+        1.0F / static_cast<float>(nominal),
+        {.key = options_.seed * 0x9E3779B97F4A7C15ULL + static_cast<std::uint64_t>(number), .first_sequence = first * objective_.rows()});
   }
   // Before the gradients: whether there are any is for all to know.
   mine.stop = stop;
-  const Sums all = summed(mine, tokens_in_step);
-  if (all.given_up) return {.stop = true, .given_up = true};
+  const auto [all, stopping, given_up] = summed(mine, nominal);
+  if (given_up) return {.stop = true, .given_up = true};
   parallel::all_reduce_buckets(collectives_, gradients);
-  ATHANOR_ASSERT(all.targets > 0);
+  ATHANOR_ASSERT(all.terms > 0);
   // How many targets the step has in all is known only now: gradients were weighted as if every token had one.
-  const double to_mean = static_cast<double>(tokens_in_step) / static_cast<double>(all.targets);
-  StepResult result{.loss = all.loss / static_cast<double>(all.targets),
+  const double to_mean = static_cast<double>(nominal) / static_cast<double>(all.terms);
+  StepResult result{.loss = all.loss / static_cast<double>(all.terms),
+                    .preferences = preferences_of(all),
                     .gradient_norm = std::sqrt(tensor::squared_norm(context_, gradients)) * to_mean,
                     .learning_rate = learning_rate_at(options_, number),
-                    .targets = all.targets,
-                    .stop = all.stop};
+                    .targets = all.terms,
+                    .tokens = all.tokens,
+                    .stop = stopping};
   result.skipped = !std::isfinite(result.loss) || !std::isfinite(result.gradient_norm);
   result.spike = !result.skipped && state_.losses.is_spike(result.loss, options_.spike_factor) && can_roll_back();
   if (result.spike) return result;
@@ -259,7 +246,7 @@ Trainer::StepResult Trainer::step(const std::atomic<bool>& stop) {
   }
   state_.step = number;
   ++state_.data_step;
-  state_.tokens_seen += tokens_in_step;
+  state_.tokens_seen += all.tokens;
   return result;
 }
 
@@ -272,22 +259,20 @@ void Trainer::skip(const StepResult& result) {
               state_.step + 1, result.loss, result.gradient_norm, options_.non_finite_steps_max, options_.learning_rate);
 }
 
-double Trainer::evaluate() {
-  const std::int64_t count =
-      std::min(options_.evaluate_sequences, sequences_.evaluation_count(options_.length)), micro_batch = tokens_->dim(0);
-  if (count == 0) return 0;
+Evaluation Trainer::evaluate() {
+  const std::int64_t count = std::min(options_.evaluate_sequences, objective_.evaluation_count()), micro_batch = at_once(options_);
+  Evaluation result{.step = state_.step};
+  if (count == 0) return result;
   Sums mine;
   const auto [begin, end] = parallel::share_of(count, collectives_.rank(), collectives_.size());
   for (std::int64_t first = begin; first < end; first += micro_batch) {
-    const std::int64_t rows = std::min(micro_batch, end - first);
-    for (std::int64_t i = 0; i < rows; ++i) {
-      sequences_.evaluation(first + i, row(i));
-      mine.targets += check_row(i);
-    }
-    mine.loss += decoder_.loss(tokens_->rows(0, rows), targets_->rows(0, rows), starts(rows));
+    mine.cost += objective_.evaluate(decoder_, first, std::min(micro_batch, end - first));
   }
-  const Sums all = summed(mine, count * options_.length);
-  return all.targets > 0 ? all.loss / static_cast<double>(all.targets) : 0;
+  const Cost all = summed(mine, count * objective_.terms_max()).cost;
+  if (all.terms == 0) return result;
+  result.loss = all.loss / static_cast<double>(all.terms);
+  result.preferences = preferences_of(all);
+  return result;
 }
 
 void Trainer::report(const Events& events, const std::optional<CheckpointWriter::Finished>& written) const {
@@ -328,12 +313,13 @@ Outcome Trainer::run(const std::atomic<bool>& stop, const Events& events) {
   double step_s = 0, evaluation_s = 0;  // how long one takes, lately
   const auto evaluate_now = [&] {
     const double start = seconds();
-    const double loss = evaluate();
+    const Evaluation evaluation = evaluate();
     evaluation_s = seconds() - start;
-    if (state_.step == 0) state_.first_evaluation_loss = loss;
-    if (events.on_evaluation && loss != 0) events.on_evaluation(state_.step, loss);
+    if (state_.step == 0) state_.first_evaluation_loss = evaluation.loss;
+    if (events.on_evaluation && evaluation.loss != 0) events.on_evaluation(evaluation);
   };
 
+  if (!prepared_ && !(prepared_ = objective_.prepare(decoder_, at_once(options_), collectives_, stop))) return Outcome::kStopped;
   if (state_.step == 0 && options_.evaluate_every > 0) evaluate_now();
   while (state_.step < options_.steps) {
     if (writer_) report(events, writer_->poll());
@@ -357,9 +343,10 @@ Outcome Trainer::run(const std::atomic<bool>& stop, const Events& events) {
       events.on_step({.step = state_.step,
                       .steps = options_.steps,
                       .loss = result.loss,
+                      .preferences = result.preferences,
                       .learning_rate = result.learning_rate,
                       .gradient_norm = result.gradient_norm,
-                      .tokens_per_s = static_cast<double>(options_.batch * options_.length) / step_s,
+                      .tokens_per_s = static_cast<double>(result.tokens) / step_s,
                       .seconds_left =
                           static_cast<double>(left) * step_s + static_cast<double>(evaluations) * evaluation_s,
                       .targets = result.targets,

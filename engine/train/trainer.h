@@ -1,6 +1,7 @@
 // Training: the loop, and the memory that it runs in.
 //
-//   Trainer trainer(config, options, context, collectives, sequences, files, clock);   // plans and allocates
+//   LanguageModeling objective(sequences, options);   // or another (objective.h)
+//   Trainer trainer(config, options, context, collectives, objective, files, clock);   // plans and allocates
 //   if (!trainer.resume()) { trainer.initialize(); … or fill trainer.parameters() on every rank … }
 //   const auto outcome = trainer.run(stop, events);
 //
@@ -17,7 +18,6 @@
 
 #include "common/clock.h"
 #include "common/files.h"
-#include "engine/data/sequences.h"
 #include "engine/model/config.h"
 #include "engine/model/decoder.h"
 #include "engine/model/parameters.h"
@@ -26,24 +26,40 @@
 #include "engine/tensor/memory_plan.h"
 #include "engine/train/checkpoint.h"
 #include "engine/train/checkpoint_writer.h"
+#include "engine/train/objective.h"
 #include "engine/train/optimizer.h"
 #include "engine/train/options.h"
 #include "engine/train/trained_model.h"
 
 namespace athanor::train {
 
+// How a model judges pairs of answers, in the mean (dpo.h).
+struct Preferences {
+  double chosen_reward = 0;
+  double rejected_reward = 0;
+  double accuracy = 0;  // the part of the pairs of which it prefers the chosen answer
+  double margin() const { return chosen_reward - rejected_reward; }
+};
+
 struct Progress {
   std::int64_t step = 0;  // just done
   std::int64_t steps = 0;
-  double loss = 0;  // mean over the step's targets, over all ranks, in nats; may not be finite
+  double loss = 0;  // mean over the step's targets (of pairs: over the pairs), over all ranks, in nats; may not be finite
+  std::optional<Preferences> preferences;  // where they are what is learnt
   double learning_rate = 0;
   double gradient_norm = 0;     // before clipping; may not be finite
   double tokens_per_s = 0;      // over all ranks, over the last steps
   double seconds_left = 0;
-  std::int64_t targets = 0;        // of the step, over all ranks
+  std::int64_t targets = 0;        // of the step, over all ranks; or pairs
   std::int64_t skipped_steps = 0;  // so far: those whose loss or gradient was not finite
   bool skipped = false;            // this was one
   double checkpoint_wait_s = 0;    // how long steps have waited for checkpoints, since the run went on
+};
+
+struct Evaluation {
+  std::int64_t step = 0;
+  double loss = 0;
+  std::optional<Preferences> preferences;
 };
 
 // A loss spike that the run went back for.
@@ -57,7 +73,7 @@ struct Rollback {
 // Called on the trainer's thread, on every rank. Any may be empty.
 struct Events {
   std::function<void(const Progress&)> on_step;
-  std::function<void(std::int64_t step, double loss)> on_evaluation;
+  std::function<void(const Evaluation&)> on_evaluation;
   // The folder's name below checkpoint_folder, once it is durable, which may be some steps after `step`. Rank 0 only.
   std::function<void(const std::string& name, std::int64_t step)> on_checkpoint;
   std::function<void(const Rollback&)> on_rollback;
@@ -72,11 +88,10 @@ enum class Outcome {
 
 class Trainer {
  public:
-  // `text` is what `sequences` come from, for the checkpoints to tell: only rank 0's matters. Throws kInvalid for options
+  // `text` is what the objective's examples come from, for the checkpoints to tell: only rank 0's matters. Throws kInvalid for options
   // or shapes, kExhausted when the memory does not suffice.
   Trainer(const model::Config& config, const TrainOptions& options, tensor::Context& context,
-          parallel::Collectives& collectives, data::Sequences& sequences, Files& files, const Clock& clock,
-          TrainText text = {});
+          parallel::Collectives& collectives, Objective& objective, Files& files, const Clock& clock, TrainText text = {});
 
   const tensor::MemoryPlan& memory() const { return plan_; }
   TrainedModel& model() { return model_; }
@@ -92,20 +107,23 @@ class Trainer {
   // comes first.
   bool resume();
 
-  // Until options.steps are done. `stop` may be set from another thread or a signal handler. Checkpoints are written beside
+  // Until options.steps are done. Before the first, the objective learns what it needs of the model as it is: stopped in there, a run
+  // has no checkpoint. `stop` may be set from another thread or a signal handler. Checkpoints are written beside
   // the steps; what goes wrong with one is thrown by a later step, and the last is whole when this returns. Throws kInvalid
   // when too many steps in a row have a loss or gradient that is not finite.
   Outcome run(const std::atomic<bool>& stop, const Events& events);
 
-  // Mean loss on held-out text, shared over the ranks. 0 when there is none.
-  double evaluate();
+  // The mean over held-out examples, shared over the ranks; of a run that has begun. A loss of 0 when there are none.
+  Evaluation evaluate();
 
  private:
   struct StepResult {
     double loss = 0;
+    std::optional<Preferences> preferences;
     double gradient_norm = 0;
     double learning_rate = 0;
     std::int64_t targets = 0;
+    std::int64_t tokens = 0;
     bool stop = false;      // some rank wanted to
     bool given_up = false;  // and before it was done with its share: nothing was updated, the rest says nothing
     bool skipped = false;  // something was not finite: no update
@@ -113,21 +131,15 @@ class Trainer {
   };
   // What ranks sum of their shares.
   struct Sums {
-    double loss = 0;  // of all targets
-    std::int64_t targets = 0;
+    Cost cost;
     bool stop = false;
     bool given_up = false;
   };
   StepResult step(const std::atomic<bool>& stop);
-  // Over all ranks; with one rank the sums are its own, to the last bit. `nominal` targets are about as many as there are.
+  // Over all ranks; with one rank the sums are its own, to the last bit. `nominal` terms are about as many as there are.
   Sums summed(const Sums& mine, std::int64_t nominal);
+  std::optional<Preferences> preferences_of(const Cost& all) const;
   void skip(const StepResult& result);
-  // Row `into` of the batch, to be filled.
-  data::Row row(std::int64_t into) const;
-  // Checks it, and counts its targets.
-  std::int64_t check_row(std::int64_t into) const;
-  // The first rows of the document starts; none when there are none to keep apart.
-  tensor::Tensor starts(std::int64_t rows) const;
   void save(const Events& events);
   bool can_roll_back() const;
   void roll_back(double loss, const Events& events);
@@ -141,7 +153,7 @@ class Trainer {
   const TrainInput input_;
   tensor::Context& context_;
   parallel::Collectives& collectives_;
-  data::Sequences& sequences_;
+  Objective& objective_;
   Files& files_;
   const Clock& clock_;
 
@@ -149,9 +161,7 @@ class Trainer {
   TrainedModel model_;
   model::Decoder decoder_;
   std::unique_ptr<Optimizer> optimizer_;
-  const tensor::Tensor* tokens_;   // (micro_batch, length)
-  const tensor::Tensor* targets_;  // (micro_batch, length)
-  const tensor::Tensor* starts_;   // (micro_batch, length)  of each token's document
+  bool prepared_ = false;  // the objective
   TrainState state_;
   std::int64_t saved_step_ = -1;     // of the newest checkpoint
   std::int64_t rollbacks_to_it_ = 0;

@@ -18,6 +18,7 @@
 #include "engine/parallel/thread_group.h"
 #include "engine/tensor/cross_entropy.h"
 #include "engine/train/checkpoint_test_support.h"
+#include "engine/train/language_modeling.h"
 
 namespace athanor::train {
 namespace {
@@ -183,7 +184,8 @@ Report run(const TrainOptions& options, const Circumstances& with) {
     Watched watched(*sequences, [&](std::int64_t step, std::int64_t index) {
       stop = stop || (step == with.stop_at && index == with.stop_index);
     });
-    Trainer trainer(small_config(), options, context, collectives, watched, files, clock);
+    LanguageModeling objective(watched, options);
+    Trainer trainer(small_config(), options, context, collectives, objective, files, clock);
     if (!trainer.resume()) trainer.initialize();
     Events events;
     const bool reports = collectives.rank() == 0;
@@ -192,7 +194,7 @@ Report run(const TrainOptions& options, const Circumstances& with) {
       if (reports && progress.skipped) result.skipped.push_back(progress.step);
     };
     if (reports) {
-      events.on_evaluation = [&](std::int64_t step, double loss) { result.evaluations.emplace_back(step, loss); };
+      events.on_evaluation = [&](const Evaluation& e) { result.evaluations.emplace_back(e.step, e.loss); };
       events.on_rollback = [&](const Rollback& news) { result.rollbacks.emplace_back(news.from_step, news.to_step); };
     }
     events.on_checkpoint = [&](const std::string& name, std::int64_t) {
@@ -234,6 +236,20 @@ TEST(Trainer, LearnsAndReportsEveryStep) {
   EXPECT_EQ(learned.evaluations.back().first, 60);
   EXPECT_LT(learned.evaluations.back().second, 2);
   EXPECT_TRUE(learned.checkpoints.empty());
+}
+
+TEST(Trainer, ZLossIsAPartOfTheLossAndNotOfAnEvaluation) {
+  TrainOptions options = small_options();
+  options.steps = 60;
+  const Report plain = run(options);
+  options.z_loss = 0.05;
+  const Report with = run(options);
+  // At the beginning logits are near 0, and the normaliser of 50 tokens is 50.
+  EXPECT_NEAR(with.losses.front() - plain.losses.front(), 0.05 * std::log(50) * std::log(50), 0.01);
+  EXPECT_EQ(with.evaluations.front(), plain.evaluations.front());
+  EXPECT_GT(with.losses.back(), with.evaluations.back().second + 0.05);
+  EXPECT_LT(with.evaluations.back().second, 2.2);
+  expect_near(run(options, 3).losses, with.losses, 2e-4);
 }
 
 TEST(Trainer, NumbersDoNotDependOnRanksOrMicroBatches) {
@@ -349,7 +365,8 @@ TEST(Trainer, RecomputesAsLittleAsFitsAndTheNumbersStay) {
   SystemFiles files;
   SystemClock clock;
   const auto bytes_of = [&](const TrainOptions& options) {
-    return Trainer(small_config(), options, context, alone, language, files, clock).memory().bytes();
+    LanguageModeling objective(language, options);
+    return Trainer(small_config(), options, context, alone, objective, files, clock).memory().bytes();
   };
   TrainOptions options = small_options();
   options.micro_batch = 7;
@@ -517,7 +534,8 @@ TEST(Trainer, WhatGoesWrongWithACheckpointEndsTheRunSoon) {
     Language language;
     CrashingFiles files(400);  // some checkpoints are whole
     SystemClock clock;
-    Trainer trainer(small_config(), options, context, alone, language, files, clock);
+    LanguageModeling objective(language, options);
+    Trainer trainer(small_config(), options, context, alone, objective, files, clock);
     trainer.initialize();
     try {
       trainer.run(false, {});
@@ -538,8 +556,9 @@ TEST(Trainer, SaysWhatToChangeWhenMemoryIsShort) {
   SystemClock clock;
   TrainOptions options = small_options();
   options.memory_limit_bytes = 1000;
+  LanguageModeling objective(language, options);
   try {
-    Trainer(small_config(), options, context, alone, language, files, clock);
+    Trainer(small_config(), options, context, alone, objective, files, clock);
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kExhausted);
@@ -560,6 +579,7 @@ TEST(Trainer, RefusesBadOptionsAndForeignTokensByName) {
            {[](TrainOptions& o) { o.optimizer = "sgd"; }, "optimizer"},
            {[](TrainOptions& o) { o.muon_momentum = 1; }, "muon_momentum"},
            {[](TrainOptions& o) { o.recompute = "all"; }, "recompute"},
+           {[](TrainOptions& o) { o.z_loss = -1e-4; }, "z_loss"},
            {[](TrainOptions& o) { o.spike_factor = 0.9; }, "spike_factor"},
            {[](TrainOptions& o) { o.spike_factor = 2; }, "checkpoint_every"},
            {[](TrainOptions& o) { o.checkpoints_kept = 0; }, "checkpoints_kept"}}) {
@@ -584,7 +604,8 @@ TEST(Trainer, RefusesBadOptionsAndForeignTokensByName) {
   parallel::Alone alone;
   SystemFiles files;
   SystemClock clock;
-  Trainer trainer(small_config(), small_options(), context, alone, foreign, files, clock);
+  LanguageModeling objective(foreign, small_options());
+  Trainer trainer(small_config(), small_options(), context, alone, objective, files, clock);
   trainer.initialize();
   EXPECT_THROW(trainer.run(false, {}), Error);
 }

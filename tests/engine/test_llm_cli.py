@@ -17,14 +17,24 @@ import llm
 SHAPE = "vocabulary layers hidden_size intermediate_size heads kv_heads head_dim rope_theta tied".split()
 SETTINGS = """steps epochs batch micro_batch length dtype recompute memory lora_rank lora_alpha lora_dropout lora_layers base_dtype
     optimizer learning_rate schedule learning_rate_min warmup_steps decay_steps weight_decay beta1 beta2 adam_eps muon_momentum
-    gradient_clip held_out evaluate_every evaluate_sequences checkpoint_every checkpoints_kept checkpoint_room
+    gradient_clip z_loss held_out evaluate_every evaluate_sequences checkpoint_every checkpoints_kept checkpoint_room
     non_finite_steps_max spike_factor spike_rollbacks_max log log_every seed threads prompt sample_tokens temperature""".split()
-ALL_SETTINGS = [*SHAPE, *SETTINGS]
-ALL_SETTINGS.insert(ALL_SETTINGS.index("held_out"), "task")
+PREFERENCES = ["beta", "label_smoothing"]
+
+
+def with_more(*more):
+    """The settings that a command has beside those of all."""
+    settings = [*SHAPE, *SETTINGS] if "task" in more else [name for name in SETTINGS if name != "z_loss"]
+    at = settings.index("held_out")
+    return [*settings[:at], *more, *settings[at:]]
+
+
+ALL_SETTINGS = with_more(*PREFERENCES, "task")
 PLACES = ["out", "checkpoints", "resume", "dry_run"]
 OPTIONS = {
     ("pretrain",): ["model", "text", "validation", "tokenizer", *PLACES, *SHAPE, *SETTINGS],
     ("finetune",): ["model", "data", "validation", "tokenizer", "chat_template", *PLACES, *SETTINGS],
+    ("dpo",): ["model", "data", "validation", "tokenizer", "chat_template", *PLACES, *with_more(*PREFERENCES)],
     ("train",): ["model", "text", "validation", "tokenizer", "chat_template", *PLACES, "contract", *ALL_SETTINGS],
     ("eval",): ["model", "tokenizer", "adapter", "text", "choices", "length", "stride", "batch", "threads", "json"],
     ("generate",): ["model", "tokenizer", "adapter", "prompt", "prompts", "chat", "system", "tokens", "temperature", "top_k", "top_p", "min_p",
@@ -82,7 +92,7 @@ def test_help_names_every_option_and_explains_it(command):
 
 def test_help_of_the_whole():
     text = llm.run("--help").stdout
-    for command in ("pretrain", "finetune", "train", "eval", "generate", "convert", "merge", "bench", "tokenize"):
+    for command in ("pretrain", "finetune", "dpo", "train", "eval", "generate", "convert", "merge", "bench", "tokenize"):
         assert re.search(rf"^  {command}  +\w", text, re.M), command
     assert "Exit codes" in text
     assert re.search(r"^  train  +\w.*\n  encode  +\w", llm.run("tokenize", "--help").stdout, re.M)
@@ -92,9 +102,9 @@ def test_help_of_the_whole():
 # the command line
 
 WRONG_LINES = [
-    ("", "pretrain, finetune, train, eval, generate, convert, merge, bench, tokenize"),
+    ("", "pretrain, finetune, dpo, train, eval, generate, convert, merge, bench, tokenize"),
     ("tran", "There is no command tran. Did you mean train?"),
-    ("conjure", "There is no command conjure. There are: pretrain, finetune, train, eval, generate, convert, merge, bench, tokenize"),
+    ("conjure", "There is no command conjure. There are: pretrain, finetune, dpo, train, eval, generate, convert, merge, bench, tokenize"),
     ("tokenize", "train, encode"),
     ("train --stpes 3", "There is no option --stpes. Did you mean --steps?"),
     ("train --conjured-rabbits", "There is no option --conjured-rabbits. `athanor-llm train --help` lists all"),

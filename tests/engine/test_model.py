@@ -65,7 +65,7 @@ def language(vocabulary):
     return tokens.astype(numpy.int32)
 
 
-def train_in_pytorch(shape, sequences):
+def train_in_pytorch(shape, sequences, z_loss=0):
     model = llama.build(shape, dtype=torch.float32).train()
     decayed = [p for p in model.parameters() if p.dim() > 1]
     others = [p for p in model.parameters() if p.dim() == 1]
@@ -76,7 +76,7 @@ def train_in_pytorch(shape, sequences):
     losses, norms = [], []
     for step, batch in enumerate(torch.from_numpy(sequences).long(), 1):
         logits = model(batch[:, :-1]).logits
-        loss = functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
+        loss = functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten()) + z_loss * (logits.logsumexp(-1) ** 2).mean()
         optimizer.zero_grad()
         loss.backward()
         norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).item())
@@ -112,6 +112,19 @@ def test_fifty_steps_of_training(tmp_path, pytorch_runs, shape, ranks, micro_bat
     assert len(numbers["losses"]) == STEPS
     assert losses[-1] < losses[0] - 0.5  # something was learned
     assert max(norms) > 1 and min(norms) < max(norms)  # and clipping was at work
+    numpy.testing.assert_allclose(numbers["losses"], losses, atol=1e-3, rtol=0)
+    numpy.testing.assert_allclose(numbers["gradient_norms"], norms, rtol=1e-2)
+    for name, value in trained.items():
+        assert relative_error(ours[name], value) < 1e-2, name
+
+
+def test_training_with_z_loss(tmp_path):
+    shape = llama.SHAPES["one key per query, untied"]
+    losses, norms, trained = train_in_pytorch(shape, language(shape["vocab_size"]), z_loss=0.02)
+    ours, numbers = probe(
+        tmp_path, "train", {"sequences": language(shape["vocab_size"]), **llama.parameters(llama.build(shape))}, z_loss=0.02,
+        ranks=2, micro_batch=2, learning_rate=PEAK, learning_rate_min=LEAST, warmup_steps=WARM_UP, **shape,
+    )
     numpy.testing.assert_allclose(numbers["losses"], losses, atol=1e-3, rtol=0)
     numpy.testing.assert_allclose(numbers["gradient_norms"], norms, rtol=1e-2)
     for name, value in trained.items():

@@ -123,14 +123,17 @@ def test_swiglu(tmp_path, threads, scale):
 
 @THREADS
 @pytest.mark.parametrize("rows", [1, 7, 64, 200])
-def test_cross_entropy(tmp_path, threads, rows):
+@pytest.mark.parametrize("z_loss", [0, 1e-4, 0.02])
+def test_cross_entropy(tmp_path, threads, rows, z_loss):
     x, weight = normal(1, 150, 48), normal(2, 500, 48, scale=0.5)
     targets = numpy.random.default_rng(3).integers(0, 500, 150).astype(numpy.int32)
     targets[::7] = -1
     given = {"x": x, "weight": weight, "targets": targets}
-    ours, numbers = probe(tmp_path, "cross_entropy", given, threads=threads, rows=rows, scale=0.01)
+    ours, numbers = probe(tmp_path, "cross_entropy", given, threads=threads, rows=rows, scale=0.01, z_loss=z_loss)
     x, weight = double(x), double(weight)
-    loss = functional.cross_entropy(x @ weight.T, torch.from_numpy(targets).long(), ignore_index=-1, reduction="sum")
+    logits = x @ weight.T
+    loss = functional.cross_entropy(logits, torch.from_numpy(targets).long(), ignore_index=-1, reduction="sum")
+    loss = loss + z_loss * (logits.logsumexp(1)[torch.from_numpy(targets) >= 0] ** 2).sum()
     (loss * 0.01).backward()
     assert numbers["loss"] == pytest.approx(loss.item(), rel=1e-6)
     check(ours, dx=x.grad, d_weight=weight.grad)

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <numeric>
+#include <span>
 
 #include "engine/tensor/cpu/rows.h"
 #include "engine/tensor/matmul.h"
@@ -21,9 +22,24 @@ void by_types(const Tensor& logits, const Tensor& gradients, const Body& body) {
   body(logits.f32(), gradients.bf16(), kernels.cross_entropy_into_bf16);
 }
 
-// The losses of a chunk's rows, summed in order. With `scale`, its logits become their gradients.
-double rows_loss(Context& context, const Tensor& logits, const Tensor& gradients, const std::int32_t* targets,
-                 const float* scale) {
+// What is asked of a pass over rows.
+struct Pass {
+  float z_loss = 0;
+  const RowWeights* weights = nullptr;  // null: forward only
+  std::span<double> sequences;          // to be added to; may be empty
+  std::int64_t rows = 0;                // in all
+
+  std::int64_t sequence_of(std::int64_t row, std::size_t count) const { return row * static_cast<std::int64_t>(count) / rows; }
+  float weight_of(std::int64_t row) const {
+    const std::span<const float> each = weights->sequences;
+    return each.empty() ? weights->all : each[static_cast<std::size_t>(sequence_of(row, each.size()))];
+  }
+};
+
+// The losses of a chunk's rows, which begin with row `number` of all, summed in order. With weights, its logits become their
+// gradients.
+double rows_loss(Context& context, const Tensor& logits, const Tensor& gradients, const std::int32_t* targets, std::int64_t number,
+                 const Pass& pass) {
   const std::int64_t rows = logits.dim(0), V = logits.dim(1);
   constexpr std::int64_t kRowsAtOnce = 256;
   double losses[kRowsAtOnce];
@@ -37,15 +53,19 @@ double rows_loss(Context& context, const Tensor& logits, const Tensor& gradients
           const std::int64_t target = targets[first + i];
           losses[i] = 0;
           if (target == kNoTarget) {
-            if (scale) std::memset(gradient, 0, static_cast<std::size_t>(V) * sizeof *gradient);
+            if (pass.weights) std::memset(gradient, 0, static_cast<std::size_t>(V) * sizeof *gradient);
             continue;
           }
           ATHANOR_ASSERT(target >= 0 && target < V);
-          losses[i] = kernel(V, z + (first + i) * logits.stride(0), target, scale, gradient);
+          const float weight = pass.weights ? pass.weight_of(number + first + i) : 0;
+          losses[i] = kernel(V, z + (first + i) * logits.stride(0), target, pass.z_loss, pass.weights ? &weight : nullptr, gradient);
         }
       });
     });
     sum = std::accumulate(losses, losses + count, sum);
+    for (std::int64_t i = 0; i < count && !pass.sequences.empty(); ++i) {
+      pass.sequences[static_cast<std::size_t>(pass.sequence_of(number + first + i, pass.sequences.size()))] += losses[i];
+    }
   }
   return sum;
 }
@@ -71,10 +91,14 @@ void add(Context& context, const Tensor& from, const Tensor& into) {
   });
 }
 
-double run(Context& context, const Tensor& x, const Weight& weight, const Tensor& targets, const float* scale,
-           const Tensor& logits, const Tensor& dx, const Tensor& d_weight, const Tensor& sums) {
+double run(Context& context, const Tensor& x, const Weight& weight, const Tensor& targets, Pass pass, const Tensor& logits,
+           const Tensor& dx, const Tensor& d_weight, const Tensor& sums) {
   const std::int64_t N = x.dim(0), V = weight.dim(0);
   ATHANOR_ASSERT(targets.count() == N && logits.dim(1) == V && logits.dim(0) >= 1 && logits.stride(1) == 1);
+  pass.rows = N;
+  const auto divides = [N](std::size_t sequences) { return sequences == 0 || N % static_cast<std::int64_t>(sequences) == 0; };
+  ATHANOR_ASSERT(divides(pass.sequences.size()) && (!pass.weights || divides(pass.weights->sequences.size())));
+  std::ranges::fill(pass.sequences, 0.0);
   const std::int32_t* target = targets.ints().data();
   double loss = 0;
   for (std::int64_t begin = 0; begin < N; begin += logits.dim(0)) {
@@ -82,8 +106,8 @@ double run(Context& context, const Tensor& x, const Weight& weight, const Tensor
     const Tensor z = logits.rows(0, end - begin);  // (rows, V)
     const Tensor dz = in_place_of(z, x.type());
     matmul_transposed(context, x.rows(begin, end), weight, z);
-    loss += rows_loss(context, z, dz, target + begin, scale);
-    if (scale) {
+    loss += rows_loss(context, z, dz, target + begin, begin, pass);
+    if (pass.weights) {
       matmul(context, dz, weight, dx.rows(begin, end));
       if (!sums && !d_weight) continue;
       matmul(context, dz.transposed(), x.rows(begin, end), sums ? sums : d_weight,
@@ -97,14 +121,14 @@ double run(Context& context, const Tensor& x, const Weight& weight, const Tensor
 }  // namespace
 
 double cross_entropy_forward(Context& context, const Tensor& x, const Weight& weight, const Tensor& targets,
-                             const Tensor& logits) {
-  return run(context, x, weight, targets, nullptr, logits, {}, {}, {});
+                             const Tensor& logits, std::span<double> sequences) {
+  return run(context, x, weight, targets, {.sequences = sequences}, logits, {}, {}, {});
 }
 
 double cross_entropy_forward_backward(Context& context, const Tensor& x, const Weight& weight, const Tensor& targets,
-                                      float scale, const Tensor& logits, const Tensor& dx, const Tensor& d_weight,
-                                      const Tensor& sums) {
-  return run(context, x, weight, targets, &scale, logits, dx, d_weight, sums);
+                                      const RowWeights& weights, const Tensor& logits, const Tensor& dx, const Tensor& d_weight,
+                                      const Tensor& sums, float z_loss) {
+  return run(context, x, weight, targets, {.z_loss = z_loss, .weights = &weights, .sequences = {}}, logits, dx, d_weight, sums);
 }
 
 }  // namespace athanor::tensor

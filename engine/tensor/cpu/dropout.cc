@@ -24,7 +24,7 @@ void run(Context& context, const Dropout& how, const Tensor& from, const Tensor&
     const auto kernel = add ? kernels.add_dropout : kernels.dropout;
     context.parallel(N, cpu::grain_of(C), [&](std::int64_t begin, std::int64_t end, int) {
       for (std::int64_t n = begin; n < end; ++n) {
-        const std::uint64_t key = mixed(how.key ^ mixed(static_cast<std::uint64_t>(how.first_row + n)));
+        const std::uint64_t key = mixed(how.key ^ mixed(static_cast<std::uint64_t>(how.number_of(n))));
         kernel(C, static_cast<std::uint32_t>(key), static_cast<std::uint32_t>(key >> 32), limit, scale,
                cpu::row<Element>(from, n), cpu::row<Element>(into, n));
       }

@@ -147,7 +147,7 @@ struct RowKernels {
   void (*swiglu_forward)(std::int64_t columns, const Element* gate_up, Element* y);
   void (*swiglu_backward)(std::int64_t columns, Element* gate_up, const Element* dy);
   // The loss of the row; with `scale` not null, `gradient` becomes its gradient, which may lie where the row does.
-  double (*cross_entropy)(std::int64_t columns, const Element* logits, std::int64_t target, const float* scale,
+  double (*cross_entropy)(std::int64_t columns, const Element* logits, std::int64_t target, float z_loss, const float* scale,
                           Element* gradient);
   double (*squared_norm)(std::int64_t count, const Element* x);
   void (*combine)(std::int64_t count, float a, const Element* x, float b, Element* y);  // y = a · x + b · y
@@ -175,8 +175,8 @@ struct Kernels {
   bool onednn_bf16;  // and bfloat16's
   RowKernels<float> f32;
   RowKernels<BFloat16> bf16;
-  double (*cross_entropy_into_bf16)(std::int64_t columns, const float* logits, std::int64_t target, const float* scale,
-                                    BFloat16* gradient);
+  double (*cross_entropy_into_bf16)(std::int64_t columns, const float* logits, std::int64_t target, float z_loss,
+                                    const float* scale, BFloat16* gradient);
   void (*adamw)(std::int64_t count, const AdamWStep& how, const float* gradients, float* parameters, float* m, float* v);
   void (*widen)(std::int64_t count, const BFloat16* from, float* into);
   void (*narrow)(std::int64_t count, const float* from, BFloat16* into);
