@@ -9,7 +9,7 @@ import pytest
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
 import peers
-from test_tokenizer_peers import smollm2_json
+from tokenizer_models import smollm2_json
 
 TOOLS = [{"type": "function", "function": {"name": "weather", "description": "The \"weather\" of a place; é & <b>",
                                            "parameters": {"type": "object", "properties": {"place": {"type": "string", "enum": ["a", "b"]}}, "required": ["place"]}}}]
