@@ -3,7 +3,7 @@
 //   {"prompt": "…", "chosen": "…", "rejected": "…"}       texts, or lists of messages
 //   {"chosen": [messages], "rejected": [messages]}        the prompt is what both begin with
 //
-// Other fields are left alone.
+// Messages, "tools" and "chat_template_kwargs" are those of example.h. Other fields are left alone.
 #pragma once
 
 #include <string_view>

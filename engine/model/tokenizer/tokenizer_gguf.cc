@@ -128,6 +128,7 @@ TokenizerParts tokenizer_parts_from_gguf(const GgufTokenizer& gguf) {
   if (gguf.bos_token_id && gguf.add_bos_token.value_or(!on_bytes || gguf.pre == "llama-bpe")) parts.before = {static_cast<TokenId>(*gguf.bos_token_id)};
   if (gguf.eos_token_id && gguf.add_eos_token.value_or(false)) parts.after = {static_cast<TokenId>(*gguf.eos_token_id)};
   parts.chat_template = gguf.chat_template;
+  parts.named_templates = gguf.named_templates;
   return parts;
 }
 
