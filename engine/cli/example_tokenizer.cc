@@ -15,21 +15,19 @@ namespace {
 
 constexpr std::string_view kAssistant = "assistant";
 
-json::object message_json(std::string_view role, std::string_view content) { return {{"role", role}, {"content", content}}; }
-
-model::ChatTemplate template_of(const model::Tokenizer& tokenizer) {
-  try {
-    return model::ChatTemplate(tokenizer.parts().chat_template);
-  } catch (const Error& error) {
-    throw Error(error.kind(), "The model's chat template cannot be used: {}. Give another with --chat-template FILE", error.what());
-  }
+// Everything that the message has, as the template reads it.
+json::object message_json(const data::Message& message) {
+  json::object made{{"role", message.role}};
+  if (!message.others.contains("tool_calls")) made["content"] = message.content;
+  made.insert(message.others.begin(), message.others.end());
+  return made;
 }
 
 }  // namespace
 
 TemplateTokenizer::TemplateTokenizer(const model::Tokenizer& tokenizer)
-    : tokenizer_(tokenizer), encoder_(tokenizer_), options_(model::chat_options(tokenizer)) {
-  if (!tokenizer.parts().chat_template.empty()) template_.emplace(template_of(tokenizer));
+    : tokenizer_(tokenizer), encoder_(tokenizer_), templates_(tokenizer), options_(model::chat_options(tokenizer)) {
+  if (!tokenizer.parts().chat_template.empty()) (void)templates_.choose(false);
   const auto eos = tokenizer.eos(), end = eos ? eos : tokenizer.end_of_text();
   if (!end) {
     throw Error(ErrorKind::kInvalid,
@@ -39,21 +37,19 @@ TemplateTokenizer::TemplateTokenizer(const model::Tokenizer& tokenizer)
 }
 
 std::vector<TokenRun> TemplateTokenizer::tokens(const data::Conversation& conversation) {
-  if (!template_) {
-    throw Error(ErrorKind::kInvalid,
-                "the model has no chat template, which would lay out its messages: give one with --chat-template FILE, or as "
-                "chat_template.jinja beside the tokenizer");
-  }
   json::array messages;
   std::size_t answers = 0, learnt = 0;
   for (std::size_t i = 0; i < conversation.messages.size(); ++i) {
     const data::Message& message = conversation.messages[i];
-    messages.push_back(message_json(message.role, message.content));
+    messages.push_back(message_json(message));
     if (message.role != kAssistant) continue;
     ++answers;
     learnt += i >= conversation.answers_from;
   }
-  model::RenderedChat chat = template_->render(messages, options_);
+  model::ChatOptions options = options_;
+  options.tools = conversation.tools;
+  options.variables = conversation.variables;
+  model::RenderedChat chat = templates_.render(messages, options);
   if (chat.answers.empty()) {
     throw Error(ErrorKind::kInvalid, "of its {} answers the model's chat template writes none", answers);
   }
@@ -83,22 +79,16 @@ std::vector<TokenRun> TemplateTokenizer::tokens(const data::Text& text) {
   return {std::move(run)};
 }
 
-model::Tokenizer with_chat_template(const model::Tokenizer& tokenizer, std::string chat_template) {
-  model::TokenizerParts parts = tokenizer.parts();
-  if (!parts.files.empty()) parts.files["chat_template.jinja"] = chat_template;
-  parts.chat_template = std::move(chat_template);
-  return model::Tokenizer(std::move(parts));
-}
-
 std::vector<TokenId> prompt_tokens(const model::Tokenizer& tokenizer, std::string_view prompt) {
-  if (tokenizer.parts().chat_template.empty()) {
+  model::ChatTemplates templates(tokenizer);
+  if (templates.empty()) {
     std::vector<TokenId> ids = tokenizer.parts().before;
     model::Encoder(tokenizer).encode(prompt, ids);
     return ids;
   }
   model::ChatOptions options = model::chat_options(tokenizer);
   options.add_generation_prompt = true;
-  return model::encode_chat(tokenizer, template_of(tokenizer).render({message_json("user", prompt)}, options)).ids;
+  return templates.encode({json::object{{"role", "user"}, {"content", prompt}}}, options).ids;
 }
 
 }  // namespace athanor::llm

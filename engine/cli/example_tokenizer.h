@@ -1,24 +1,23 @@
 // How a model's tokenizer and its chat template lay out what fine-tuning learns from (data/conversation.h). One thread.
 #pragma once
 
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "engine/data/conversation.h"
-#include "engine/model/tokenizer/chat_template.h"
+#include "engine/model/tokenizer/chat_templates.h"
 #include "engine/model/tokenizer/tokenizer.h"
 
 namespace athanor::llm {
 
 class TemplateTokenizer final : public data::ExampleTokenizer {
  public:
-  // A tokenizer without a chat template will do for texts and completions. Throws kInvalid for a template that cannot be
-  // read, and for a tokenizer that has no token to end a text with.
+  // A tokenizer without a chat template will do for texts and completions. Throws kInvalid for a default template that cannot
+  // be read, and for a tokenizer that has no token to end a text with.
   explicit TemplateTokenizer(const model::Tokenizer& tokenizer);
 
-  // As the template writes them. Learnt are the answers from `answers_from` on, each with the token that ends it. Throws
+  // As the template writes them, which may be another for chats with tools. Learnt are the answers from `answers_from` on, each with the token that ends it. Throws
   // kInvalid when there is no template, when it refuses the conversation, and when it writes none of the answers.
   std::vector<data::TokenRun> tokens(const data::Conversation& conversation) override;
   // before() PROMPT, and then, learnt, COMPLETION end().
@@ -34,13 +33,10 @@ class TemplateTokenizer final : public data::ExampleTokenizer {
  private:
   const model::Tokenizer tokenizer_;
   model::Encoder encoder_;
-  std::optional<model::ChatTemplate> template_;
-  model::ChatOptions options_;
+  model::ChatTemplates templates_;
+  const model::ChatOptions options_;
   model::TokenId end_ = 0;
 };
-
-// The tokenizer with another chat template, in its files too.
-model::Tokenizer with_chat_template(const model::Tokenizer& tokenizer, std::string chat_template);
 
 // A user's message as the template writes it, up to where the answer begins; the text alone without a template.
 std::vector<model::TokenId> prompt_tokens(const model::Tokenizer& tokenizer, std::string_view prompt);

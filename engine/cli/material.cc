@@ -119,11 +119,11 @@ Material pretraining(Files& files, const Sources& sources, const TrainSettings& 
 std::string packed_tokenizer(Files& files, const Sources& sources, const model::ModelSource& source, const train::TrainOptions& options) {
   const std::string kept = kept_tokenizer(files, sources.checkpoints, options);
   Tokenizer tokenizer = model_tokenizer(files, source, sources.model, sources.tokenizer);
-  if (!sources.chat_template.empty()) tokenizer = with_chat_template(tokenizer, files.read_all(sources.chat_template));
+  if (!sources.chat_template.empty()) tokenizer = model::with_chat_template(tokenizer, files.read_all(sources.chat_template));
   if (kept.empty()) return model::pack_tokenizer(tokenizer, source.model().config.max_position_embeddings);
   const Tokenizer before = model::unpack_tokenizer(kept);
   check_same_tokenizer(tokenizer, before, sources.tokenizer.empty() ? sources.model : sources.tokenizer);
-  if (tokenizer.parts().chat_template != before.parts().chat_template) {
+  if (tokenizer.parts().chat_template != before.parts().chat_template || tokenizer.parts().named_templates != before.parts().named_templates) {
     throw Error(ErrorKind::kInvalid, "The chat template is another than the one that the run in {} began with: give that one, or "
                 "give the run an empty checkpoint folder", sources.checkpoints);
   }

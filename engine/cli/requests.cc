@@ -2,12 +2,12 @@
 
 #include <iostream>
 #include <iterator>
-#include <optional>
 #include <utility>
 
 #include "common/error.h"
+#include "engine/data/example.h"
 #include "engine/data/json_lines.h"
-#include "engine/model/tokenizer/chat_template.h"
+#include "engine/model/tokenizer/chat_templates.h"
 
 namespace athanor::llm {
 
@@ -32,7 +32,11 @@ Request request_of_line(std::string_view line, const std::string& source, bool c
   const json::object& object = parsed.get_object();
   if (const json::array* messages = json::find_array(object, "messages")) {
     if (messages->empty()) throw Error(ErrorKind::kInvalid, "{}: \"messages\" is empty", source);
-    return {{}, *messages, {}};
+    try {
+      return {{}, *messages, {}, data::tools_of(object), data::variables_of(object)};
+    } catch (const Error& error) {
+      throw Error(error.kind(), "{}: {}", source, error.what());
+    }
   }
   const json::value* prompt = object.if_contains("prompt");
   if (!prompt) throw Error(ErrorKind::kInvalid, "{} has neither \"prompt\" nor \"messages\"", source);
@@ -68,7 +72,7 @@ std::vector<Request> requests_of(Files& files, const RequestOptions& options, co
     requests.emplace_back();
   }
 
-  std::optional<model::ChatTemplate> chat_template;
+  model::ChatTemplates templates(tokenizer);
   model::ChatOptions chat_options = model::chat_options(tokenizer);
   chat_options.add_generation_prompt = true;
   for (Request& request : requests) {
@@ -76,19 +80,18 @@ std::vector<Request> requests_of(Files& files, const RequestOptions& options, co
       request.tokens = tokens_of_text(tokenizer, request.prompt);
       continue;
     }
-    if (!chat_template) {
-      if (tokenizer.parts().chat_template.empty()) {
-        throw Error(ErrorKind::kInvalid, "The model has no chat template, so that nobody knows how it was taught to chat: continue "
-                    "texts instead (--prompt alone), or put a chat_template.jinja beside its tokenizer");
-      }
-      chat_template.emplace(tokenizer.parts().chat_template);
+    if (templates.empty()) {
+      throw Error(ErrorKind::kInvalid, "The model has no chat template, so that nobody knows how it was taught to chat: continue "
+                  "texts instead (--prompt alone), or put a chat_template.jinja beside its tokenizer");
     }
     const json::value& first = request.messages.front();
     const bool has_system = first.is_object() && json::find_string(first.get_object(), "role") == "system";
     if (!options.system.empty() && !has_system) {
       request.messages.insert(request.messages.begin(), message("system", options.system));
     }
-    request.tokens = model::encode_chat(tokenizer, chat_template->render(request.messages, chat_options)).ids;
+    chat_options.tools = request.tools;
+    chat_options.variables = request.variables;
+    request.tokens = templates.encode(request.messages, chat_options).ids;
     if (request.tokens.empty()) throw Error(ErrorKind::kInvalid, "The model's chat template makes an empty text of a chat");
   }
   return requests;

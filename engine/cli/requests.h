@@ -14,11 +14,15 @@ struct Request {
   std::string prompt;       // a text to continue; empty for a chat
   json::array messages;     // a chat to answer; empty for a text
   std::vector<model::TokenId> tokens;
+  json::value tools = nullptr;   // what a chat's answer may call: a list of JSON schemas, or null
+  json::object variables = {};   // what else the chat's template sees
 };
 
 struct RequestOptions {
   std::vector<std::string> prompts;  // "-": standard input
-  std::string file;                  // a prompt a line, or {"prompt": …} or {"messages": […]}; empty: none
+  // A prompt a line, or {"prompt": …} or {"messages": […]}; chats may have "tools" and "chat_template_kwargs" (data/example.h).
+  // Empty: none.
+  std::string file;
   bool chat = false;                 // prompts are what a user says
   std::string system;                // goes before every chat that has no message of the system's
 };

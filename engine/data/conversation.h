@@ -8,11 +8,16 @@
 #include <variant>
 #include <vector>
 
+#include "common/json.h"
+
 namespace athanor::data {
 
 struct Message {
   std::string role;  // "system", "user", "assistant", or another that the template knows
   std::string content;
+  // What else the message has, for the template to read: "name", "reasoning_content", "tool_calls". Of a message with tool_calls
+  // its content is here as well, where it may be null or missing.
+  json::object others = {};
   bool operator==(const Message&) const = default;
 };
 
@@ -20,6 +25,8 @@ struct Message {
 struct Conversation {
   std::vector<Message> messages;
   std::size_t answers_from = 0;
+  json::value tools = nullptr;   // what the model may call: a list of JSON schemas, or null
+  json::object variables = {};   // what else the template shall see ("enable_thinking")
   bool operator==(const Conversation&) const = default;
 };
 

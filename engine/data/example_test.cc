@@ -22,9 +22,17 @@ TEST(Example, IsReadInEveryForm) {
       {R"({"prompt": "2 + 2 =", "completion": " 4"})", Completion{"2 + 2 =", " 4"}},
       {R"({"prompt": "", "completion": "4\n"})", Completion{"", "4\n"}},
       {R"({"messages": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4", "weight": 1}]})",
-       Conversation{{kAsk, kFour}, 0}},
+       Conversation{{kAsk, Message{"assistant", "4", {{"weight", 1}}}}, 0}},
       {R"({"prompt": [{"role": "user", "content": "2 + 2?"}], "completion": [{"role": "assistant", "content": "4"}]})",
        Conversation{{kAsk, kFour}, 1}},
+      {R"({"messages": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "tool_calls": [{"name": "add"}], "content": null},
+          {"role": "tool", "content": "4", "name": "add"}], "tools": [{"name": "add"}], "chat_template_kwargs": {"thinking": true}})",
+       Conversation{.messages = {kAsk, Message{"assistant", "", {{"tool_calls", json::array{json::object{{"name", "add"}}}}, {"content", nullptr}}},
+                                 Message{"tool", "4", {{"name", "add"}}}},
+                    .tools = json::array{json::object{{"name", "add"}}},
+                    .variables = {{"thinking", true}}}},
+      {R"({"prompt": [{"role": "user", "content": "2 + 2?"}], "completion": [{"role": "assistant", "content": "4"}], "tools": "[{\"name\": \"add\"}]"})",
+       Conversation{.messages = {kAsk, kFour}, .answers_from = 1, .tools = json::array{json::object{{"name", "add"}}}}},
   };
   for (const auto& [line, expected] : cases) EXPECT_EQ(parse_example(line, "x"), expected) << line;
 }
@@ -47,6 +55,11 @@ TEST(Example, IsRefusedWithItsLineAndTheReason) {
       {R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant"}]})", "message 2 of \"messages\": JSON field 'content' is missing"},
       {R"({"messages": [{"role": "", "content": "a"}]})", "message 1 of \"messages\": its role is empty"},
       {R"({"messages": [{"role": "user", "content": [{"type": "text"}]}]})", "'content' must be a string"},
+      {R"({"messages": [{"role": "assistant", "tool_calls": []}]})", "message 1 of \"messages\": JSON field 'content' is missing"},
+      {R"({"messages": [{"role": "assistant", "tool_calls": {}}]})", "its \"tool_calls\" is no list"},
+      {R"({"messages": [{"role": "assistant", "content": "a"}], "tools": ["add"]})", "\"tools\" must be a list of JSON schemas"},
+      {R"({"messages": [{"role": "assistant", "content": "a"}], "tools": "add"})", "not JSON"},
+      {R"({"messages": [{"role": "assistant", "content": "a"}], "chat_template_kwargs": 1})", "\"chat_template_kwargs\" must be an object"},
       {R"({"messages": [{"role": "user", "content": "a"}]})", "none of its messages has the role \"assistant\""},
   };
   for (const auto& [line, expected] : cases) {
@@ -58,6 +71,15 @@ TEST(Example, IsRefusedWithItsLineAndTheReason) {
       EXPECT_THAT(error.what(), HasSubstr(expected));
       EXPECT_THAT(error.what(), HasSubstr("chats.jsonl, line 17"));
     }
+  }
+}
+
+TEST(Preference, ItsAnswersMayCallTools) {
+  const Preference pair = parse_preference(
+      R"({"prompt": [{"role": "user", "content": "2 + 2?"}], "chosen": [{"role": "assistant", "tool_calls": [{"name": "add"}]}],
+          "rejected": [{"role": "assistant", "tool_calls": [{"name": "sub"}]}], "tools": [{"name": "add"}]})", "x");
+  for (const Example& example : {pair.chosen, pair.rejected}) {
+    EXPECT_EQ(std::get<Conversation>(example).tools, json::value(json::array{json::object{{"name", "add"}}}));
   }
 }
 

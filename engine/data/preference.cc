@@ -76,7 +76,10 @@ Preference chats_of(const json::object& line, bool prompted) {
     chosen.erase(chosen.begin(), chosen.begin() + common);
     rejected.erase(rejected.begin(), rejected.begin() + common);
   }
-  return {joined(prompt, std::move(chosen), "chosen"), joined(prompt, std::move(rejected), "rejected")};
+  Conversation better = joined(prompt, std::move(chosen), "chosen"), worse = joined(prompt, std::move(rejected), "rejected");
+  better.tools = worse.tools = tools_of(line);
+  better.variables = worse.variables = variables_of(line);
+  return {std::move(better), std::move(worse)};
 }
 
 Preference preference_of(const json::object& line) {

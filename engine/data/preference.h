@@ -5,7 +5,7 @@
 //   {"chosen": …, "rejected": …}                                         either, the prompt is what both begin with
 //   {"prompt": "…", "chosen": [messages], "rejected": [messages]}        what the user says, unless both begin with messages alike
 //
-// as TRL's datasets have them. Other fields are left alone.
+// as TRL's datasets have them. Messages, "tools" and "chat_template_kwargs" are those of example.h. Other fields are left alone.
 #pragma once
 
 #include <string_view>

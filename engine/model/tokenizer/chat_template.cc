@@ -97,6 +97,7 @@ ChatOptions chat_options(const Tokenizer& tokenizer) {
   options.now = std::time(nullptr);
   if (!tokenizer.parts().bos.empty()) options.tokens["bos_token"] = tokenizer.parts().bos;
   if (!tokenizer.parts().eos.empty()) options.tokens["eos_token"] = tokenizer.parts().eos;
+  for (const auto& [name, content] : tokenizer.parts().named_tokens) options.tokens[name] = content;
   for (const AddedToken& token : tokenizer.added()) {
     if (token.special) options.specials.push_back(token.content);
   }

@@ -1,5 +1,6 @@
-// What is done to a text before it is cut: Unicode's normal forms (Qwen: NFC), a prefix and replacements (Llama-2: "▁"
-// for a space, and one in front). Other steps leave bytes that are no characters as they are. Immutable and shared by threads.
+// What is done to a text before it is cut: Unicode's normal forms (Qwen: NFC), by the tables of `tokenizers`, a prefix and
+// replacements (Llama-2: "▁" for a space, and one in front). Other steps leave bytes that are no characters as they are.
+// Immutable and shared by threads.
 #pragma once
 
 #include <string>

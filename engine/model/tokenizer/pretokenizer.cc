@@ -3,9 +3,11 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include <algorithm>
 #include <cstdint>
 
 #include "common/error.h"
+#include "engine/model/tokenizer/newer_characters.h"
 #include "engine/model/tokenizer/utf8.h"
 
 namespace athanor::model {
@@ -57,6 +59,52 @@ std::string with_todays_white_space(const std::string& pattern) {
   return translated;
 }
 
+// Pieces from a text's parts as they come, matches and what lies between. (A part that belongs to its neighbours does
+// so as `tokenizers` has it: of two matches in a row the second stands alone.)
+class Pieces {
+ public:
+  Pieces(PreTokenizer::Cut::Behavior behavior, bool invert) : behavior_(behavior), invert_(invert) {}
+
+  // Calls `piece` for what is complete.
+  template <typename Piece>
+  void add(std::size_t begin, std::size_t end, bool match, const Piece& piece) {
+    using Behavior = PreTokenizer::Cut::Behavior;
+    if (begin == end) return;
+    match = match != invert_;
+    const bool after_match = match_;
+    match_ = match;
+    bool joins = false;
+    switch (behavior_) {
+      case Behavior::kIsolated: break;
+      case Behavior::kRemoved:
+        if (match) return;
+        break;
+      case Behavior::kMergedWithPrevious: joins = match && !after_match; break;
+      case Behavior::kMergedWithNext: joins = !match && after_match; break;
+      case Behavior::kContiguous: joins = match == after_match; break;
+    }
+    if (joins && begin == end_ && end_ > begin_) {
+      end_ = end;
+      return;
+    }
+    finish(piece);
+    begin_ = begin;
+    end_ = end;
+  }
+
+  template <typename Piece>
+  void finish(const Piece& piece) {
+    if (end_ > begin_) piece(begin_, end_);
+    begin_ = end_;
+  }
+
+ private:
+  const PreTokenizer::Cut::Behavior behavior_;
+  const bool invert_;
+  bool match_ = false;  // of the last part
+  std::size_t begin_ = 0, end_ = 0;
+};
+
 }  // namespace
 
 struct PreTokenizer::Compiled {
@@ -106,9 +154,15 @@ class PreTokenizer::Matcher {
   std::unique_ptr<pcre2_jit_stack, decltype(&pcre2_jit_stack_free)> stack_;
 };
 
-PreTokenizer::PreTokenizer(std::vector<std::string> patterns, bool add_prefix_space)
-    : patterns_(std::move(patterns)), add_prefix_space_(add_prefix_space) {
-  for (const std::string& pattern : patterns_) {
+PreTokenizer PreTokenizer::isolating(const std::vector<std::string>& patterns, bool add_prefix_space) {
+  std::vector<Cut> cuts;
+  for (const std::string& pattern : patterns) cuts.push_back({pattern});
+  return PreTokenizer(std::move(cuts), add_prefix_space);
+}
+
+PreTokenizer::PreTokenizer(std::vector<Cut> cuts, bool add_prefix_space) : cuts_(std::move(cuts)), add_prefix_space_(add_prefix_space) {
+  for (const Cut& cut : cuts_) {
+    const std::string& pattern = cut.pattern;
     if (pattern.size() > kPatternBytesMax) {
       throw Error(ErrorKind::kInvalid, "the tokenizer's pattern has {} bytes; at most {} are allowed", pattern.size(),
                   kPatternBytesMax);
@@ -130,6 +184,10 @@ PreTokenizer::PreTokenizer(std::vector<std::string> patterns, bool add_prefix_sp
 
 PreTokenizer::PreTokenizer(Metaspace metaspace) : metaspace_(std::move(metaspace)) {
   if (metaspace_->replacement.empty()) throw Error(ErrorKind::kInvalid, "the tokenizer's Metaspace replaces a space by nothing");
+}
+
+bool PreTokenizer::changes_nothing() const {
+  return !add_prefix_space_ && !metaspace_ && std::none_of(cuts_.begin(), cuts_.end(), [](const Cut& cut) { return cut.behavior == Cut::Behavior::kRemoved; });
 }
 
 PreTokenizer::Scratch::Scratch() = default;
@@ -155,10 +213,11 @@ void PreTokenizer::split(std::string_view text, Place place, Scratch& scratch,
   if (scratch.matchers_.empty()) {
     for (const auto& compiled : compiled_) scratch.matchers_.emplace_back(*compiled);
   }
+  std::string known;
   while (!text.empty()) {
-    const std::size_t valid = utf8_valid_prefix(text);
-    if (valid > 0) split_valid(text.substr(0, valid), 0, scratch.matchers_, piece);
-    text.remove_prefix(valid);
+    const std::string_view valid = text.substr(0, utf8_valid_prefix(text));
+    if (!valid.empty()) split_valid(valid, with_known_characters(valid, known), 0, scratch.matchers_, piece);
+    text.remove_prefix(valid.size());
     const std::size_t broken = utf8_broken_prefix(text);
     if (broken > 0) piece(text.substr(0, broken));
     text.remove_prefix(broken);
@@ -185,20 +244,25 @@ void PreTokenizer::split_metaspace(std::string_view text, Place place,
   piece(rest);
 }
 
-void PreTokenizer::split_valid(std::string_view text, std::size_t step, std::vector<Matcher>& matchers,
+void PreTokenizer::split_valid(std::string_view text, std::string_view seen, std::size_t step, std::vector<Matcher>& matchers,
                                const std::function<void(std::string_view)>& piece) const {
   if (step == matchers.size()) {
     if (!text.empty()) piece(text);
     return;
   }
+  Pieces pieces(cuts_[step].behavior, cuts_[step].invert);
+  const auto next = [&](std::size_t begin, std::size_t end) {
+    split_valid(text.substr(begin, end - begin), seen.substr(begin, end - begin), step + 1, matchers, piece);
+  };
   std::size_t at = 0;
   std::size_t begin = 0, end = 0;
-  while (at < text.size() && matchers[step].find(text, at, begin, end)) {
-    if (begin > at) split_valid(text.substr(at, begin - at), step + 1, matchers, piece);
-    split_valid(text.substr(begin, end - begin), step + 1, matchers, piece);
+  while (at < text.size() && matchers[step].find(seen, at, begin, end)) {
+    pieces.add(at, begin, false, next);
+    pieces.add(begin, end, true, next);
     at = end;
   }
-  if (at < text.size()) split_valid(text.substr(at), step + 1, matchers, piece);
+  pieces.add(at, text.size(), false, next);
+  pieces.finish(next);
 }
 
 }  // namespace athanor::model

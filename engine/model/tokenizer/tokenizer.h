@@ -42,8 +42,12 @@ struct TokenizerParts {
   bool strip_first_space = false;
   // The tokens that tokenizer_config.json or GGUF name. Empty when they name none.
   std::string bos, eos;
-  // As the checkpoint ships it (chat_template.h); empty when it has none.
+  // The other special tokens that tokenizer_config.json names, by its names ("pad_token"): templates may write them.
+  std::map<std::string, std::string> named_tokens;
+  // As the checkpoint ships it (chat_templates.h); empty when it has none.
   std::string chat_template;
+  // Its others, by name ("tool_use").
+  std::map<std::string, std::string> named_templates;
   TokenizerFiles files;
 };
 

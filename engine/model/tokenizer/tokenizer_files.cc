@@ -17,6 +17,10 @@ constexpr const char* kJson = "tokenizer.json";
 constexpr const char* kModel = "tokenizer.model";
 constexpr const char* kConfig = "tokenizer_config.json";
 constexpr const char* kTemplate = "chat_template.jinja";
+constexpr const char* kTemplates = "additional_chat_templates/";
+constexpr std::string_view kJinja = ".jinja";
+constexpr std::string_view kDefault = "default";
+constexpr const char* kNamedTokens[] = {"unk_token", "pad_token", "sep_token", "cls_token", "mask_token"};
 constexpr const char* kAdded = "added_tokens.json";
 constexpr const char* kBeside[] = {kConfig, "special_tokens_map.json", kAdded, kTemplate, "vocab.json", "merges.txt"};
 
@@ -28,18 +32,42 @@ std::string token_name(const json::object& config, const char* key) {
   return value->is_object() ? json::find_string(value->get_object(), "content").value_or("") : "";
 }
 
-// A template, or the one named "default" of several.
-std::string chat_template_of(const json::object& config) {
+// Of tokenizer_config.json: a template, or several with their names.
+void read_templates(TokenizerParts& parts, const json::object& config, std::string_view source) {
   const json::value* value = config.if_contains("chat_template");
-  if (value == nullptr) return "";
-  if (value->is_string()) return std::string(value->get_string());
-  if (!value->is_array()) return "";
-  for (const json::value& item : value->get_array()) {
-    if (item.is_object() && json::find_string(item.get_object(), "name") == "default") {
-      return json::find_string(item.get_object(), "template").value_or("");
-    }
+  if (value == nullptr || value->is_null()) return;
+  if (value->is_string()) {
+    parts.chat_template = std::string(value->get_string());
+    return;
   }
-  return "";
+  const auto wrong = [&](std::string_view what) {
+    return Error(ErrorKind::kInvalid, "{}/{}: \"chat_template\" {}; it must be a template, or a list of {{\"name\": …, \"template\": …}}", source, kConfig, what);
+  };
+  if (!value->is_array()) throw wrong("is neither a text nor a list");
+  for (const json::value& item : value->get_array()) {
+    const auto part = [&](const char* key) { return item.is_object() ? json::find_string(item.get_object(), key) : std::nullopt; };
+    auto name = part("name"), text = part("template");
+    if (!name || !text) throw wrong("has an item without a name and a template");
+    (*name == kDefault ? parts.chat_template : parts.named_templates[*name]) = std::move(*text);
+  }
+}
+
+// Templates in files of their own stand for all of tokenizer_config.json's.
+void read_template_files(TokenizerParts& parts) {
+  std::map<std::string, std::string> named;
+  const auto alone = parts.files.find(kTemplate);
+  for (const auto& [name, contents] : parts.files) {
+    if (!name.starts_with(kTemplates) || !name.ends_with(kJinja)) continue;
+    const std::size_t begin = std::string_view(kTemplates).size();
+    named[name.substr(begin, name.size() - begin - kJinja.size())] = contents;
+  }
+  if (alone == parts.files.end() && named.empty()) return;
+  parts.chat_template = alone != parts.files.end() ? alone->second : "";
+  if (const auto found = named.find(std::string(kDefault)); found != named.end()) {
+    parts.chat_template = found->second;
+    named.erase(found);
+  }
+  parts.named_templates = std::move(named);
 }
 
 void add(TokenizerParts& parts, AddedToken token) {
@@ -111,8 +139,11 @@ void read_config(TokenizerParts& parts, std::string_view source, bool sentencepi
   }
   if (std::string bos = token_name(config, "bos_token"); !bos.empty()) parts.bos = std::move(bos);
   if (std::string eos = token_name(config, "eos_token"); !eos.empty()) parts.eos = std::move(eos);
-  parts.chat_template = chat_template_of(config);
-  if (const auto file = parts.files.find(kTemplate); file != parts.files.end()) parts.chat_template = file->second;
+  for (const char* key : kNamedTokens) {
+    if (std::string name = token_name(config, key); !name.empty()) parts.named_tokens[key] = std::move(name);
+  }
+  read_templates(parts, config, source);
+  read_template_files(parts);
   if (sentencepiece) read_added(parts, config, source);
   read_around(parts, config, sentencepiece);
 }
@@ -139,6 +170,13 @@ std::string config_json(const Tokenizer& tokenizer, std::int64_t context) {
     config["pad_token"] = eos;
   }
   if (!parts.chat_template.empty()) config["chat_template"] = parts.chat_template;
+  if (!parts.named_templates.empty()) {
+    json::array list;
+    const auto add = [&](std::string_view name, const std::string& text) { list.push_back(json::object{{"name", name}, {"template", text}}); };
+    if (!parts.chat_template.empty()) add(kDefault, parts.chat_template);
+    for (const auto& [name, text] : parts.named_templates) add(name, text);
+    config["chat_template"] = std::move(list);
+  }
   json::object decoder;
   for (const AddedToken& token : tokenizer.added()) decoder[std::to_string(token.id)] = added_json(token);
   config["added_tokens_decoder"] = std::move(decoder);
@@ -194,11 +232,28 @@ Tokenizer load_tokenizer(Files& files, const std::string& path) {
   for (const char* name : kBeside) {
     if (files.stat(path + "/" + name)) read[name] = files.read_all(path + "/" + name);
   }
+  if (files.stat(path + "/" + kTemplates)) {
+    for (const std::string& name : files.list(path + "/" + kTemplates)) {
+      if (name.ends_with(kJinja)) read[kTemplates + name] = files.read_all(path + "/" + kTemplates + name);
+    }
+  }
   return tokenizer_from_files(std::move(read), path);
 }
 
 void save_tokenizer(Files& files, const std::string& folder, const Tokenizer& tokenizer, std::int64_t context) {
-  for (const auto& [name, contents] : tokenizer_files(tokenizer, context)) files.replace(folder + "/" + name, contents);
+  for (const auto& [name, contents] : tokenizer_files(tokenizer, context)) {
+    if (name.starts_with(kTemplates)) files.make_folders(folder + "/" + kTemplates);
+    files.replace(folder + "/" + name, contents);
+  }
+}
+
+Tokenizer with_chat_template(const Tokenizer& tokenizer, std::string chat_template) {
+  TokenizerParts parts = tokenizer.parts();
+  std::erase_if(parts.files, [](const auto& file) { return file.first.starts_with(kTemplates); });
+  if (!parts.files.empty()) parts.files[kTemplate] = chat_template;
+  parts.chat_template = std::move(chat_template);
+  parts.named_templates.clear();
+  return Tokenizer(std::move(parts));
 }
 
 std::string tokenizer_definition(const Tokenizer& tokenizer) {
@@ -219,9 +274,9 @@ std::string pack_tokenizer(const Tokenizer& tokenizer, std::int64_t context) {
 Tokenizer unpack_tokenizer(std::string_view packed) {
   TokenizerFiles files;
   while (!packed.empty()) {
-    const std::size_t space = packed.find(' '), line = packed.find('\n');
+    const std::size_t line = packed.find('\n'), space = packed.substr(0, std::min(line, packed.size())).rfind(' ');  // a name may have spaces
     std::size_t size = 0;
-    if (space == std::string_view::npos || line == std::string_view::npos || space > line ||
+    if (space == std::string_view::npos || line == std::string_view::npos ||
         std::from_chars(packed.data() + space + 1, packed.data() + line, size).ptr != packed.data() + line ||
         size > packed.size() - line - 1) {
       throw Error(ErrorKind::kCorrupt, "A tokenizer that another process handed over is damaged: it is no list of files");

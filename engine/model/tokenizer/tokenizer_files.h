@@ -1,5 +1,6 @@
 // Tokenizers as the files of a checkpoint: tokenizer.json or tokenizer.model (sentencepiece) with what stands beside it,
-// tokenizer_config.json, special_tokens_map.json, added_tokens.json and chat_template.jinja; or a llama2.c tokenizer.
+// tokenizer_config.json, special_tokens_map.json, added_tokens.json, chat_template.jinja and additional_chat_templates/; or a
+// llama2.c tokenizer.
 // Saving gives back the files that were read, byte for byte; a tokenizer that came from elsewhere is written as
 // tokenizer.json and tokenizer_config.json.
 #pragma once
@@ -20,9 +21,12 @@ Tokenizer load_tokenizer(Files& files, const std::string& path);
 // to be made.
 void save_tokenizer(Files& files, const std::string& folder, const Tokenizer& tokenizer, std::int64_t context);
 
-// The same without a disk: the files by name. `source` names their folder in errors.
+// The same without a disk: the files by name ("additional_chat_templates/tool_use.jinja"). `source` names their folder in errors.
 Tokenizer tokenizer_from_files(TokenizerFiles files, std::string_view source);
 TokenizerFiles tokenizer_files(const Tokenizer& tokenizer, std::int64_t context);
+
+// The tokenizer with another chat template in place of all that it has, in its files too.
+Tokenizer with_chat_template(const Tokenizer& tokenizer, std::string chat_template);
 
 // What decides about its ids: the contents of its tokenizer.json or tokenizer.model.
 std::string tokenizer_definition(const Tokenizer& tokenizer);

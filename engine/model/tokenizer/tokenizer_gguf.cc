@@ -94,7 +94,7 @@ TokenizerParts tokenizer_parts_from_gguf(const GgufTokenizer& gguf) {
   if (on_bytes) {
     const Cut cut = cut_of(gguf.pre);
     parts.subwords = byte_bpe(gguf, cut.whole_pieces_first);
-    parts.pretokenizer = PreTokenizer(cut.patterns, gguf.add_space_prefix.value_or(false));
+    parts.pretokenizer = PreTokenizer::isolating(cut.patterns, gguf.add_space_prefix.value_or(false));
     if (cut.nfc) parts.normalizer = Normalizer({{.kind = NormalizerStep::Kind::kNfc}});
   } else if (gguf.model == "llama") {
     parts.subwords = character_bpe(gguf);
@@ -128,6 +128,7 @@ TokenizerParts tokenizer_parts_from_gguf(const GgufTokenizer& gguf) {
   if (gguf.bos_token_id && gguf.add_bos_token.value_or(!on_bytes || gguf.pre == "llama-bpe")) parts.before = {static_cast<TokenId>(*gguf.bos_token_id)};
   if (gguf.eos_token_id && gguf.add_eos_token.value_or(false)) parts.after = {static_cast<TokenId>(*gguf.eos_token_id)};
   parts.chat_template = gguf.chat_template;
+  parts.named_templates = gguf.named_templates;
   return parts;
 }
 

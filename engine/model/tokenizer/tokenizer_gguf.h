@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,6 +22,7 @@ struct GgufTokenizer {
   std::optional<std::int64_t> bos_token_id, eos_token_id, unknown_token_id;
   std::optional<bool> add_bos_token, add_eos_token, add_space_prefix;
   std::string chat_template;  // "tokenizer.chat_template"
+  std::map<std::string, std::string> named_templates;  // "tokenizer.chat_template.NAME", of the NAMEs in "tokenizer.chat_templates"
 };
 
 // Throws kInvalid for vectors that do not fit together, another model, or a `pre` that is not known.

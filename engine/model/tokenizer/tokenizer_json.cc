@@ -115,7 +115,7 @@ class Reader {
 
   // Whether the tokens are bytes.
   bool read_pretokenizer(const json::object& root) {
-    std::vector<std::string> patterns;
+    std::vector<PreTokenizer::Cut> cuts;
     bool prefix_space = false, byte_level = false;
     std::optional<PreTokenizer::Metaspace> metaspace;
     for (const json::object* step : steps_of(root, "pre_tokenizer", "pretokenizers")) {
@@ -125,35 +125,44 @@ class Reader {
       if (type == "ByteLevel") {
         byte_level = true;
         prefix_space = json::find_bool(*step, "add_prefix_space").value_or(true);
-        if (prefix_space && !patterns.empty()) refuse("it adds a prefix space to every piece, which is not supported");
-        if (json::find_bool(*step, "use_regex").value_or(true)) patterns.emplace_back(kGpt2Pattern);
+        if (prefix_space && !cuts.empty()) refuse("it adds a prefix space to every piece, which is not supported");
+        if (json::find_bool(*step, "use_regex").value_or(true)) cuts.push_back({kGpt2Pattern});
       } else if (type == "Digits") {
-        patterns.emplace_back(json::find_bool(*step, "individual_digits").value_or(false) ? R"(\p{N})" : R"(\p{N}+)");
+        cuts.push_back({json::find_bool(*step, "individual_digits").value_or(false) ? R"(\p{N})" : R"(\p{N}+)"});
       } else if (type == "Split") {
-        patterns.push_back(read_split(*step));
-      } else if (type == "Metaspace" && patterns.empty()) {
+        cuts.push_back(read_split(*step));
+      } else if (type == "Metaspace" && cuts.empty()) {
         metaspace = read_metaspace(*step);
       } else {
         refuse("its pre_tokenizer has a step \"{}\", which is not supported", type);
       }
     }
-    parts_.pretokenizer = metaspace ? PreTokenizer(std::move(*metaspace)) : PreTokenizer(std::move(patterns), prefix_space);
+    parts_.pretokenizer = metaspace ? PreTokenizer(std::move(*metaspace)) : PreTokenizer(std::move(cuts), prefix_space);
     return byte_level;
   }
 
-  std::string read_split(const json::object& step) const {
-    if (json::find_string(step, "behavior").value_or("") != "Isolated" || json::find_bool(step, "invert").value_or(false)) {
-      refuse("its pre_tokenizer splits otherwise than by isolating what is found, which is not supported");
+  PreTokenizer::Cut read_split(const json::object& step) const {
+    using Behavior = PreTokenizer::Cut::Behavior;
+    static constexpr std::pair<std::string_view, Behavior> kBehaviors[] = {{"Isolated", Behavior::kIsolated},
+                                                                           {"Removed", Behavior::kRemoved},
+                                                                           {"MergedWithPrevious", Behavior::kMergedWithPrevious},
+                                                                           {"MergedWithNext", Behavior::kMergedWithNext},
+                                                                           {"Contiguous", Behavior::kContiguous}};
+    const std::string name = json::find_string(step, "behavior").value_or("");
+    const auto behavior = std::find_if(std::begin(kBehaviors), std::end(kBehaviors), [&](const auto& known) { return known.first == name; });
+    if (behavior == std::end(kBehaviors)) refuse("its pre_tokenizer splits with the behavior \"{}\", which is not known", name);
+    PreTokenizer::Cut cut{.pattern = "", .behavior = behavior->second, .invert = json::find_bool(step, "invert").value_or(false)};
+    if (auto regex = pattern_of(step, "Regex")) {
+      cut.pattern = std::move(*regex);
+      return cut;
     }
-    if (auto regex = pattern_of(step, "Regex")) return *regex;
     const auto text = pattern_of(step, "String");
     if (!text || text->empty()) refuse("its pre_tokenizer splits by no pattern");
-    std::string escaped;
     for (const char c : *text) {
-      if (std::string_view("\\^$.[]|()?*+{}-#").find(c) != std::string_view::npos) escaped += '\\';
-      escaped += c;
+      if (std::string_view("\\^$.[]|()?*+{}-#").find(c) != std::string_view::npos) cut.pattern += '\\';
+      cut.pattern += c;
     }
-    return escaped;
+    return cut;
   }
 
   PreTokenizer::Metaspace read_metaspace(const json::object& step) const {

@@ -48,12 +48,15 @@ json::value pretokenizer_json(const PreTokenizer& pretokenizer, bool on_bytes) {
                         {"trim_offsets", true},
                         {"use_regex", use_regex}};
   };
-  const std::vector<std::string>& patterns = pretokenizer.patterns();
-  if (on_bytes && patterns.size() == 1 && patterns[0] == kGpt2Pattern) return byte_level(true);
+  const std::vector<PreTokenizer::Cut>& cuts = pretokenizer.cuts();
+  if (on_bytes && cuts.size() == 1 && cuts[0] == PreTokenizer::Cut{kGpt2Pattern}) return byte_level(true);
+  static constexpr const char* kBehaviors[] = {"Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
   json::array steps;
-  for (const std::string& pattern : patterns) {
-    steps.push_back(json::object{
-        {"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}});
+  for (const PreTokenizer::Cut& cut : cuts) {
+    steps.push_back(json::object{{"type", "Split"},
+                                 {"pattern", {{"Regex", cut.pattern}}},
+                                 {"behavior", kBehaviors[static_cast<int>(cut.behavior)]},
+                                 {"invert", cut.invert}});
   }
   if (on_bytes) {
     steps.push_back(byte_level(false));

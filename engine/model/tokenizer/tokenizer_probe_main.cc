@@ -7,7 +7,7 @@
 //
 // Texts and ids come as a u32 length in bytes and so many bytes (ids are i32), little-endian, one after the other. TOKENIZER
 // is what load_tokenizer() takes. `plain`: special tokens in a text are text. Encoding ends with the seconds that it took, on
-// standard error. A chat is a line of JSON with "template", "messages" and, as wanted, "tools", "variables", "tokens",
+// standard error. A chat is a line of JSON with "messages" and, as wanted, "template" (else the tokenizer's), "tools", "variables", "tokens",
 // "add_generation_prompt", "now"; its answer is one with "text" and "answers", or with "error".
 #include <algorithm>
 #include <chrono>
@@ -22,7 +22,7 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "common/json.h"
-#include "engine/model/tokenizer/chat_template.h"
+#include "engine/model/tokenizer/chat_templates.h"
 #include "engine/model/tokenizer/tokenizer_files.h"
 #include "engine/model/tokenizer/tokenizer_gguf.h"
 
@@ -78,8 +78,9 @@ std::string chat(const std::string& line, const model::Tokenizer* tokenizer) {
       for (const auto& token : *tokens) options.tokens[std::string(token.key())] = std::string(token.value().as_string());
     }
     const auto source = json::find_string(given, "template");
-    const model::ChatTemplate made(source ? *source : tokenizer->parts().chat_template);
-    const model::RenderedChat rendered = made.render(*json::find_array(given, "messages"), options);
+    const json::array& messages = *json::find_array(given, "messages");
+    const model::RenderedChat rendered = source ? model::ChatTemplate(*source).render(messages, options)
+                                                : model::ChatTemplates(*tokenizer).render(messages, options);
     json::array answers;
     for (const model::ChatSpan& span : rendered.answers) {
       answers.push_back(json::array{json::value(span.role), span.begin, span.end});

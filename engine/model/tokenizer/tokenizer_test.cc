@@ -87,18 +87,55 @@ TEST(PreTokenizer, CutsAsGpt2Does) {
   EXPECT_THAT(pieces(gpt2, "a\xff\xfe b"), ElementsAre("a", "\xff\xfe", " b")) << "broken bytes are a piece";
   EXPECT_THAT(pieces(gpt2, "a\xe1\xa0\x8e" "b"), ElementsAre("a", "\xe1\xa0\x8e", "b")) << "U+180E is no space";
   EXPECT_THAT(pieces(gpt2, ""), ElementsAre());
-  EXPECT_THAT(pieces(PreTokenizer({R"(\p{N})", kGpt2Pattern}, false), "in 1984 AD"),
+  EXPECT_THAT(pieces(PreTokenizer::isolating({R"(\p{N})", kGpt2Pattern}, false), "in 1984 AD"),
               ElementsAre("in", " ", "1", "9", "8", "4", " AD"));
-  EXPECT_THAT(pieces(PreTokenizer({kGpt2Pattern}, true), "so be it"), ElementsAre(" so", " be", " it"));
+  EXPECT_THAT(pieces(PreTokenizer::isolating({kGpt2Pattern}, true), "so be it"), ElementsAre(" so", " be", " it"));
+}
+
+TEST(PreTokenizer, KnowsTheClassesOfNewerCharacters) {
+  const std::string digits = R"(\p{N}{1,3}|[^\p{N}]+)", letters = R"(\p{Lu}\p{Ll}+)", signs = R"( ?[\p{P}\p{S}]+)";
+  EXPECT_THAT(pieces(PreTokenizer::isolating({digits}), "a\U00010d43\U00010d44\U00010d45\U00010d46"),
+              ElementsAre("a", "\U00010d43\U00010d44\U00010d45", "\U00010d46")) << "digits of Unicode 16";
+  EXPECT_THAT(pieces(PreTokenizer::isolating({letters}), "\ua7cb\u1c8a\U00010d70."), ElementsAre("\ua7cb\u1c8a\U00010d70", "."))
+      << "letters of three and four bytes";
+  EXPECT_THAT(pieces(PreTokenizer::isolating({signs}), "a \U0001fae8!"), ElementsAre("a", " \U0001fae8!")) << "an emoji of Unicode 15";
+  EXPECT_THAT(pieces(PreTokenizer::isolating({signs}), "\U0001fae8\xff\U0001fae8"), ElementsAre("\U0001fae8", "\xff", "\U0001fae8"));
+}
+
+TEST(PreTokenizer, CutsAsHuggingFacesSplitDoes) {
+  using Behavior = PreTokenizer::Cut::Behavior;
+  const auto cut = [](Behavior behavior, bool invert, std::string_view text) {
+    return pieces(PreTokenizer({{"-", behavior, invert}}, false), text);
+  };
+  // What `tokenizers` 0.23 makes of them.
+  constexpr std::string_view kText = "-a--bc---";
+  EXPECT_THAT(cut(Behavior::kIsolated, false, kText), ElementsAre("-", "a", "-", "-", "bc", "-", "-", "-"));
+  EXPECT_THAT(cut(Behavior::kRemoved, false, kText), ElementsAre("a", "bc"));
+  EXPECT_THAT(cut(Behavior::kMergedWithPrevious, false, kText), ElementsAre("-", "a-", "-", "bc-", "-", "-"));
+  EXPECT_THAT(cut(Behavior::kMergedWithNext, false, kText), ElementsAre("-a", "-", "-bc", "-", "-", "-"));
+  EXPECT_THAT(cut(Behavior::kContiguous, false, kText), ElementsAre("-", "a", "--", "bc", "---"));
+  EXPECT_THAT(cut(Behavior::kRemoved, true, kText), ElementsAre("-", "-", "-", "-", "-", "-"));
+  EXPECT_THAT(cut(Behavior::kMergedWithPrevious, true, kText), ElementsAre("-a", "-", "-bc", "-", "-", "-"));
+  EXPECT_THAT(cut(Behavior::kMergedWithNext, true, kText), ElementsAre("-", "a-", "-", "bc-", "-", "-"));
+  EXPECT_THAT(cut(Behavior::kContiguous, true, kText), ElementsAre("-", "a", "--", "bc", "---"));
+  EXPECT_FALSE(PreTokenizer({{"-", Behavior::kRemoved}}, false).changes_nothing());
+}
+
+TEST(Normalizer, LeavesMarksAloneThatCameAfterUnicode9) {
+  const Normalizer nfc({{.kind = NormalizerStep::Kind::kNfc}}), nfkd({{.kind = NormalizerStep::Kind::kNfkd}});
+  std::string scratch;
+  EXPECT_EQ(nfc.apply("e\u0301 a\u0315\u0323", scratch), "\u00e9 \u1ea1\u0315") << "known to all";
+  EXPECT_EQ(nfc.apply("e\u0301 a\u0898\u0323", scratch), "\u00e9 a\u0898\u0323") << "U+0898 is no mark to `tokenizers`";
+  EXPECT_EQ(nfkd.apply("\ufb01\u32ff", scratch), "fi\u32ff");
 }
 
 TEST(PreTokenizer, RefusesPatternsThatAreNone) {
-  EXPECT_THROW(PreTokenizer({"(unclosed"}, false), Error);
-  EXPECT_THROW(PreTokenizer({std::string(5000, 'a')}, false), Error);
+  EXPECT_THROW(PreTokenizer::isolating({"(unclosed"}, false), Error);
+  EXPECT_THROW(PreTokenizer::isolating({std::string(5000, 'a')}, false), Error);
 }
 
 TEST(PreTokenizer, BoundsTheTimeOfACatastrophicPattern) {
-  const PreTokenizer slow({"(a+)+$"}, false);
+  const PreTokenizer slow = PreTokenizer::isolating({"(a+)+$"});
   EXPECT_THROW(pieces(slow, std::string(60, 'a') + "c"), Error);
 }
 
@@ -268,11 +305,11 @@ TEST(SafeCut, ChangesNoPieceOfAnyPreTokenizerInUse) {
   const std::vector<PreTokenizer> pretokenizers{
       PreTokenizer::gpt2(),
       // Llama 3; Qwen 2 with single digits
-      PreTokenizer({R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"}, false),
+      PreTokenizer::isolating({R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"}, false),
       // o200k
-      PreTokenizer({R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)"}, false),
+      PreTokenizer::isolating({R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)"}, false),
       // DeepSeek 3
-      PreTokenizer({R"(\p{N}{1,3})", R"([一-龥぀-ゟ゠-ヿ]+)", R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"}, false)};
+      PreTokenizer::isolating({R"(\p{N}{1,3})", R"([一-龥぀-ゟ゠-ヿ]+)", R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"}, false)};
   const std::vector<std::string> characters{"a", "B", "é", "7", "٣", "。", "，", "字", "の", "한", "ก", "\xe0\xb8\xb4", "'", "’", "s", ".", "/", "|", "<",
                                             ">", "｜", "▁", " ", " ", " ", "\n", "\n", "\r", "\t", "\xc2\xa0", "\xe3\x80\x80", "\xe2\x80\xa8", "😀", "\xe2\x80\x8d"};
   SeededRandom random(5);
