@@ -1,4 +1,4 @@
-// A folder of its own for each test, however many run at once, removed with everything in it.
+// A folder of its own, however many processes make one at once, removed with everything in it when this ends.
 #pragma once
 
 #include <stdlib.h>
@@ -8,17 +8,26 @@
 #include <string>
 #include <system_error>
 
+#include "common/error.h"
 #include "common/files.h"
 
 namespace athanor {
 
 class TemporaryFolder {
  public:
-  // Made below TMPDIR, or /tmp; readable by its owner only. Throws std::system_error where none can be made.
-  TemporaryFolder() : path_((std::filesystem::temp_directory_path() / "athanor-test-XXXXXX").string()) {
-    if (!::mkdtemp(path_.data())) throw std::system_error(errno, std::generic_category(), path_);
+  // Made below TMPDIR, or /tmp; readable by its owner only. Throws athanor::Error where none can be made.
+  TemporaryFolder() {
+    std::error_code error;
+    const std::filesystem::path place = std::filesystem::temp_directory_path(error);
+    if (error) throw system_error(error.value(), "Finding a place for temporary files (TMPDIR, else /tmp)");
+    path_ = (place / "athanor-XXXXXX").string();
+    if (!::mkdtemp(path_.data())) throw system_error(errno, "Making a temporary folder below " + place.string() + " (TMPDIR names another place)");
   }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
+  // What cannot be removed stays: nobody is there to be told.
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
   TemporaryFolder(const TemporaryFolder&) = delete;
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;
 

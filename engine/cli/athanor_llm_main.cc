@@ -200,6 +200,7 @@ void add_bench(CLI::App& app, BenchCommand& options, Action& action) {
   command->add_flag("--products", options.products, "Only measure how fast this machine makes matrix products");
   command->add_flag("--table", options.table, "Also show where the memory is, on standard error");
   command->add_option("--save", options.save, "Folder for the initial model, so that another program can train the same")->type_name("DIR");
+  command->add_option("--checkpoints", options.checkpoints, "Folder for checkpoints (default: none), see --checkpoint-every")->type_name("DIR");
   add_settings(*command, options.settings);
   command->footer(R"text(
 Prints JSON: the losses, the seconds of every step, tokens a second (of the median step, without the first), and the memory

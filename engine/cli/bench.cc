@@ -90,6 +90,7 @@ int bench(const BenchCommand& command) {
   }
   check(settings);
   settings.train.memory_limit_bytes = static_cast<std::uint64_t>(settings.memory * (1ULL << 30));
+  settings.train.checkpoint_folder = command.checkpoints;
   const train::TrainOptions& options = settings.train;
   const model::Config config = model_config(settings, settings.vocabulary);
   tensor::Context context(static_cast<int>(settings.threads));
@@ -118,6 +119,7 @@ int bench(const BenchCommand& command) {
   }
   json::array losses, seconds;
   std::vector<double> took;
+  double checkpoint_wait_s = 0;
   double last_s = static_cast<double>(clock.monotonic_ns()) * 1e-9;
   trainer.run(false, {.on_step = [&](const train::Progress& progress) {
                 const double now_s = static_cast<double>(clock.monotonic_ns()) * 1e-9;
@@ -125,6 +127,7 @@ int bench(const BenchCommand& command) {
                 seconds.push_back(now_s - last_s);
                 took.push_back(now_s - last_s);
                 last_s = now_s;
+                checkpoint_wait_s = progress.checkpoint_wait_s;
               }});
   // The first step meets cold memory and unprepared products.
   if (took.size() > 1) took.erase(took.begin());
@@ -133,6 +136,7 @@ int bench(const BenchCommand& command) {
   result["parameters"] = model::parameter_count(config);
   result["losses"] = std::move(losses);
   result["step_s"] = std::move(seconds);
+  result["checkpoint_wait_s"] = checkpoint_wait_s;
   result["tokens_per_s"] = static_cast<double>(options.batch * options.length) / step_s;
   result["flops_per_token"] = model::training_flops_per_token(config, options.length);
   result["memory_planned_bytes"] = trainer.memory().bytes();

@@ -70,6 +70,7 @@ struct BenchCommand {
   bool products = false;  // measure only the machine's matrix products
   bool table = false;     // show where the memory is, on standard error
   std::string save;       // folder to leave the initial model in; may be empty
+  std::string checkpoints;  // folder for them, as often as the settings say; empty: none
   std::vector<std::pair<std::string, std::string>> settings;  // as TrainCommand's
 };
 int bench(const BenchCommand& command);

@@ -230,7 +230,7 @@ int carry_out(Run run, Files& files, StopSignals& signals) {
   const bool stopped = outcome == train::Outcome::kStopped;
   if (!stopped && evaluates && !trained) evaluation = trainer.evaluate();
   if (speaks) {
-    save_model(files, run.out, run.sources.model, material, trainer);
+    save_model(files, run.out, run.base.empty() ? run.sources.model : run.base, material, trainer);
     if (stopped) {
       note(log, "stopped after step {} of {}; the model as it stands is in {}", trainer.state().step, options.steps, run.out);
     } else {

@@ -1,9 +1,11 @@
 // A training run from its beginning to its end: whoever asked for it, and whatever it makes.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "common/files.h"
+#include "common/temporary_folder.h"
 #include "engine/cli/contract.h"
 #include "engine/cli/material.h"
 #include "engine/cli/settings.h"
@@ -15,6 +17,8 @@ namespace athanor::llm {
 struct Run {
   TrainSettings settings;
   Sources sources;
+  std::string base;         // how adapters name their model; empty: as sources.model does
+  std::unique_ptr<TemporaryFolder> unpacked;  // where sources.model is, if it came in an archive
   std::string out;          // folder to leave the model in
   std::string checkpoints;  // folder; may be empty
   bool resume = false;

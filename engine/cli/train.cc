@@ -1,12 +1,14 @@
 // What is asked for, on the command line or by a training job, made into a run.
 #include <algorithm>
 #include <cstdlib>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "common/error.h"
 #include "engine/cli/commands.h"
 #include "engine/cli/contract.h"
+#include "engine/cli/model_archive.h"
 #include "engine/cli/run.h"
 #include "engine/cli/stop_signals.h"
 #include "engine/train/checkpoint.h"
@@ -48,7 +50,7 @@ TrainSettings settings_of(const TrainCommand& command, const json::object& hyper
   return settings;
 }
 
-// What a channel with a model holds: a folder with a checkpoint, one file, or a folder with either.
+// What a channel with a model holds: a folder with a checkpoint, one file (also an archive), or a folder with either.
 std::string model_in(Files& files, std::string folder) {
   for (int depth = 0; depth < 4 && !files.stat(folder + "/config.json").has_value(); ++depth) {
     const auto info = files.stat(folder);
@@ -58,6 +60,17 @@ std::string model_in(Files& files, std::string folder) {
     folder += "/" + names.front();
   }
   return folder;
+}
+
+// The job's model, unpacked where it is what an earlier job left. Only rank 0 reads it.
+void take_model(Run& run, Files& files, const std::string& channel) {
+  run.sources.model = model_in(files, channel);
+  if (!is_model_archive(run.sources.model)) return;
+  run.base = run.sources.model;
+  if (run.peers.rank != 0) return;
+  run.unpacked = std::make_unique<TemporaryFolder>();
+  unpack_model(files, run.base, run.unpacked->path(), room_in(run.unpacked->path()));
+  run.sources.model = model_in(files, run.unpacked->path());
 }
 
 Run run_of_job(const TrainCommand& command, const Contract& contract, Files& files) {
@@ -76,12 +89,12 @@ Run run_of_job(const TrainCommand& command, const Contract& contract, Files& fil
   run.sources.train = {*train};
   if (const auto validation = contract.channel("validation")) run.sources.held_out = {*validation};
   run.sources.tokenizer = contract.channel("tokenizer").value_or("");
-  if (model) run.sources.model = model_in(files, *model);
   run.sources.chat_template = command.chat_template;
   run.out = contract.model();
   run.checkpoints = contract.checkpoints(environment);
   run.resume = true;
   run.peers = peers_of(environment, contract.resources());
+  if (model) take_model(run, files, *model);
   run.dry = command.dry_run;
   const char* socket = environment("ATHANOR_SOCKET");
   run.agent_socket = socket ? socket : "";

