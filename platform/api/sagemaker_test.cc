@@ -65,14 +65,14 @@ constexpr const char* kRequest = R"({
 class SageMakerTest : public testing::Test {
  protected:
   json::value call(const std::string& target, const std::string& body, SageMakerApi* api = nullptr) {
-    boost::asio::io_context context;
     std::shared_ptr<const std::string> reply;
     std::exception_ptr failure;
-    boost::asio::co_spawn(context, (api == nullptr ? api_ : *api).call(target, body), [&](std::exception_ptr error, std::shared_ptr<const std::string> text) {
+    boost::asio::co_spawn(context_, (api == nullptr ? api_ : *api).call(target, body), [&](std::exception_ptr error, std::shared_ptr<const std::string> text) {
       failure = error;
       reply = std::move(text);
     });
-    context.run();
+    context_.restart();
+    context_.run();
     if (failure) std::rethrow_exception(failure);
     return reply->empty() ? json::value() : json::parse(*reply, "the reply");
   }
@@ -93,6 +93,7 @@ class SageMakerTest : public testing::Test {
   json::value create(const json::object& body) { return call("SageMaker.CreateTrainingJob", json::serialize(body)); }
 
   ListedJobs jobs_;
+  boost::asio::io_context context_;  // outlives the workers, which may still be waking it when a call is over
   boost::asio::thread_pool workers_{1};
   SageMakerApi api_{jobs_, workers_};
 };
