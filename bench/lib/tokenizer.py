@@ -20,14 +20,13 @@ DOCUMENT = 4000  # characters
 def documents(megabytes):
     """Parts of the real texts in turn, and one in ten of everything mixed; each ends as documents do in training."""
     rng, texts = random.Random(1), list(tokenizer_texts.real_texts().values())
-    made, size, wanted = [], 0, megabytes * 1e6
-    while size < wanted:
-        for text in texts:
-            start = rng.randrange(max(1, len(text) - DOCUMENT))
-            made.append(text[start:start + DOCUMENT] + "<|endoftext|>")
-        if len(made) % 10 == 0:
-            made.append("".join(tokenizer_texts.mixed(len(made), DOCUMENT)))
-        size = sum(len(text.encode()) for text in made[-len(texts) - 1:]) + size
+    made, size = [], 0
+    while size < megabytes * 1e6:
+        text = texts[len(made) % len(texts)]
+        start = rng.randrange(max(1, len(text) - DOCUMENT))
+        made.append(text[start:start + DOCUMENT] if len(made) % 10 else "".join(tokenizer_texts.mixed(len(made), DOCUMENT)))
+        made[-1] += "<|endoftext|>"
+        size += len(made[-1].encode())
     return made
 
 
