@@ -48,6 +48,7 @@ def test_mixed_text_has_the_same_ids(name):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", tokenizer_models.SOURCES)
 def test_five_megabytes_have_the_same_ids(name):
     missing = {"names", "ja", "zh_CN", "ru"} - set(tokenizer_texts.real_texts())
@@ -64,6 +65,7 @@ def test_what_a_fuzzer_makes_has_the_same_ids(name):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", tokenizer_models.SOURCES)
 def test_what_a_fuzzer_makes_in_fifty_thousand_cases_has_the_same_ids(name):
     for first in range(1_000_001, 1_050_001, 5000):
@@ -72,7 +74,7 @@ def test_what_a_fuzzer_makes_in_fifty_thousand_cases_has_the_same_ids(name):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", tokenizer_models.SOURCES)
 def test_every_character_has_the_same_ids(name):
     """Next to letters, digits, signs, spaces, marks and itself: what class it is of decides about the ids around it."""
