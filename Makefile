@@ -19,11 +19,11 @@ build programs:
 	@cmake --build build --target $(TARGETS)
 
 test: build
-	@tools/install-packages test
+	@tools/install-packages test texts
 	@tools/run-tests fast
 
 test-slow: build
-	@tools/install-packages test demo
+	@tools/install-packages test texts demo
 	@tools/run-tests slow
 
 demo:

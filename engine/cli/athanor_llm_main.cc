@@ -49,7 +49,8 @@ Examples:
 constexpr const char* kFinetuneFooter = R"text(
 Data are files, or folders of them. In .jsonl files each line is an example, one of
   {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]}
-      laid out by the model's chat template; learnt are the answers, each with the token that ends it
+      laid out by the model's chat template; learnt are the answers, each with the token that ends it. Answers may call tools
+      ("tool_calls"), and beside the messages may stand "tools" (a list of JSON schemas) and "chat_template_kwargs"
   {"prompt": "2+2=", "completion": "4"}       as they are; learnt is the completion, and that the text ends there
   {"text": "Once upon a time"}                learnt whole
 and any other file is a text, learnt whole. Examples are packed into sequences of --length tokens and do not see each
@@ -263,7 +264,7 @@ void add_generate(CLI::App& app, GenerateCommand& options, Action& action) {
   add_adapter(*command, options.adapter);
   // One text each time: the next word on the line is no second prompt.
   command->add_option("--prompt", options.requests.prompts, "What the text begins with ('-': standard input); again for another text")->type_name("TEXT")->expected(1)->allow_extra_args(false)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  command->add_option("--prompts", options.requests.file, "Prompts, one a line, or JSON: {\"prompt\": TEXT} or {\"messages\": [...]}")->type_name("FILE");
+  command->add_option("--prompts", options.requests.file, "Prompts, one a line, or JSON: {\"prompt\": TEXT} or {\"messages\": [...], \"tools\": [...]}")->type_name("FILE");
   command->add_flag("--chat", options.requests.chat, "Prompts are what a user says: the model answers, by its chat template");
   command->add_option("--system", options.requests.system, "What the model is told before a chat; implies --chat")->type_name("TEXT");
   command->add_option("--tokens,--max-tokens", options.options.tokens, "Tokens to write, at most")->type_name("N")->capture_default_str();

@@ -30,15 +30,16 @@ const ChatTemplate& ChatTemplates::choose(bool with_tools) {
   const std::string name = with_tools && sources_.count(std::string(kToolUse)) != 0 ? std::string(kToolUse) : kDefault;
   const auto source = sources_.find(name);
   if (source == sources_.end()) {
-    throw Error(ErrorKind::kInvalid, "the model has chat templates by name ({}) and none that is the default: give one with --chat-template "
-                "FILE, or put it as chat_template.jinja beside the tokenizer", fmt::join(names(), ", "));
+    throw Error(ErrorKind::kInvalid, "the model has chat templates by name ({}) and none that is the default: put one as chat_template.jinja "
+                "beside the tokenizer, or, in fine-tuning, give one with --chat-template FILE", fmt::join(names(), ", "));
   }
   const auto known = read_.find(name);
   if (known != read_.end()) return known->second;
   try {
     return read_.emplace(name, ChatTemplate(source->second)).first->second;
   } catch (const Error& error) {
-    throw Error(error.kind(), "the model's chat template{} cannot be used: {}. Give another with --chat-template FILE",
+    throw Error(error.kind(), "the model's chat template{} cannot be used: {}. Put another as chat_template.jinja beside the tokenizer, or, in "
+                "fine-tuning, give one with --chat-template FILE",
                 name == kDefault ? "" : " \"" + name + "\"", error.what());
   }
 }

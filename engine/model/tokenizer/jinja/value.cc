@@ -245,6 +245,11 @@ Text to_json(const Value& value, int indent, std::string_view item_separator, st
   Text made;
   const std::string_view separator = !item_separator.empty() ? item_separator : indent >= 0 ? "," : ", ";
   append_json(value, {indent, separator, key_separator, sort_keys}, 0, made);
+  // Of one message alone: then its brackets, names and numbers are that message's too.
+  const auto first = std::find_if(made.origins.begin(), made.origins.end(), [](Origin origin) { return origin != 0; });
+  if (first != made.origins.end() && std::all_of(first, made.origins.end(), [&](Origin origin) { return origin == 0 || origin == *first; })) {
+    made.origins.assign(made.bytes.size(), *first);
+  }
   return made;
 }
 
