@@ -85,7 +85,7 @@ def cosine_rate(step, steps, peak, warmup):
 
 
 def loss_of(model, tokens):
-    return model(input_ids=tokens[:, :-1], labels=tokens[:, :-1], shift_labels=tokens[:, 1:]).loss
+    return model(input_ids=tokens[:, :-1], labels=tokens[:, :-1], shift_labels=tokens[:, 1:].contiguous()).loss
 
 
 def evaluate(model, held_out, sequences, batch):
