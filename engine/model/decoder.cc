@@ -21,9 +21,10 @@ using tensor::Tensor;
 
 namespace {
 
-// A chunk of logits should stay in the last-level cache, yet be tall enough for its products to be efficient.
+// A chunk of logits may as well stay in the last-level cache; but each of its rows is one more use of a packed weight of the
+// head, and with fewer rows than this, packing takes longer than the cache saves.
 constexpr std::int64_t kLogitsBytes = 4 << 20;
-constexpr std::int64_t kLogitsRowsMin = 64;
+constexpr std::int64_t kLogitsRowsMin = 256;
 
 // The linear layers of a block.
 enum Place { kQkv, kO, kGateUp, kDown };
