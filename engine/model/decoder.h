@@ -57,7 +57,8 @@ class Decoder {
   // document of each token begins, when sequences are packed of several that shall not see each other (attention.h).
   double loss(const tensor::Tensor& tokens, const tensor::Tensor& targets, const tensor::Tensor& document_starts = {});
 
-  // The same, and adds scale · d(sum of losses) to the gradients. To average over all tokens of a step, `scale` is one
+  // The same, and adds scale · d(sum of losses) to the gradients, or puts it in their place where they are made anew
+  // (ParameterTypes::gradients_anew). To average over all tokens of a step, `scale` is one
   // over their number, whoever computes them. Adapters' dropout is at work here only.
   double forward_backward(const tensor::Tensor& tokens, const tensor::Tensor& targets, float scale,
                           const tensor::Tensor& document_starts = {}, const DropoutMasks& masks = {});
