@@ -31,7 +31,7 @@ OPTIONS = {
                     "repetition_penalty", "stop", "batch", "seed", "threads", "json"],
     ("convert",): ["model", "tokenizer", "out", "dtype"],
     ("merge",): ["model", "adapter", "output", "dtype"],
-    ("bench",): ["shape", "products", "table", "save", *ALL_SETTINGS],
+    ("bench",): ["shape", "products", "table", "operators", "json", "save", *ALL_SETTINGS],
     ("tokenize", "train"): ["text", "vocabulary", "out"],
     ("tokenize", "encode"): ["text", "tokenizer", "out"],
 }
