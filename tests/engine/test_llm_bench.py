@@ -4,7 +4,7 @@ import json
 
 import llm
 
-SHAPE = dict(shape="small", vocabulary=256, layers=2, hidden_size=64, intermediate_size=96, heads=4, kv_heads=2, length=32, steps=3)
+SHAPE = dict(shape="small", vocabulary=300, layers=2, hidden_size=64, intermediate_size=96, heads=4, kv_heads=2, length=32, steps=3)
 
 
 def bench(*flags, code=0, **settings):
@@ -12,7 +12,7 @@ def bench(*flags, code=0, **settings):
 
 
 def test_operators_as_json():
-    batch, length, layers, width, inner, vocabulary = 2, 32, 2, 64, 96, 256
+    batch, length, layers, width, inner, vocabulary = 2, 32, 2, 64, 96, 300
     for dtype, size in (("float32", 4), ("bfloat16", 2)):
         told = json.loads(bench("--operators", "--json", dtype=dtype).stdout)
         assert len(told["losses"]) == 3
