@@ -164,7 +164,7 @@ void add_bench(CLI::App& app, BenchCommand& options, Action& action) {
   command->add_flag("--products", options.products, "Only measure how fast this machine makes matrix products");
   command->add_flag("--table", options.table, "Also show where the memory is, on standard error");
   command->add_flag("--operators", options.operators, "Show where a step's time goes, against what this machine could do at best");
-  command->add_flag("--json", options.json, "With --operators: JSON, not a table");
+  command->add_flag("--json", options.json, "Print JSON with --operators too, not a table");
   command->add_option("--save", options.save, "Folder for the initial model, so that another program can train the same")->type_name("DIR");
   add_settings(*command, options.settings);
   command->footer(R"text(
