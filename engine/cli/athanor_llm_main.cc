@@ -200,12 +200,15 @@ void add_bench(CLI::App& app, BenchCommand& options, Action& action) {
   command->add_option("--shape", options.shape, "smollm2-135m, llama2-7b or small; the options below change it")->type_name("NAME")->capture_default_str();
   command->add_flag("--products", options.products, "Only measure how fast this machine makes matrix products");
   command->add_flag("--table", options.table, "Also show where the memory is, on standard error");
+  command->add_flag("--operators", options.operators, "Show where a step's time goes, against what this machine could do at best");
+  command->add_flag("--json", options.json, "Print JSON with --operators too, not a table");
   command->add_option("--save", options.save, "Folder for the initial model, so that another program can train the same")->type_name("DIR");
   command->add_option("--checkpoints", options.checkpoints, "Folder for checkpoints (default: none), see --checkpoint-every")->type_name("DIR");
   add_settings(*command, options.settings);
   command->footer(R"text(
 Prints JSON: the losses, the seconds of every step, tokens a second (of the median step, without the first), and the memory
-that was taken at most. Here the default is 5 steps of 2 sequences of 512 tokens, each a single micro-batch.
+that was taken at most. With --operators a table instead: what each operator of a step does, how long it takes, and what part
+that is of the speed at which large matrix products, or the memory, would let it run. Here the default is 5 steps of 2 sequences of 512 tokens, each a single micro-batch.
 
 Example:
   athanor-llm bench --dtype bfloat16 --optimizer adamw8)text");

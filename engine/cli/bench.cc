@@ -1,6 +1,7 @@
 // How fast a model of some shape trains on this machine, and in what memory: real steps on random weights and tokens.
 #include <algorithm>
 #include <cstdio>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -10,8 +11,10 @@
 #include "common/json.h"
 #include "engine/cli/commands.h"
 #include "engine/cli/console.h"
-#include "engine/cli/product_rate.h"
+#include "engine/cli/machine_rates.h"
+#include "engine/cli/operator_table.h"
 #include "engine/model/huggingface.h"
+#include "engine/tensor/operator_times.h"
 #include "engine/train/language_modeling.h"
 #include "engine/train/trainer.h"
 
@@ -20,6 +23,7 @@ namespace athanor::llm {
 namespace {
 
 constexpr double kProducts_s = 1.5;  // of each type
+constexpr double kTriad_s = 1;
 
 // A field of /proc/self/status in bytes: VmRSS, VmHWM (the largest VmRSS so far).
 std::uint64_t status_bytes(Files& files, std::string_view field) {
@@ -89,6 +93,9 @@ int bench(const BenchCommand& command) {
     }
   }
   check(settings);
+  if (command.operators && settings.train.steps < 2) {
+    throw Error(ErrorKind::kInvalid, "--operators leaves out the first step, which meets cold memory: give --steps 2 or more");
+  }
   settings.train.memory_limit_bytes = static_cast<std::uint64_t>(settings.memory * (1ULL << 30));
   settings.train.checkpoint_folder = command.checkpoints;
   const train::TrainOptions& options = settings.train;
@@ -117,6 +124,8 @@ int bench(const BenchCommand& command) {
     if (options.lora_rank > 0) throw Error(ErrorKind::kInvalid, "--save is for a model that is trained whole: leave out --lora-rank");
     model::save_huggingface(files, command.save, {.config = config, .end_of_text = {}}, trainer.parameters());
   }
+  tensor::OperatorTimes operators(clock);
+  if (command.operators) context.record(&operators);
   json::array losses, seconds;
   std::vector<double> took;
   double checkpoint_wait_s = 0;
@@ -128,9 +137,12 @@ int bench(const BenchCommand& command) {
                 took.push_back(now_s - last_s);
                 last_s = now_s;
                 checkpoint_wait_s = progress.checkpoint_wait_s;
+                if (progress.step == 1) operators.clear();  // as below
               }});
+  context.record(nullptr);
   // The first step meets cold memory and unprepared products.
   if (took.size() > 1) took.erase(took.begin());
+  const double mean_s = std::accumulate(took.begin(), took.end(), 0.0) / static_cast<double>(took.size());
   std::ranges::nth_element(took, took.begin() + static_cast<std::ptrdiff_t>(took.size() / 2));
   const double step_s = took[took.size() / 2];
   result["parameters"] = model::parameter_count(config);
@@ -142,6 +154,23 @@ int bench(const BenchCommand& command) {
   result["memory_planned_bytes"] = trainer.memory().bytes();
   result["memory_peak_bytes"] = status_bytes(files, "VmHWM") - before_bytes;
   if (command.table) std::fputs(trainer.memory().table().c_str(), stderr);
+  if (command.operators) {
+    const tensor::DType type = train::dtype_of(options.dtype);
+    const OperatorTable operator_table{.operators = operators.all(),
+                                       .steps = static_cast<double>(took.size()),
+                                       .step_s = mean_s,
+                                       .rates = {.product_flops = product_rate(context, type, clock, kProducts_s),
+                                                 .triad_bytes = triad_rate(context, clock, kTriad_s)}};
+    if (!command.json) {
+      say("{} ({}, batch {}, length {}, {} threads): {:.1f} tokens/s", command.shape, options.dtype, options.batch,
+          options.length, context.threads(), static_cast<double>(options.batch * options.length) / step_s);
+      print(operator_table.text());
+      return 0;
+    }
+    result["product_flops_" + options.dtype] = operator_table.rates.product_flops;
+    result["triad_bytes_per_s"] = operator_table.rates.triad_bytes;
+    result["operators"] = operator_table.lines();
+  }
   print(json::serialize(result) + "\n");
   return 0;
 }

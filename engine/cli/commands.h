@@ -69,6 +69,8 @@ struct BenchCommand {
   std::string shape = "smollm2-135m";
   bool products = false;  // measure only the machine's matrix products
   bool table = false;     // show where the memory is, on standard error
+  bool operators = false;  // show where the time of a step goes
+  bool json = false;       // that too as JSON, as all else is
   std::string save;       // folder to leave the initial model in; may be empty
   std::string checkpoints;  // folder for them, as often as the settings say; empty: none
   std::vector<std::pair<std::string, std::string>> settings;  // as TrainCommand's

@@ -13,7 +13,7 @@
 #include "engine/cli/agreement.h"
 #include "engine/cli/console.h"
 #include "engine/cli/example_tokenizer.h"
-#include "engine/cli/product_rate.h"
+#include "engine/cli/machine_rates.h"
 #include "engine/cli/ring_collectives.h"
 #include "engine/cli/run_log.h"
 #include "engine/model/adapter_files.h"

@@ -21,9 +21,12 @@ using tensor::Tensor;
 
 namespace {
 
-// A chunk of logits should stay in the last-level cache, yet be tall enough for its products to be efficient.
+void clear(const Tensor& flat) { std::memset(flat.data(), 0, flat.bytes()); }
+
+// A chunk of logits may as well stay in the last-level cache; but each of its rows is one more use of a packed weight of the
+// head, and with fewer rows than this, packing takes longer than the cache saves.
 constexpr std::int64_t kLogitsBytes = 4 << 20;
-constexpr std::int64_t kLogitsRowsMin = 64;
+constexpr std::int64_t kLogitsRowsMin = 256;
 
 // The linear layers of a block.
 enum Place { kQkv, kO, kGateUp, kDown };
@@ -42,7 +45,7 @@ struct Decoder::Block {
   Tensor low[4];  // (N, R) of qkv, o, gate_up, down
 };
 
-// Phases of the plan: 0 embeds; 1 + l is layer l; L + 1 is the head; 2L + 1 − l is layer l's backward; 2L + 2 ends.
+// Phases of the plan (phases.h): 0 embeds; 1 + l is layer l; L + 1 is the head; 2L + 1 − l is layer l's backward; 2L + 2 ends.
 Decoder::Decoder(tensor::Context& context, const Weights& weights, const DecoderSizes& sizes, tensor::MemoryPlan& plan)
     : context_(context), weights_(weights), sizes_(sizes) {
   ATHANOR_ASSERT(sizes.batch_max >= 1 && sizes.length_max >= 1 && (weights.trained() || !sizes.backward));
@@ -97,16 +100,18 @@ Decoder::Decoder(tensor::Context& context, const Weights& weights, const Decoder
   }
   if (lora && sizes.backward) d_low_ = &plan.add_rows("activation gradients", "d_low", type, N, 3 * lora->rank, {L + 2, 2 * L + 1});
 
+  // What layers use and leave nothing in.
+  const Lifetime layers{1, 2 * L + 1, L + 1, L + 1};
   const std::int64_t threads = context.threads();
   const tensor::AttentionShape shape{B, T, H, G, D};
   cos_ = &plan.add("rope table", "cos", f32, {T, D / 2});
   sin_ = &plan.add("rope table", "sin", f32, {T, D / 2});
   if (c.qk_norm()) turned_ = &plan.add_rows(attention, "turned q and k", type, N, (H + G) * D, {1, 2 * L + 1});
   normed_ = &plan.add_rows(streams, "normed", type, N, C, all);
-  hidden_ = &plan.add_rows(mlp, "hidden", type, N, F, {1, 2 * L + 1});
-  delta_ = &plan.add_rows(streams, "delta", type, N, C, {1, 2 * L + 1});
+  hidden_ = &plan.add_rows(mlp, "hidden", type, N, F, layers);
+  delta_ = &plan.add_rows(streams, "delta", type, N, C, layers);
   attention_scratch_ = &plan.add("attention scratch", "attention scratch", f32,
-                                 {threads, tensor::attention_scratch_floats(shape, sizes.backward)}, {1, 2 * L + 1});
+                                 {threads, tensor::attention_scratch_floats(shape, sizes.backward)}, layers);
   const std::int64_t rows = std::clamp<std::int64_t>(kLogitsBytes / 4 / V, kLogitsRowsMin, std::max(N, kLogitsRowsMin));
   logits_ = &plan.add_rows("logits (a chunk)", "logits", std::min(rows, N), V, {L + 1, L + 1});
 
@@ -118,11 +123,11 @@ Decoder::Decoder(tensor::Context& context, const Weights& weights, const Decoder
     if (weights.gradients() == DType::kBFloat16 && rows < N) {
       d_head_sums_ = &plan.add("gradients", "sums of the head's", f32, {V, C}, {L + 1, L + 1});
     }
-    const Lifetime layers{L + 2, 2 * L + 1};
-    d_qkv_ = &plan.add_rows("activation gradients", "d_qkv", type, N, (H + 2 * G) * D, layers);
-    d_attended_ = &plan.add_rows("activation gradients", "d_attended", type, N, H * D, layers);
-    if (c.qk_norm()) d_head_gain_ = &plan.add("activation gradients", "d_head_gain", f32, {threads, D}, layers);
-    d_hidden_ = &plan.add_rows("activation gradients", "d_hidden", type, N, F, layers);
+    const Lifetime layers_back{L + 2, 2 * L + 1};
+    d_qkv_ = &plan.add_rows("activation gradients", "d_qkv", type, N, (H + 2 * G) * D, layers_back);
+    d_attended_ = &plan.add_rows("activation gradients", "d_attended", type, N, H * D, layers_back);
+    if (c.qk_norm()) d_head_gain_ = &plan.add("activation gradients", "d_head_gain", f32, {threads, D}, layers_back);
+    d_hidden_ = &plan.add_rows("activation gradients", "d_hidden", type, N, F, layers_back);
   }
 }
 
@@ -329,6 +334,12 @@ double Decoder::backward(const Tensor& tokens, const Tensor& targets, const tens
   const Tensor dx = dx_->rows(0, B * T);
   const Tensor d_normed = d_normed_->rows(0, B * T);
 
+  // Each part as late as can be: until then activations may lie in its place.
+  const Parameters* anew = weights_.gradients_anew();
+  if (anew) {
+    if (weights_.config().tie_word_embeddings) clear(anew->layout().before_layers(anew->gradients()));
+    clear(anew->layout().after_layers(anew->gradients()));
+  }
   const double loss = cross_entropy_forward_backward(context_, normed, outer.head, targets, weights, *logits_, d_normed,
                                                      outer.d_head, d_head_sums_ ? *d_head_sums_ : Tensor(), z_loss);
   const Block last = block(L, B, T);
@@ -337,9 +348,11 @@ double Decoder::backward(const Tensor& tokens, const Tensor& targets, const tens
   for (std::int64_t l = L; l-- > 0;) {
     const Block b = block(l, B, T);
     const LayerWeights w = weights_.layer(l);
+    if (anew) clear(anew->layout().whole_layer(anew->gradients(), l));
     if (l + 1 < L) recompute_block(b, w, document_starts);  // what layers share is still the last one's
     backward_block(b, w, l > 0 || outer.d_embedding, document_starts);
   }
+  if (anew && !weights_.config().tie_word_embeddings) clear(anew->layout().before_layers(anew->gradients()));
   if (outer.d_embedding) embedding_backward(context_, tokens, dx, outer.d_embedding);
   return loss;
 }

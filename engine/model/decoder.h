@@ -65,9 +65,9 @@ class Decoder {
   void losses(const tensor::Tensor& tokens, const tensor::Tensor& targets, std::span<double> losses,
               const tensor::Tensor& document_starts = {});
 
-  // As loss(), with z-loss of this coefficient (cross_entropy.h), and adds scale · d(sum of losses) to the gradients. To average
-  // over all tokens of a step, `scale` is one over their number, whoever computes them. Adapters' dropout is at work in
-  // forward_backward() only.
+  // As loss(), with z-loss of this coefficient (cross_entropy.h), and adds scale · d(sum of losses) to the gradients, or puts it
+  // in their place where they are made anew (ParameterTypes::gradients_anew). To average over all tokens of a step, `scale` is one
+  // over their number, whoever computes them. Adapters' dropout is at work in forward_backward() only.
   double forward_backward(const tensor::Tensor& tokens, const tensor::Tensor& targets, float scale,
                           const tensor::Tensor& document_starts = {}, const DropoutMasks& masks = {}, float z_loss = 0);
 

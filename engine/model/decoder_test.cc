@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 
 #include "common/random.h"
 #include "engine/model/decoder_cached.h"
@@ -230,6 +231,29 @@ TEST(Decoder, RecomputingSavesMemoryAndChangesNoBit) {
     for (const std::size_t i : {1, 2}) {
       EXPECT_EQ(losses[i], losses[0]);
       EXPECT_EQ(gradients[i], gradients[0]);
+    }
+  }
+}
+
+// Where gradients are replaced, what was in their memory before does not matter, and activations have had it.
+TEST(Decoder, GradientsThatAreMadeAnewAreTheSameInLessMemory) {
+  for (const Config& config : families()) {
+    for (const tensor::DType type : {tensor::DType::kFloat32, tensor::DType::kBFloat16}) {
+      for (const Recompute recompute : {Recompute::kLittle, Recompute::kGateUp, Recompute::kLayer}) {
+        const DecoderSizes sizes{.batch_max = 2, .length_max = 67, .backward = true, .recompute = recompute};
+        Model added(config, sizes, {.values = type, .gradients = type, .masters = true});
+        Model anew(config, sizes, {.values = type, .gradients = type, .masters = true, .gradients_anew = true});
+        EXPECT_LT(anew.plan.bytes(), added.plan.bytes());
+        const Tensor expected = added.parameters.gradients(), gradients = anew.parameters.gradients();
+        for (const std::uint64_t seed : {5, 6}) {  // the second meets what the first has left
+          Batch batch(2, 67, seed);
+          std::memset(expected.data(), 0, expected.bytes());
+          std::memset(gradients.data(), 0xFF, gradients.bytes());
+          EXPECT_EQ(anew.decoder.forward_backward(batch.tokens(), batch.targets(), 1.0F / 134),
+                    added.decoder.forward_backward(batch.tokens(), batch.targets(), 1.0F / 134));
+          EXPECT_EQ(std::memcmp(gradients.data(), expected.data(), gradients.bytes()), 0);
+        }
+      }
     }
   }
 }

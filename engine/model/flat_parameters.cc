@@ -5,13 +5,17 @@
 namespace athanor::model {
 
 FlatParameters::FlatParameters(const Layout& names, const std::string& what, const ParameterTypes& types,
-                               tensor::MemoryPlan& plan)
+                               tensor::MemoryPlan& plan, std::span<const tensor::LivingPart> gradient_parts)
     : names_(names), values_(&plan.add(what, what, types.values, {names_.size()})) {
   ATHANOR_ASSERT(types.values == tensor::DType::kFloat32 || types.values == tensor::DType::kBFloat16);
   if (types.masters && types.values == tensor::DType::kBFloat16) {
     remainders_ = &plan.add(what, "remainders of masters", tensor::DType::kInt16, {names_.size()});
   }
-  if (types.gradients) gradients_ = &plan.add("gradients", "gradients", *types.gradients, {names_.size()});
+  if (!types.gradients) return;
+  const tensor::LivingPart whole{names_.size(), tensor::Lifetime::always()};
+  gradients_ = &plan.add_parts("gradients", "gradients", *types.gradients,
+                               gradient_parts.empty() ? std::span(&whole, 1) : gradient_parts);
+  ATHANOR_ASSERT(gradients_->count() == names_.size());
 }
 
 const tensor::Tensor& FlatParameters::gradients() const {

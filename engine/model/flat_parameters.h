@@ -22,6 +22,9 @@ struct ParameterTypes {
   tensor::DType values = tensor::DType::kFloat32;
   std::optional<tensor::DType> gradients;  // none: no gradients
   bool masters = false;                    // with values of bfloat16, also what completes them
+  // A backward pass replaces the gradients and does not add to them (Decoder::forward_backward). Until it does, their memory
+  // serves activations: before it they hold anything.
+  bool gradients_anew = false;
 };
 
 class FlatParameters {
@@ -43,7 +46,9 @@ class FlatParameters {
 
  protected:
   // Plans the buffers, `what` ("parameters") being their lines in the plan's table. Usable once the plan is allocated.
-  FlatParameters(const Layout& names, const std::string& what, const ParameterTypes& types, tensor::MemoryPlan& plan);
+  // `gradient_parts`: when which of the gradients are needed; none: always.
+  FlatParameters(const Layout& names, const std::string& what, const ParameterTypes& types, tensor::MemoryPlan& plan,
+                 std::span<const tensor::LivingPart> gradient_parts = {});
   ~FlatParameters() = default;
   FlatParameters(const FlatParameters&) = default;
   FlatParameters& operator=(const FlatParameters&) = default;

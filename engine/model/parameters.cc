@@ -6,6 +6,7 @@
 
 #include "common/error.h"
 #include "common/random.h"
+#include "engine/model/phases.h"
 
 namespace athanor::model {
 
@@ -96,8 +97,34 @@ OuterViews ParameterLayout::outer(const tensor::Tensor& flat) const {
   return {.embedding = view(flat, all().front()), .norm = view(flat, norm), .head = view(flat, head)};
 }
 
+tensor::Tensor ParameterLayout::whole_layer(const tensor::Tensor& flat, std::int64_t layer) const {
+  ATHANOR_ASSERT(layer >= 0 && layer < config_.num_hidden_layers);
+  const std::int64_t begin = layers_begin_ + layer * offsets_.end;
+  return flat.rows(begin, begin + offsets_.end);
+}
+
+tensor::Tensor ParameterLayout::before_layers(const tensor::Tensor& flat) const { return flat.rows(0, layers_begin_); }
+
+tensor::Tensor ParameterLayout::after_layers(const tensor::Tensor& flat) const {
+  return flat.rows(layers_begin_ + config_.num_hidden_layers * offsets_.end, size());
+}
+
+std::vector<tensor::LivingPart> ParameterLayout::gradient_parts() const {
+  const std::int64_t L = config_.num_hidden_layers;
+  const Phases phases(L);
+  const auto from = [](int phase) { return tensor::Lifetime{phase, tensor::Lifetime::always().last}; };
+  std::vector<tensor::LivingPart> parts{{layers_begin_, from(config_.tie_word_embeddings ? phases.head() : phases.end())}};
+  for (std::int64_t l = 0; l < L; ++l) parts.push_back({offsets_.end, from(phases.backward(l))});
+  parts.push_back({size() - layers_begin_ - L * offsets_.end, from(phases.head())});
+  return parts;
+}
+
 Parameters::Parameters(const Config& config, const ParameterTypes& types, tensor::MemoryPlan& plan)
-    : FlatParameters(ParameterLayout(config), "parameters", types, plan), config_(config), layout_(config) {}
+    : FlatParameters(ParameterLayout(config), "parameters", types, plan,
+                     types.gradients_anew ? ParameterLayout(config).gradient_parts() : std::vector<tensor::LivingPart>()),
+      config_(config),
+      layout_(config),
+      gradients_anew_(types.gradients_anew) {}
 
 InitialNumbers::InitialNumbers(const Config& config, const ParameterInfo& info, std::uint64_t seed)
     : random_(seed ^ hash_of(info.name)),

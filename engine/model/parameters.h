@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "common/random.h"
 #include "engine/model/config.h"
@@ -44,6 +45,12 @@ class ParameterLayout : public Layout {
 
   LayerViews layer(const tensor::Tensor& flat, std::int64_t layer) const;
   OuterViews outer(const tensor::Tensor& flat) const;
+  // All of a layer's, padding included; what comes before the first layer, and after the last.
+  tensor::Tensor whole_layer(const tensor::Tensor& flat, std::int64_t layer) const;
+  tensor::Tensor before_layers(const tensor::Tensor& flat) const;
+  tensor::Tensor after_layers(const tensor::Tensor& flat) const;
+  // For gradients that the backward pass makes anew: from which phase on (phases.h) each part of them is needed.
+  std::vector<tensor::LivingPart> gradient_parts() const;
 
  private:
   // Where a layer's groups start, in elements from its first; the same in all layers.
@@ -62,6 +69,7 @@ class Parameters : public FlatParameters {
 
   const Config& config() const { return config_; }
   const ParameterLayout& layout() const { return layout_; }
+  bool gradients_anew() const { return gradients_anew_; }
 
   // As Hugging Face does: matrices normal(0, initializer_range), biases zero, norms one. The same numbers on every machine and
   // for every number of ranks: each tensor has a stream of its own, made from the seed and its name.
@@ -70,6 +78,7 @@ class Parameters : public FlatParameters {
  private:
   Config config_;
   ParameterLayout layout_;
+  bool gradients_anew_;
 };
 
 // The numbers that Parameters::initialize gives to one parameter, in order. All spans but the last are of even size.

@@ -11,6 +11,8 @@
 
 namespace athanor::tensor {
 
+class OperatorTimes;
+
 enum class Device { kCpu };
 
 class Context {
@@ -31,6 +33,11 @@ class Context {
   void parallel(std::int64_t count, std::int64_t grain,
                 const std::function<void(std::int64_t begin, std::int64_t end, int thread)>& body);
 
+  // Where the operators' times are recorded from here on (operator_times.h), or null, as at first: nowhere. It must outlive
+  // its use here; change it only between operators.
+  void record(OperatorTimes* times) { operator_times_ = times; }
+  OperatorTimes* operator_times() const { return operator_times_; }
+
   // What operators keep with the context: matrix products prepared by shape (tensor/cpu/matmul.cc).
   struct Products;
   Products& products();
@@ -38,6 +45,7 @@ class Context {
  private:
   struct State;
   std::unique_ptr<State> state_;
+  OperatorTimes* operator_times_ = nullptr;
 };
 
 // CPUs in this process's affinity mask.

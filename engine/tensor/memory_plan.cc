@@ -36,7 +36,7 @@ const Tensor& MemoryPlan::add(const std::string& group, const std::string& name,
                               std::initializer_list<std::int64_t> shape, Lifetime lifetime) {
   check_size(name, size_of(type), shape);
   const Tensor tensor(type, shape);
-  return add({group, name, tensor, lifetime}, tensor.bytes());
+  return add({group, name, tensor}, tensor.bytes(), lifetime);
 }
 
 const Tensor& MemoryPlan::add_rows(const std::string& group, const std::string& name, DType type, std::int64_t rows,
@@ -45,20 +45,44 @@ const Tensor& MemoryPlan::add_rows(const std::string& group, const std::string& 
   check_size(name, size_of(type), {rows, columns + 2 * line});
   const std::int64_t lines = (columns + line - 1) / line;
   const Tensor tensor = Tensor::matrix(type, rows, columns, (lines % 2 == 0 ? lines + 1 : lines) * line);
-  return add({group, name, tensor, lifetime}, static_cast<std::uint64_t>(rows * tensor.stride(0)) * size_of(type));
+  return add({group, name, tensor}, static_cast<std::uint64_t>(rows * tensor.stride(0)) * size_of(type), lifetime);
 }
 
-const Tensor& MemoryPlan::add(Entry entry, std::uint64_t bytes) {
-  ATHANOR_ASSERT(!arena_ && entry.lifetime.first <= entry.lifetime.last);
+const Tensor& MemoryPlan::add(Entry entry, std::uint64_t bytes, Lifetime lifetime) {
+  ATHANOR_ASSERT(!arena_ && lifetime.first <= lifetime.last);
   entry.bytes = round_up(bytes);
+  if (entry.extents.empty()) entry.extents.push_back({0, entry.bytes, lifetime});
   return entries_.emplace_back(std::move(entry)).tensor;
+}
+
+const Tensor& MemoryPlan::add_parts(const std::string& group, const std::string& name, DType type,
+                                    std::span<const LivingPart> parts) {
+  std::int64_t count = 0;
+  std::vector<Extent> extents;
+  for (const LivingPart& part : parts) {
+    ATHANOR_ASSERT(part.count >= 0 && part.lifetime.first <= part.lifetime.last);
+    const std::uint64_t begin = static_cast<std::uint64_t>(count) * size_of(type) / kAlignment * kAlignment;
+    check_size(name, size_of(type), {count += part.count});
+    const std::uint64_t end = round_up(static_cast<std::uint64_t>(count) * size_of(type));
+    if (part.count > 0) extents.push_back({begin, end - begin, part.lifetime});
+  }
+  ATHANOR_ASSERT(!extents.empty());
+  const Tensor tensor(type, {count});
+  return add({group, name, tensor, std::move(extents)}, tensor.bytes(), Lifetime::always());
 }
 
 std::uint64_t MemoryPlan::least_bytes() const {
   std::vector<std::pair<std::int64_t, std::int64_t>> changes;  // (phase, bytes more or less from there on)
+  const auto change = [&](std::int64_t first, std::int64_t last, std::int64_t bytes) {
+    if (first > last) return;
+    changes.emplace_back(first, bytes);
+    changes.emplace_back(last + 1, -bytes);
+  };
   for (const Entry& entry : entries_) {
-    changes.emplace_back(entry.lifetime.first, static_cast<std::int64_t>(entry.bytes));
-    changes.emplace_back(std::int64_t{entry.lifetime.last} + 1, -static_cast<std::int64_t>(entry.bytes));
+    for (const auto& [offset, bytes, life] : entry.extents) {
+      change(life.first, life.last, static_cast<std::int64_t>(bytes));
+      change(life.gap_first, life.gap_last, -static_cast<std::int64_t>(bytes));
+    }
   }
   std::sort(changes.begin(), changes.end());  // what ends in a phase goes before what begins there
   std::int64_t now = 0, most = 0;
@@ -66,26 +90,48 @@ std::uint64_t MemoryPlan::least_bytes() const {
   return static_cast<std::uint64_t>(most);
 }
 
-// Largest first, each at the lowest offset where nothing that is needed in the same phases lies already.
-void MemoryPlan::place() {
-  std::vector<Entry*> order;
-  for (Entry& entry : entries_) order.push_back(&entry);
-  std::stable_sort(order.begin(), order.end(), [](const Entry* a, const Entry* b) { return a->bytes > b->bytes; });
-  std::vector<Entry*> placed;  // by offset
-  bytes_ = 0;
+// Each at the lowest offset where nothing that is needed in the same phases lies already.
+std::uint64_t MemoryPlan::place(const std::vector<Entry*>& order) {
+  std::vector<Extent> placed;  // by offset, in the arena
+  std::uint64_t end = 0;
   for (Entry* entry : order) {
-    std::uint64_t offset = 0;
-    for (const Entry* other : placed) {
-      if (!entry->lifetime.overlaps(other->lifetime)) continue;
-      if (offset + entry->bytes <= other->offset) break;
-      offset = std::max(offset, other->offset + other->bytes);
+    // Moves up until it meets nothing; with one extent that is one pass.
+    std::uint64_t start = 0;
+    for (std::uint64_t before = 1; before != start;) {
+      before = start;
+      for (const Extent& own : entry->extents) {
+        for (const Extent& other : placed) {
+          if (start + own.offset + own.bytes <= other.offset) break;
+          if (other.offset + other.bytes <= start + own.offset || !own.lifetime.overlaps(other.lifetime)) continue;
+          start = other.offset + other.bytes - own.offset;
+        }
+      }
+      if (entry->extents.size() == 1) break;
     }
-    entry->offset = offset;
-    bytes_ = std::max(bytes_, offset + entry->bytes);
-    placed.insert(std::upper_bound(placed.begin(), placed.end(), entry,
-                                   [](const Entry* a, const Entry* b) { return a->offset < b->offset; }),
-                  entry);
+    entry->offset = start;
+    end = std::max(end, start + entry->bytes);
+    for (Extent own : entry->extents) {
+      own.offset += start;
+      const auto after = std::ranges::upper_bound(placed, own.offset, {}, &Extent::offset);
+      placed.insert(after, own);
+    }
   }
+  return end;
+}
+
+// The largest first, as is usual; or what is needed longest first and of that the largest, which finds a place for the
+// activations of the first layers in the gradients of those before them while there is one. The better of the two.
+void MemoryPlan::place() {
+  std::vector<Entry*> by_size;
+  for (Entry& entry : entries_) by_size.push_back(&entry);
+  std::ranges::stable_sort(by_size, std::ranges::greater(), &Entry::bytes);
+  std::vector<Entry*> by_end = by_size;
+  std::ranges::stable_sort(by_end, std::ranges::greater(), [](const Entry* entry) {
+    return std::ranges::max(entry->extents, {}, [](const Extent& e) { return e.lifetime.last; }).lifetime.last;
+  });
+  bytes_ = place(by_size);
+  const std::uint64_t other = place(by_end);
+  bytes_ = other <= bytes_ ? other : place(by_size);
 }
 
 void MemoryPlan::allocate(std::uint64_t limit_bytes, const std::string& advice) {

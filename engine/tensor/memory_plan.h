@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -15,12 +16,25 @@
 
 namespace athanor::tensor {
 
-// The phases in which a tensor's contents matter, both ends included.
+// The phases in which a tensor's contents matter, both ends included; not so those of the gap, if it has one.
 struct Lifetime {
   int first = 0;
   int last = 0;
+  int gap_first = 0;
+  int gap_last = -1;
   static constexpr Lifetime always() { return {INT32_MIN, INT32_MAX}; }
-  bool overlaps(const Lifetime& other) const { return first <= other.last && other.first <= last; }
+  bool overlaps(const Lifetime& other) const {
+    return first <= other.last && other.first <= last && !in_gap_of(other) && !other.in_gap_of(*this);
+  }
+
+ private:
+  bool in_gap_of(const Lifetime& other) const { return other.gap_first <= first && last <= other.gap_last; }
+};
+
+// A part of a vector that has a lifetime of its own.
+struct LivingPart {
+  std::int64_t count = 0;  // of elements
+  Lifetime lifetime;
 };
 
 class MemoryPlan {
@@ -44,6 +58,9 @@ class MemoryPlan {
     return add_rows(group, name, DType::kFloat32, rows, columns, lifetime);
   }
 
+  // A vector whose parts follow each other and are needed in phases of their own: what is needed in others may lie in its place.
+  const Tensor& add_parts(const std::string& group, const std::string& name, DType type, std::span<const LivingPart> parts);
+
   // What the fullest phase needs: no placing takes less, and few take much more. Known before allocate().
   std::uint64_t least_bytes() const;
 
@@ -57,15 +74,23 @@ class MemoryPlan {
   std::string table() const;
 
  private:
+  // Bytes that are needed in some phases.
+  struct Extent {
+    std::uint64_t offset = 0;
+    std::uint64_t bytes = 0;
+    Lifetime lifetime;
+  };
   struct Entry {
     std::string group;
     std::string name;
     Tensor tensor;
-    Lifetime lifetime;
+    std::vector<Extent> extents;  // from its own first byte
     std::uint64_t bytes = 0;   // rounded up to the alignment
     std::uint64_t offset = 0;  // in the arena
   };
-  const Tensor& add(Entry entry, std::uint64_t bytes);
+  const Tensor& add(Entry entry, std::uint64_t bytes, Lifetime lifetime);
+  // Gives the entries their places in this order; returns what all take.
+  static std::uint64_t place(const std::vector<Entry*>& order);
   void place();
 
   std::deque<Entry> entries_;  // a deque: references stay good while it grows

@@ -65,6 +65,77 @@ TEST(MemoryPlan, NeverOverlapsWhatLivesTogether) {
   }
 }
 
+TEST(MemoryPlan, PartsOfAVectorGiveTheirPlacesToWhatLivesBeforeThem) {
+  MemoryPlan plan;
+  // Layers that are left in the opposite order, each kept until what takes its place begins.
+  const LivingPart parts[] = {{1024, Lifetime::always()}, {1024, {6, 9}}, {1024, {5, 9}}, {16, {4, 9}}};
+  const Tensor& vector = plan.add_parts("v", "v", DType::kFloat32, parts);
+  const Tensor& first = plan.add("a", "first", DType::kFloat32, {1024}, {1, 6});
+  const Tensor& second = plan.add("a", "second", DType::kFloat32, {1024}, {2, 5});
+  const Tensor& third = plan.add("a", "third", DType::kFloat32, {1024}, {3, 4});
+  EXPECT_EQ(plan.least_bytes(), 4 * 4096U + 64);
+  plan.allocate(1 << 20, "");
+  EXPECT_EQ(vector.count(), 3 * 1024 + 16);
+  EXPECT_EQ(second.data(), vector.f32() + 1024);
+  EXPECT_EQ(third.data(), vector.f32() + 2048);
+  EXPECT_TRUE(first.f32() >= vector.f32() + vector.count() || first.f32() + first.count() <= vector.f32());
+}
+
+TEST(MemoryPlan, WhatLivesInAGapOfAnotherMayLieInItsPlace) {
+  const Lifetime gapped{1, 9, 4, 5};
+  EXPECT_FALSE(gapped.overlaps({4, 5}));
+  EXPECT_FALSE((Lifetime{5, 5}).overlaps(gapped));
+  EXPECT_TRUE(gapped.overlaps({5, 6}));
+  EXPECT_TRUE((Lifetime{3, 4}).overlaps(gapped));
+  EXPECT_TRUE(gapped.overlaps(gapped));
+  EXPECT_FALSE(gapped.overlaps({10, 12}));
+  MemoryPlan plan;
+  const Tensor& outer = plan.add("a", "outer", DType::kFloat32, {1024}, gapped);
+  const Tensor& inner = plan.add("a", "inner", DType::kFloat32, {1024}, {4, 5});
+  EXPECT_EQ(plan.least_bytes(), 4096U);
+  plan.allocate(1 << 20, "");
+  EXPECT_EQ(outer.data(), inner.data());
+}
+
+// Property: whatever the sizes and lifetimes of parts, and gaps, bytes that live together do not overlap.
+TEST(MemoryPlan, NeverOverlapsPartsOrGapsThatLiveTogether) {
+  SeededRandom random(8);
+  const auto draw = [&](std::int64_t below) { return static_cast<int>(random.below(static_cast<std::uint64_t>(below))); };
+  for (int round = 0; round < 50; ++round) {
+    MemoryPlan plan;
+    struct Extent {
+      const Tensor* tensor;
+      std::int64_t begin, count;
+      Lifetime life;
+    };
+    std::vector<Extent> extents;
+    for (int i = 0; i < 40; ++i) {
+      std::vector<LivingPart> parts;
+      for (int part = 0, count = i % 4 == 0 ? 1 + draw(6) : 1; part < count; ++part) {
+        const int first = draw(20), last = first + draw(8);
+        Lifetime life{first, last};
+        if (last - first >= 2 && draw(2) == 0) life.gap_first = life.gap_last = first + 1;
+        parts.push_back({1 + draw(500), life});
+      }
+      const Tensor& tensor = plan.add_parts("g", "t", DType::kFloat32, parts);
+      std::int64_t begin = 0;
+      for (const auto& [count, life] : parts) {
+        extents.push_back({&tensor, begin, count, life});
+        begin += count;
+      }
+    }
+    plan.allocate(1 << 24, "");
+    EXPECT_GE(plan.bytes(), plan.least_bytes());
+    for (const Extent& a : extents) {
+      for (const Extent& b : extents) {
+        if (&a == &b || !a.life.overlaps(b.life)) continue;
+        const float *a_begin = a.tensor->f32() + a.begin, *b_begin = b.tensor->f32() + b.begin;
+        EXPECT_TRUE(a_begin + a.count <= b_begin || b_begin + b.count <= a_begin);
+      }
+    }
+  }
+}
+
 TEST(MemoryPlan, TooMuchIsAnErrorThatNamesWhatToChange) {
   MemoryPlan plan;
   plan.add("activations", "x", DType::kFloat32, {1 << 20});

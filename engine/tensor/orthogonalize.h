@@ -13,6 +13,8 @@
 
 namespace athanor::tensor {
 
+inline constexpr int kOrthogonalizeSteps = 5;
+
 // Elements of scratch, of x's type, that a matrix (rows, columns) needs.
 std::int64_t orthogonalize_scratch(std::int64_t rows, std::int64_t columns);
 

@@ -19,12 +19,16 @@ namespace athanor::train {
 
 class TrainedModel {
  public:
-  // Plans its memory, with gradients of the given type. Usable once the plan is allocated; one thread. Throws kInvalid.
-  TrainedModel(const model::Config& config, const TrainOptions& options, tensor::DType gradients, tensor::MemoryPlan& plan);
+  // Plans its memory, with gradients of the given type; those of a whole model are made anew in each backward pass, when
+  // `gradients_anew`, those of adapters always added to. Usable once the plan is allocated; one thread. Throws kInvalid.
+  TrainedModel(const model::Config& config, const TrainOptions& options, tensor::DType gradients, bool gradients_anew,
+               tensor::MemoryPlan& plan);
 
   model::Weights weights() const;
   model::FlatParameters& trained();
 
+  // Whether a backward pass replaces the gradients (model::ParameterTypes).
+  bool gradients_anew() const { return whole_ && whole_->gradients_anew(); }
   // Null when adapters are trained.
   model::Parameters* whole() { return whole_ ? &*whole_ : nullptr; }
   // Null when all is trained.

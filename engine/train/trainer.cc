@@ -24,10 +24,14 @@ namespace {
 // Examples that a rank computes at once.
 std::int64_t at_once(const TrainOptions& options) { return std::min(options.micro_batch, options.batch); }
 
-// A gradient that is summed over micro-batches is a float32; one that a single backward pass makes may be a bfloat16.
-DType gradients_of(const TrainOptions& options, int ranks) {
-  const bool sums = (options.batch + ranks - 1) / ranks > at_once(options);
-  return sums ? DType::kFloat32 : dtype_of(options.dtype);
+// Whether the gradients of a step are a sum over micro-batches.
+bool sums_gradients(const TrainOptions& options, int ranks) {
+  return (options.batch + ranks - 1) / ranks > at_once(options);
+}
+
+TrainedModel plan_model(const model::Config& config, const TrainOptions& options, int ranks, tensor::MemoryPlan& plan) {
+  const bool sums = sums_gradients(options, ranks);
+  return {config, options, sums ? DType::kFloat32 : dtype_of(options.dtype), !sums, plan};
 }
 
 // What the checkpoints of adapters must agree in, beside their shapes.
@@ -71,7 +75,7 @@ model::DecoderSizes fitting_sizes(const model::Config& config, const TrainOption
   for (const auto recompute : {model::Recompute::kLittle, model::Recompute::kGateUp, model::Recompute::kLayer}) {
     sizes.recompute = recompute;
     tensor::MemoryPlan trial;
-    TrainedModel tried(config, options, gradients_of(options, collectives.size()), trial);
+    TrainedModel tried = plan_model(config, options, collectives.size(), trial);
     const model::Decoder decoder(context, tried.weights(), sizes, trial);
     const auto optimizer = plan_optimizer(options, tried.trained(), trial);
     if (trial.least_bytes() + room_bytes(options, collectives, tensors_of(options, tried.trained(), *optimizer)) <= limit - limit / 64) break;
@@ -94,7 +98,7 @@ Trainer::Trainer(const model::Config& config, const TrainOptions& options, tenso
       objective_(objective),
       files_(files),
       clock_(clock),
-      model_(config, options, gradients_of(options, collectives.size()), plan_),
+      model_(plan_model(config, options, collectives.size(), plan_)),
       decoder_(context, model_.weights(), fitting_sizes(config, options, context, collectives, objective), plan_),
       optimizer_(plan_optimizer(options_, model_.trained(), plan_)) {
   objective_.plan(config, at_once(options), plan_);
@@ -196,10 +200,10 @@ Trainer::StepResult Trainer::step(const std::atomic<bool>& stop) {
   const std::int64_t number = state_.step + 1, micro_batch = at_once(options_);
   const std::int64_t nominal = options_.batch * objective_.terms_max();
   const Tensor gradients = model_.trained().gradients();
-  std::memset(gradients.data(), 0, gradients.bytes());
-
   Sums mine;
   const auto [begin, end] = parallel::share_of(options_.batch, collectives_.rank(), collectives_.size());
+  // Otherwise the backward pass makes them.
+  if (begin == end || !model_.gradients_anew()) std::memset(gradients.data(), 0, gradients.bytes());
   for (std::int64_t first = begin; first < end; first += micro_batch) {
     if (stop) {
       mine.given_up = true;

@@ -41,7 +41,7 @@ OPTIONS = {
                     "repetition_penalty", "stop", "batch", "seed", "threads", "json"],
     ("convert",): ["model", "tokenizer", "out", "dtype"],
     ("merge",): ["model", "adapter", "output", "dtype"],
-    ("bench",): ["shape", "products", "table", "save", "checkpoints", *ALL_SETTINGS],
+    ("bench",): ["shape", "products", "table", "operators", "json", "save", "checkpoints", *ALL_SETTINGS],
     ("tokenize", "train"): ["text", "vocabulary", "out"],
     ("tokenize", "encode"): ["text", "tokenizer", "out"],
 }

@@ -7,6 +7,7 @@
 #include "engine/tensor/adamw8.h"
 #include "engine/tensor/cpu/chunks.h"
 #include "engine/tensor/cpu/rows.h"
+#include "engine/tensor/operator_times.h"
 
 namespace athanor::tensor {
 
@@ -105,6 +106,9 @@ void join_masters(const Masters& masters, const Tensor& floats) {
 
 void adamw(Context& context, const AdamW& how, const Masters& parameters, const Tensor& gradients, const Tensor& m,
            const Tensor& v) {
+  const OperatorTimer timer(context, "adamw", [&] {
+    return bytes_of(parameters.values, parameters.values, parameters.remainders, parameters.remainders, gradients, m, m, v, v);
+  });
   ATHANOR_ASSERT(m.count() == gradients.count() && v.count() == gradients.count());
   const cpu::AdamWStep step = step_of(how);
   float* m_data = m.floats().data();
@@ -125,6 +129,10 @@ void clear_moments8(const Moments8& moments) {
 
 void adamw8(Context& context, const AdamW& how, const Masters& parameters, const Tensor& gradients,
             const Moments8& moments) {
+  const OperatorTimer timer(context, "adamw8", [&] {
+    return bytes_of(parameters.values, parameters.values, parameters.remainders, parameters.remainders, gradients, moments.m,
+                    moments.m, moments.v, moments.v);
+  });
   const std::int64_t count = gradients.count(), blocks = (count + kMoments8Block - 1) / kMoments8Block;
   ATHANOR_ASSERT(moments.m.count() == count && moments.m.contiguous());
   ATHANOR_ASSERT(moments.v.count() == count && moments.v.contiguous());
@@ -150,6 +158,7 @@ void adamw8(Context& context, const AdamW& how, const Masters& parameters, const
 
 // Always the same blocks, whose sums are added in order, whatever the number of threads.
 double squared_norm(Context& context, const Tensor& x) {
+  const OperatorTimer timer(context, "squared norm", [&] { return bytes_of(x); });
   constexpr std::int64_t kBlocks = 256;
   ATHANOR_ASSERT(x.contiguous());
   const std::int64_t count = x.count();

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/tensor/cpu/rows.h"
+#include "engine/tensor/operator_times.h"
 
 namespace athanor::tensor {
 
@@ -30,6 +31,17 @@ const std::int32_t* starts_of(const Tensor& starts, std::int64_t sequence) {
   return starts ? starts.i32() + sequence * starts.dim(1) : nullptr;
 }
 
+// `products` of each pair of a query and a key that it sees, in each head.
+Work attention_work(const AttentionShape& s, const Tensor& starts, double products, Work work) {
+  double pairs = 0;
+  for (std::int64_t n = 0; n < s.batch * s.length; ++n) {
+    const std::int64_t t = n % s.length, document = starts ? starts.ints()[static_cast<std::size_t>(n)] : 0;
+    pairs += static_cast<double>(t + 1 - std::max(document, s.window > 0 ? t + 1 - s.window : 0));
+  }
+  work.flops = products * 2 * static_cast<double>(s.head_dim * s.heads) * pairs;
+  return work;
+}
+
 // Where sequence `b` begins in rows of B·T, at column `column`.
 template <class Element>
 Element* start_of(const Tensor& x, std::int64_t b, std::int64_t length, std::int64_t column) {
@@ -48,6 +60,9 @@ std::int64_t attention_scratch_floats(const AttentionShape& shape, bool backward
 void attention_forward(Context& context, const AttentionShape& shape, const Tensor& q, const Tensor& k,
                        const Tensor& v, const Tensor& o, const Tensor& lse, const Tensor& scratch,
                        const Tensor& document_starts) {
+  const OperatorTimer timer(context, "attention", [&] {
+    return attention_work(shape, document_starts, 2, bytes_of(q, k, v, o, lse));
+  });
   assert_shape(shape);
   assert_starts(document_starts, shape);
   const std::int64_t B = shape.batch, T = shape.length, H = shape.heads, G = shape.kv_heads, D = shape.head_dim;
@@ -90,6 +105,9 @@ void attention_forward(Context& context, const AttentionShape& shape, const Tens
 void attention_backward(Context& context, const AttentionShape& shape, const Tensor& q, const Tensor& k,
                         const Tensor& v, const Tensor& o, const Tensor& lse, const Tensor& d_o, const Tensor& dq,
                         const Tensor& dk, const Tensor& dv, const Tensor& scratch, const Tensor& document_starts) {
+  const OperatorTimer timer(context, "attention backward", [&] {
+    return attention_work(shape, document_starts, 5, bytes_of(q, k, v, o, lse, d_o, dq, dk, dv));
+  });
   assert_shape(shape);
   assert_starts(document_starts, shape);
   const std::int64_t B = shape.batch, T = shape.length, H = shape.heads, G = shape.kv_heads, D = shape.head_dim;

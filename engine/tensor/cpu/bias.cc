@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/tensor/cpu/rows.h"
+#include "engine/tensor/operator_times.h"
 
 namespace athanor::tensor {
 
@@ -10,6 +11,7 @@ using cpu::by_type;
 using cpu::row;
 
 void bias_forward(Context& context, const Tensor& bias, const Tensor& x) {
+  const OperatorTimer timer(context, "bias", [&] { return bytes_of(x, x); });
   const std::int64_t N = x.dim(0), C = x.dim(1);
   cpu::assert_matrix(x, x.type(), N, C);
   cpu::assert_vector(bias, x.type(), C);
@@ -22,6 +24,7 @@ void bias_forward(Context& context, const Tensor& bias, const Tensor& x) {
 
 // Threads take columns, each the sum of its own over all rows.
 void bias_backward(Context& context, const Tensor& dy, const Tensor& d_bias) {
+  const OperatorTimer timer(context, "bias backward", [&] { return bytes_of(dy); });
   const std::int64_t N = dy.dim(0), C = dy.dim(1);
   cpu::assert_matrix(dy, dy.type(), N, C);
   cpu::assert_vector(d_bias, d_bias.type(), C);

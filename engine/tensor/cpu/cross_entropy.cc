@@ -7,6 +7,7 @@
 
 #include "engine/tensor/cpu/rows.h"
 #include "engine/tensor/matmul.h"
+#include "engine/tensor/operator_times.h"
 #include "engine/tensor/weight.h"
 
 namespace athanor::tensor {
@@ -91,9 +92,20 @@ void add(Context& context, const Tensor& from, const Tensor& into) {
   });
 }
 
+// The logits are never in memory, if all is well.
+Work head_work(const Tensor& x, const Weight& weight, const Tensor& dx, const Tensor& d_weight) {
+  Work work = bytes_of(x, dx, d_weight, d_weight);
+  work.bytes += static_cast<double>(weight.quantized() ? weight.blocks().bytes() : weight.dense().bytes());
+  const double product = 2.0 * static_cast<double>(x.dim(0)) * static_cast<double>(weight.dim(0)) * static_cast<double>(weight.dim(1));
+  work.flops = product * (1 + (dx ? 1 : 0) + (d_weight ? 1 : 0));
+  return work;
+}
+
 double run(Context& context, const Tensor& x, const Weight& weight, const Tensor& targets, Pass pass, const Tensor& logits,
            const Tensor& dx, const Tensor& d_weight, const Tensor& sums) {
   const std::int64_t N = x.dim(0), V = weight.dim(0);
+  const OperatorTimer timer(context, pass.weights ? "head and cross-entropy, with gradients" : "head and cross-entropy",
+                            [&] { return head_work(x, weight, dx, d_weight); });
   ATHANOR_ASSERT(targets.count() == N && logits.dim(1) == V && logits.dim(0) >= 1 && logits.stride(1) == 1);
   pass.rows = N;
   const auto divides = [N](std::size_t sequences) { return sequences == 0 || N % static_cast<std::int64_t>(sequences) == 0; };

@@ -1,6 +1,7 @@
 #include "engine/tensor/dropout.h"
 
 #include "engine/tensor/cpu/rows.h"
+#include "engine/tensor/operator_times.h"
 
 namespace athanor::tensor {
 
@@ -35,10 +36,12 @@ void run(Context& context, const Dropout& how, const Tensor& from, const Tensor&
 }  // namespace
 
 void dropout_forward(Context& context, const Dropout& how, const Tensor& x, const Tensor& y) {
+  const OperatorTimer timer(context, "dropout", [&] { return bytes_of(x, y); });
   run(context, how, x, y, false);
 }
 
 void dropout_backward(Context& context, const Dropout& how, const Tensor& dy, const Tensor& dx) {
+  const OperatorTimer timer(context, "dropout backward", [&] { return bytes_of(dy, dx, dx); });
   run(context, how, dy, dx, true);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/tensor/cpu/rows.h"
+#include "engine/tensor/operator_times.h"
 
 namespace athanor::tensor {
 
@@ -20,6 +21,7 @@ void assert_heads(const Tensor& x, const Tensor& gain) {
 }  // namespace
 
 void head_norm_forward(Context& context, const Tensor& x, const Tensor& gain, float eps, const Tensor& y) {
+  const OperatorTimer timer(context, "head norm", [&] { return bytes_of(x, y); });
   assert_heads(x, gain);
   assert_heads(y, gain);
   ATHANOR_ASSERT(y.dim(0) == x.dim(0) && y.dim(1) == x.dim(1));
@@ -35,6 +37,7 @@ void head_norm_forward(Context& context, const Tensor& x, const Tensor& gain, fl
 
 void head_norm_backward(Context& context, const Tensor& x, const Tensor& gain, float eps, const Tensor& dx,
                         const Tensor& d_gain, const Tensor& partial) {
+  const OperatorTimer timer(context, "head norm backward", [&] { return bytes_of(x, dx, dx); });
   assert_heads(x, gain);
   assert_heads(dx, gain);
   ATHANOR_ASSERT(dx.dim(0) == x.dim(0) && dx.dim(1) == x.dim(1));

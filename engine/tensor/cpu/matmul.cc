@@ -8,6 +8,7 @@
 
 #include "engine/tensor/cpu/kernels.h"
 #include "engine/tensor/cpu/products.h"
+#include "engine/tensor/operator_times.h"
 
 namespace athanor::tensor {
 
@@ -44,6 +45,12 @@ constexpr std::int64_t kScratchBytes = (cpu::kProductScratch * static_cast<std::
 
 dnnl::memory::data_type onednn_type(DType type) {
   return type == DType::kBFloat16 ? dnnl::memory::data_type::bf16 : dnnl::memory::data_type::f32;
+}
+
+Work product_work(const Tensor& a, const Tensor& b, const Tensor& c, Into into) {
+  Work work = bytes_of(a, b, c, into == Into::kAdd ? c : Tensor());
+  work.flops = 2.0 * static_cast<double>(c.dim(0)) * static_cast<double>(c.dim(1)) * static_cast<double>(a.dim(1));
+  return work;
 }
 
 struct Free {
@@ -147,6 +154,7 @@ void* Context::Products::panel(int thread, std::int64_t bytes) {
 }
 
 void matmul(Context& context, const Tensor& a, const Tensor& b, const Tensor& c, Into into) {
+  const OperatorTimer timer(context, "matrix products", [&] { return product_work(a, b, c, into); });
   ATHANOR_ASSERT(a.type() == b.type() && a.type() != DType::kInt32 && c.type() != DType::kInt32);
   ATHANOR_ASSERT(a.rank() == 2 && b.rank() == 2 && c.rank() == 2);
   const std::int64_t m = c.dim(0), n = c.dim(1), k = a.dim(1);

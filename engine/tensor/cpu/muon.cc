@@ -1,11 +1,26 @@
 #include "engine/tensor/muon.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "engine/tensor/cpu/chunks.h"
+#include "engine/tensor/operator_times.h"
 #include "engine/tensor/orthogonalize.h"
 
 namespace athanor::tensor {
+
+namespace {
+
+// That of the fewest bytes, and of orthogonalize()'s products: three in each of its steps.
+Work muon_work(const Masters& parameters, const Tensor& gradients, const Tensor& momentum) {
+  Work work = bytes_of(parameters.values, parameters.values, parameters.remainders, parameters.remainders, gradients, momentum,
+                       momentum);
+  const auto [least, most] = std::minmax({static_cast<double>(gradients.dim(0)), static_cast<double>(gradients.dim(1))});
+  work.flops = kOrthogonalizeSteps * 2 * least * least * (2 * most + least);
+  return work;
+}
+
+}  // namespace
 
 std::int64_t muon_scratch(std::int64_t rows, std::int64_t columns) {
   return rows * columns + orthogonalize_scratch(rows, columns);
@@ -13,6 +28,7 @@ std::int64_t muon_scratch(std::int64_t rows, std::int64_t columns) {
 
 void muon(Context& context, const Muon& how, const Masters& parameters, const Tensor& gradients, const Tensor& momentum,
           const Tensor& scratch) {
+  const OperatorTimer timer(context, "muon", [&] { return muon_work(parameters, gradients, momentum); });
   const std::int64_t M = gradients.dim(0), N = gradients.dim(1), count = M * N;
   const DType type = parameters.values.type();
   ATHANOR_ASSERT(gradients.contiguous() && momentum.contiguous() && momentum.count() == count);

@@ -8,6 +8,7 @@
 
 #include "engine/tensor/cpu/rows.h"
 #include "engine/tensor/embedding.h"
+#include "engine/tensor/operator_times.h"
 #include "engine/tensor/rmsnorm.h"
 #include "engine/tensor/rope.h"
 #include "engine/tensor/swiglu.h"
@@ -21,6 +22,7 @@ using cpu::grain_of;
 using cpu::row;
 
 void embedding_forward(Context& context, const Tensor& tokens, const Tensor& table, const Tensor& x) {
+  const OperatorTimer timer(context, "embedding", [&] { return bytes_of(tokens, x, x); });
   const std::int64_t N = tokens.count(), V = table.dim(0), C = table.dim(1);
   assert_matrix(table, x.type(), V, C);
   assert_matrix(x, x.type(), N, C);
@@ -38,6 +40,7 @@ void embedding_forward(Context& context, const Tensor& tokens, const Tensor& tab
 // Threads take columns, not rows: two rows may be the same token's. The rows of a token are summed in float32 before
 // they are added, so that a table of bfloat16 is rounded once.
 void embedding_backward(Context& context, const Tensor& tokens, const Tensor& dx, const Tensor& d_table) {
+  const OperatorTimer timer(context, "embedding backward", [&] { return bytes_of(tokens, dx, dx, dx); });
   const std::int64_t N = tokens.count(), V = d_table.dim(0), C = d_table.dim(1);
   assert_matrix(d_table, d_table.type(), V, C);
   assert_matrix(dx, dx.type(), N, C);
@@ -69,6 +72,7 @@ void embedding_backward(Context& context, const Tensor& tokens, const Tensor& dx
 
 void rmsnorm_forward(Context& context, const Tensor& x, const Tensor& gain, float eps, const Tensor& y,
                      const Tensor& r) {
+  const OperatorTimer timer(context, "rmsnorm", [&] { return bytes_of(x, y, r); });
   const std::int64_t N = x.dim(0), C = x.dim(1);
   for (const Tensor& matrix : {x, y}) assert_matrix(matrix, x.type(), N, C);
   assert_vector(gain, x.type(), C);
@@ -84,6 +88,7 @@ void rmsnorm_forward(Context& context, const Tensor& x, const Tensor& gain, floa
 
 void add_rmsnorm_forward(Context& context, const Tensor& x, const Tensor& delta, const Tensor& gain, float eps,
                          const Tensor& sum, const Tensor& y, const Tensor& r) {
+  const OperatorTimer timer(context, "add and rmsnorm", [&] { return bytes_of(x, delta, sum, y, r); });
   const std::int64_t N = x.dim(0), C = x.dim(1);
   for (const Tensor& matrix : {x, delta, sum, y}) assert_matrix(matrix, x.type(), N, C);
   assert_vector(gain, x.type(), C);
@@ -100,6 +105,7 @@ void add_rmsnorm_forward(Context& context, const Tensor& x, const Tensor& delta,
 
 void rmsnorm_backward(Context& context, const Tensor& x, const Tensor& gain, const Tensor& r, const Tensor& dy,
                       const Tensor& dx, const Tensor& d_gain, const Tensor& partial) {
+  const OperatorTimer timer(context, "rmsnorm backward", [&] { return bytes_of(x, dy, dx, dx, r); });
   const std::int64_t N = x.dim(0), C = x.dim(1);
   for (const Tensor& matrix : {x, dy, dx}) assert_matrix(matrix, x.type(), N, C);
   assert_matrix(partial, DType::kFloat32, context.threads(), C);
@@ -126,6 +132,7 @@ void rmsnorm_backward(Context& context, const Tensor& x, const Tensor& gain, con
 
 void rope(Context& context, const Tensor& x, std::int64_t head_dim, std::int64_t length, std::int64_t first,
           const Tensor& cos, const Tensor& sin, Turn turn) {
+  const OperatorTimer timer(context, "rope", [&] { return bytes_of(x, x); });
   const std::int64_t N = x.dim(0), half = head_dim / 2;
   ATHANOR_ASSERT(x.rank() == 2 && x.stride(1) == 1 && head_dim % 2 == 0 && x.dim(1) % head_dim == 0);
   ATHANOR_ASSERT(cos.dim(1) == half && sin.dim(1) == half && length > 0 && first >= 0);
@@ -143,6 +150,7 @@ void rope(Context& context, const Tensor& x, std::int64_t head_dim, std::int64_t
 }
 
 void swiglu_forward(Context& context, const Tensor& gate_up, const Tensor& y) {
+  const OperatorTimer timer(context, "swiglu", [&] { return bytes_of(gate_up, y); });
   const std::int64_t N = y.dim(0), F = y.dim(1);
   assert_matrix(y, y.type(), N, F);
   assert_matrix(gate_up, y.type(), N, 2 * F);
@@ -155,6 +163,7 @@ void swiglu_forward(Context& context, const Tensor& gate_up, const Tensor& y) {
 }
 
 void swiglu_backward(Context& context, const Tensor& gate_up, const Tensor& dy) {
+  const OperatorTimer timer(context, "swiglu backward", [&] { return bytes_of(gate_up, gate_up, dy); });
   const std::int64_t N = dy.dim(0), F = dy.dim(1);
   assert_matrix(dy, dy.type(), N, F);
   assert_matrix(gate_up, dy.type(), N, 2 * F);

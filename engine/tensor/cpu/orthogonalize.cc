@@ -29,7 +29,6 @@ std::int64_t orthogonalize_scratch(std::int64_t rows, std::int64_t columns) {
 }
 
 void orthogonalize(Context& context, const Tensor& x, const Tensor& scratch) {
-  constexpr int kSteps = 5;
   constexpr double a = 3.4445, b = -4.7750, c = 2.0315;
   const std::int64_t M = x.dim(0), N = x.dim(1), side = std::min(M, N);
   ATHANOR_ASSERT(x.rank() == 2 && x.contiguous() && scratch.type() == x.type() && scratch.contiguous());
@@ -42,7 +41,7 @@ void orthogonalize(Context& context, const Tensor& x, const Tensor& scratch) {
   const double norm = std::sqrt(squared_norm(context, x));
   if (norm == 0) return;
   combine(context, 1 / norm, x, 0, x);
-  for (int step = 0; step < kSteps; ++step) {
+  for (int step = 0; step < kOrthogonalizeSteps; ++step) {
     matmul(context, M <= N ? x : x.transposed(), M <= N ? x.transposed() : x, square);
     matmul(context, square, square, series);
     combine(context, b, square, c, series);

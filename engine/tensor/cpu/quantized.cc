@@ -9,6 +9,7 @@
 #include "engine/tensor/cpu/products.h"
 #include "engine/tensor/embedding.h"
 #include "engine/tensor/half.h"
+#include "engine/tensor/operator_times.h"
 
 namespace athanor::tensor {
 
@@ -45,6 +46,13 @@ void check_product(const Tensor& left, std::int64_t depth, const Tensor& result,
   ATHANOR_ASSERT(result.type() == DType::kFloat32 || result.type() == DType::kBFloat16);
 }
 
+// x (N, one side of W) and y (N, its other).
+Work product_work(const Tensor& x, const Quantized& w, const Tensor& y, Into into) {
+  Work work = bytes_of(x, w, y, into == Into::kAdd ? y : Tensor());
+  work.flops = 2.0 * static_cast<double>(x.dim(0)) * static_cast<double>(w.dim(0)) * static_cast<double>(w.dim(1));
+  return work;
+}
+
 }  // namespace
 
 std::int64_t block_bytes(BlockType type) {
@@ -78,6 +86,7 @@ Quantized Quantized::rows(std::int64_t begin, std::int64_t end) const {
 }
 
 void matmul_transposed(Context& context, const Tensor& x, const Quantized& w, const Tensor& y, Into into) {
+  const OperatorTimer timer(context, "matrix products", [&] { return product_work(x, w, y, into); });
   const std::int64_t N = x.dim(0), in = w.dim(1), out = w.dim(0);
   check_product(x, in, y, out);
   if (N == 0 || out == 0) return;
@@ -111,6 +120,7 @@ void matmul_transposed(Context& context, const Tensor& x, const Quantized& w, co
 }
 
 void matmul(Context& context, const Tensor& dy, const Quantized& w, const Tensor& dx, Into into) {
+  const OperatorTimer timer(context, "matrix products", [&] { return product_work(dy, w, dx, into); });
   const std::int64_t N = dy.dim(0), in = w.dim(1), out = w.dim(0);
   check_product(dy, out, dx, in);
   if (N == 0 || in == 0) return;
@@ -141,6 +151,7 @@ void dequantize(Context& context, const Quantized& w, const Tensor& into) {
 }
 
 void embedding_forward(Context& context, const Tensor& tokens, const Weight& table, const Tensor& x) {
+  const OperatorTimer timer(context, "embedding", [&] { return bytes_of(tokens, x, x); });
   if (!table.quantized()) return embedding_forward(context, tokens, table.dense(), x);
   const Quantized& rows = table.blocks();
   const std::int32_t* ids = tokens.ints().data();

@@ -1,0 +1,51 @@
+"""athanor-llm bench: what it says of steps, and of where their time goes."""
+
+import json
+
+import llm
+
+SHAPE = dict(shape="small", vocabulary=300, layers=2, hidden_size=64, intermediate_size=96, heads=4, kv_heads=2, length=32, steps=3)
+
+
+def bench(*flags, code=0, **settings):
+    return llm.run("bench", *llm.words(**(SHAPE | settings)), *flags, code=code)
+
+
+def test_operators_as_json():
+    batch, length, layers, width, inner, vocabulary = 2, 32, 2, 64, 96, 300
+    for dtype, size in (("float32", 4), ("bfloat16", 2)):
+        told = json.loads(bench("--operators", "--json", dtype=dtype).stdout)
+        assert len(told["losses"]) == 3
+        assert told[f"product_flops_{dtype}"] > 0 and told["triad_bytes_per_s"] > 0
+        operators = {line["name"]: line for line in told["operators"]}
+        # Of a layer: q, k and v, o, gate and up, down; each forward, for x and for W.
+        weights = layers * (width * 2 * width + width * width + width * 2 * inner + inner * width)
+        assert operators["matrix products"]["calls"] == layers * 4 * 3
+        assert operators["matrix products"]["flops"] == 3 * 2 * batch * length * weights
+        assert operators["head and cross-entropy, with gradients"]["flops"] == 3 * 2 * batch * length * width * vocabulary
+        assert operators["attention"]["flops"] == layers * 2 * 2 * batch * width * length * (length + 1) / 2
+        assert operators["attention backward"]["flops"] == operators["attention"]["flops"] * 5 / 2
+        assert operators["swiglu backward"]["bytes"] == layers * size * batch * length * inner * 5
+        assert operators["adamw"]["calls"] >= 1 and operators["adamw"]["flops"] == 0
+        for name, line in operators.items():
+            assert line["seconds"] >= 0 and 0 <= line["share"] <= 1.01, name
+            if name != "the rest":
+                assert line["roofline_fraction"] > 0 and line["unit"] in ("FLOP/s", "B/s"), name
+        took = sum(line["seconds"] for line in operators.values())
+        steps = told["step_s"][1:]
+        assert abs(took - sum(steps) / len(steps)) < 1e-6 * took + 1e-9
+        seconds = [line["seconds"] for name, line in operators.items() if name != "the rest"]
+        assert seconds == sorted(seconds, reverse=True)
+
+
+def test_operators_as_a_table():
+    lines = bench("--operators").stdout.splitlines()
+    assert "tokens/s" in lines[0]
+    assert lines[1].split()[-1] == "roofline"
+    names = [line[:36].strip() for line in lines[2:]]
+    assert {"matrix products", "swiglu", "rmsnorm backward", "the rest", "a step"} <= set(names)
+    assert lines[-1].startswith("this machine: products ")
+
+
+def test_operators_need_a_step_that_is_not_the_first():
+    assert "--steps 2" in bench("--operators", steps=1, code=2).stderr
