@@ -287,7 +287,7 @@ void probe_adapters(Probe& probe) {
   train::TrainOptions options{.dtype = name_of(probe.type())};
   set_lora(probe, options);
   tensor::MemoryPlan plan;
-  train::TrainedModel trained(config, options, DType::kFloat32, plan);
+  train::TrainedModel trained(config, options, DType::kFloat32, false, plan);
   const auto recompute = static_cast<model::Recompute>(probe.option("recompute", 0));
   model::Decoder decoder(probe.context, trained.weights(), {.batch_max = B, .length_max = T, .backward = true, .recompute = recompute}, plan);
   plan.allocate(tensor::available_memory_bytes(), "Take a smaller model");
@@ -326,7 +326,7 @@ void probe_dpo(Probe& probe) {
   train::TrainOptions options{.dtype = name_of(probe.type())};
   set_lora(probe, options);
   tensor::MemoryPlan plan;
-  train::TrainedModel trained(config_of(probe), options, DType::kFloat32, plan);
+  train::TrainedModel trained(config_of(probe), options, DType::kFloat32, false, plan);
   model::Decoder decoder(probe.context, trained.weights(), {.batch_max = B, .length_max = T, .backward = true}, plan);
   plan.allocate(tensor::available_memory_bytes(), "Take a smaller model");
   if (model::Base* base = trained.base()) fill(probe, *base);

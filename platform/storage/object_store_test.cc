@@ -596,7 +596,9 @@ TEST_F(ObjectStoreTest, LosesNothingAcknowledgedWhenKilled) {
       return true;
     };
     // However slow the disk is, every other round gets somewhere.
-    if (round % 2 == 1) EXPECT_TRUE(one_more());
+    if (round % 2 == 1) {
+      EXPECT_TRUE(one_more());
+    }
     ::usleep(static_cast<useconds_t>(10'000 + random.below(60'000)));
     ::kill(child, SIGKILL);
     ::waitpid(child, nullptr, 0);
