@@ -135,8 +135,8 @@ trap 'echo asked; exit 0' TERM; echo ready; while :; do sleep 0.05; done""", ins
 
 def test_sigterm_is_for_the_program_itself(server):
     """Its children go on until it ends, as in a container."""
-    name = server.submit("""(trap 'echo child asked' TERM; for i in $(seq 40); do sleep 0.05; done; echo child done) &
-trap 'echo asked; wait; wait; exit 0' TERM; echo ready; wait""")
+    name = server.submit("""(trap 'echo child asked' TERM; until [ -e /tmp/asked ]; do sleep 0.05; done; sleep 0.5; echo child done) &
+trap 'echo asked; touch /tmp/asked; wait; wait; exit 0' TERM; echo ready; wait""")
     wait_until(lambda: "ready" in server.job_log(name), what="the program to run")
     server.client("sagemaker").stop_training_job(TrainingJobName=name)
     assert server.wait_for_job(name)["TrainingJobStatus"] == "Stopped"
