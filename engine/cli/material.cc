@@ -213,9 +213,18 @@ Material preferring(Files& files, const Sources& sources, const TrainSettings& s
   const Examples examples = examples_of(files, sources, settings, true, material, collectives);
   const data::PreferenceSequencesOptions as{.length = options.length, .batch = options.batch, .seed = options.seed};
   material.pairs = std::make_unique<data::PreferenceSequences>(examples.train, as);
-  if (examples.held_out) material.held_out_pairs = std::make_unique<data::PreferenceSequences>(examples.held_out, as);
+  if (material.pairs->pairs() == 0) {
+    throw Error(ErrorKind::kInvalid, "Of {} pairs none has both answers begin within {} tokens: give a larger length",
+                material.pairs->left_out(), options.length + 1);
+  }
   options.steps = steps_of(settings, material.pairs->pairs());
   material.notes = notes_of(examples, *material.pairs, options.length);
+  if (examples.held_out) material.held_out_pairs = std::make_unique<data::PreferenceSequences>(examples.held_out, as);
+  if (material.held_out_pairs && material.held_out_pairs->pairs() == 0) {
+    material.notes.push_back(fmt::format("held out    of {} pairs none has both answers begin within {} tokens: there is no evaluation",
+                                         format_count(material.held_out_pairs->left_out()), options.length + 1));
+    material.held_out_pairs.reset();
+  }
   material.examples_in_epoch = material.pairs->pairs();
   material.objective = std::make_unique<train::PreferenceOptimization>(*material.pairs, material.held_out_pairs.get(), options, settings.dpo);
   return material;

@@ -107,7 +107,7 @@ std::vector<Setting> table_of(TrainSettings& s) {
       {"gradient_clip", optimizer, "Largest norm of the gradient; 0: none", &t.gradient_clip},
       {"z_loss", optimizer, "Coefficient of z-loss, which keeps softmax's normaliser near 1; 0: none, 1e-4 is usual", &t.z_loss},
       {"beta", preferences, "How dear it is to move away from the model as it was: larger values stay nearer", &s.dpo.beta},
-      {"label_smoothing", preferences, "Part of the pairs whose labels are taken to be wrong (0 to 0.5)", &s.dpo.label_smoothing},
+      {"label_smoothing", preferences, "Part of the pairs whose labels are taken to be wrong (from 0, below 0.5)", &s.dpo.label_smoothing},
       {"task", run, "What is made: pretrain (a model from nothing), finetune (a model goes on learning) or dpo (it learns which answers are better)", &s.task},
       {"held_out", run, "Part of the data kept for evaluation when none is given for it (0 to 0.5)", &s.held_out},
       {"evaluate_every", run, "Steps between evaluations; 0: before and after only", &t.evaluate_every},

@@ -42,7 +42,7 @@ TrainSettings settings_of(const TrainCommand& command, const json::object& hyper
   if (settings.train.lora_rank > 0) {
     if (!tunes(task_of(settings.task))) {
       throw Error(ErrorKind::kInvalid, "lora_rank trains adapters on a model that is there already, and pretrain begins from nothing: use "
-                  "finetune, or leave it out");
+                  "finetune or dpo, or leave it out");
     }
     // Adapters are few and begin at nothing: they learn at ten times the rate that suits a whole model.
     if (std::ranges::find(given, "learning_rate") == given.end()) settings.train.learning_rate *= 10;

@@ -58,6 +58,7 @@ Example example_of(const json::object& line) {
     return chat;
   }
   if (has("text")) return Text{text_of(line, "text", false)};
+  if (has("chosen")) throw wrong("it is a pair of answers to choose from: those are for athanor-llm dpo");
   throw wrong("it has neither \"messages\", nor \"prompt\" and \"completion\", nor \"text\"");
 }
 

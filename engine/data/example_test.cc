@@ -43,6 +43,7 @@ TEST(Example, IsRefusedWithItsLineAndTheReason) {
       {R"({"text": "a"} {"text": "b"})", "not JSON"},
       {"[1]", "not an object"},
       {R"({"content": "a"})", "neither \"messages\", nor \"prompt\" and \"completion\", nor \"text\""},
+      {R"({"prompt": "a", "chosen": "b", "rejected": "c"})", "for athanor-llm dpo"},
       {R"({"text": ""})", "\"text\" is empty"},
       {R"({"text": 5})", "'text' must be a string"},
       {R"({"prompt": "a", "completion": ""})", "\"completion\" is empty"},
@@ -104,6 +105,12 @@ TEST(Preference, IsReadInEveryForm) {
     EXPECT_EQ(pair(line).chosen, Example(Conversation{{kAsk, kFour}, 1}));
     EXPECT_EQ(pair(line).rejected, Example(Conversation{{kAsk, kFive}, 1}));
   }
+  // Answers of several messages that begin alike.
+  const Preference begun = pair(
+      R"({"prompt": "2 + 2?", "chosen": [{"role": "assistant", "content": "5"}, {"role": "user", "content": "Sure?"}, {"role": "assistant", "content": "4"}],
+          "rejected": [{"role": "assistant", "content": "5"}, {"role": "user", "content": "Sure?"}, {"role": "assistant", "content": "5"}]})");
+  EXPECT_EQ(begun.chosen, Example(Conversation{{kAsk, kFive, kSure, kFour}, 1}));
+  EXPECT_EQ(begun.rejected, Example(Conversation{{kAsk, kFive, kSure, kFive}, 1}));
   // Texts without a prompt: what both begin with, to before a space, and in whole characters.
   for (const auto& [chosen, rejected, prompt] : std::vector<std::tuple<const char*, const char*, const char*>>{
            {"The sky is blue.", "The sky is green.", "The sky is"}, {"caf\u00e9", "caf\u00e8", "caf"}, {"yes", "no", ""}, {"ab", "abc", "ab"}}) {

@@ -56,7 +56,8 @@ Preference texts_of(const json::object& line, bool prompted) {
 Preference chats_of(const json::object& line, bool prompted) {
   std::vector<Message> chosen = messages_of(line, "chosen"), rejected = messages_of(line, "rejected"), prompt;
   if (chosen == rejected) throw nothing_preferred();
-  const bool alike = chosen.front() == rejected.front();
+  // What the user says is said again only where both begin with it; an answer's beginning may be alike as well.
+  const bool alike = chosen.front() == rejected.front() && chosen.front().role != "assistant";
   if (prompted && line.at("prompt").is_string() && !alike) {
     prompt = {{"user", json::get_string(line, "prompt")}};
   } else if (prompted && !line.at("prompt").is_string()) {

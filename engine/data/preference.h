@@ -3,9 +3,10 @@
 //   {"prompt": "…", "chosen": "…", "rejected": "…"}                      texts
 //   {"prompt": [messages], "chosen": [messages], "rejected": [messages]}
 //   {"chosen": …, "rejected": …}                                         either, the prompt is what both begin with
-//   {"prompt": "…", "chosen": [messages], "rejected": [messages]}        what the user says, unless both begin with messages alike
+//   {"prompt": "…", "chosen": [messages], "rejected": [messages]}        what the user says, unless both begin with that
 //
-// as TRL's datasets have them. Messages, "tools" and "chat_template_kwargs" are those of example.h. Other fields are left alone.
+// as TRL's datasets have them. Messages, "tools" and "chat_template_kwargs" are those of example.h. Other fields are left alone. An answer
+// of text may be empty: then it is to say nothing.
 #pragma once
 
 #include <string_view>

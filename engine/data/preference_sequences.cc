@@ -26,10 +26,6 @@ PreferenceSequences::PreferenceSequences(std::shared_ptr<const DocumentFile> pai
     const auto is_long = [this](std::int64_t document) { return file_->end(document) - file_->begin(document) - 1 > options_.length; };
     long_pairs_ += is_long(2 * pair) || is_long(2 * pair + 1);
   }
-  if (pairs_.empty()) {
-    throw Error(ErrorKind::kInvalid, "Of {} pairs none has both answers begin within {} tokens: give a larger length",
-                file_->count() / 2, options_.length + 1);
-  }
 }
 
 std::int64_t PreferenceSequences::training(std::int64_t step, std::int64_t index) const {

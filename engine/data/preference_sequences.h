@@ -21,8 +21,8 @@ struct PreferenceSequencesOptions {
 
 class PreferenceSequences {
  public:
-  // Pairs of which one has nothing to learn within `length` are left out. Throws kInvalid when `pairs` is no file of
-  // pairs, or when none is left.
+  // Pairs of which one has nothing to learn within `length` are left out, which may be all. Throws kInvalid when
+  // `pairs` is no file of pairs.
   PreferenceSequences(std::shared_ptr<const DocumentFile> pairs, const PreferenceSequencesOptions& options);
 
   std::int64_t pairs() const { return static_cast<std::int64_t>(pairs_.size()); }  // of an epoch

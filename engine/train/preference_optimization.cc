@@ -1,7 +1,6 @@
 #include "engine/train/preference_optimization.h"
 
 #include <algorithm>
-#include <functional>
 #include <numeric>
 
 #include "common/error.h"
@@ -23,6 +22,17 @@ Cost cost_of(const DpoSums& sums, std::size_t pairs, std::int64_t tokens) {
           .chosen_reward = sums.chosen_reward,
           .rejected_reward = sums.rejected_reward,
           .preferred = sums.preferred};
+}
+
+// Of rows: one of few lengths, as a product's preparation is kept for each shape that it has met.
+std::int64_t rounded_length(std::int64_t longest, std::int64_t length_max) {
+  const std::int64_t unit = std::max<std::int64_t>(16, length_max / 16);
+  return std::min(length_max, (longest + unit - 1) / unit * unit);
+}
+
+// −losses, as exact as the references are kept: a model that is the reference is found to be just as good.
+void log_probabilities_of(std::span<const double> losses, std::span<double> into) {
+  std::ranges::transform(losses, into.begin(), [](double loss) { return static_cast<double>(static_cast<float>(-loss)); });
 }
 
 std::vector<AnswerLogProbabilities> references_of(const References& all, std::span<const std::int64_t> pairs) {
@@ -60,8 +70,9 @@ void PreferenceOptimization::add_state(TrainTensors& tensors) const {
 }
 
 std::int64_t PreferenceOptimization::fill(const data::PreferenceSequences& from, std::span<const std::int64_t> pairs) {
-  std::int64_t length = 1;
-  for (const std::int64_t pair : pairs) length = std::max(length, from.length(pair));
+  std::int64_t longest = 1;
+  for (const std::int64_t pair : pairs) longest = std::max(longest, from.length(pair));
+  const std::int64_t length = rounded_length(longest, length_);
   batch_->begin(2 * static_cast<std::int64_t>(pairs.size()), length);
   std::int64_t row = 0;
   for (const std::int64_t pair : pairs) {
@@ -77,7 +88,7 @@ std::int64_t PreferenceOptimization::fill(const data::PreferenceSequences& from,
 // Attention needs no starts of documents: a row has one, and what is behind its end has no targets.
 void PreferenceOptimization::judge(model::Decoder& decoder, std::span<double> log_probabilities) const {
   decoder.losses(batch_->tokens(), batch_->targets(), log_probabilities);
-  for (double& each : log_probabilities) each = -each;
+  log_probabilities_of(log_probabilities, log_probabilities);
 }
 
 References::Judge PreferenceOptimization::judge_of(const data::PreferenceSequences& from, model::Decoder& decoder) {
@@ -105,7 +116,7 @@ Cost PreferenceOptimization::forward_backward(model::Decoder& decoder, const Mic
   // A sequence's loss is −log π, so its weight is less what log π's is.
   const auto weigh = [&](std::span<const double> losses, std::span<float> weights) {
     std::vector<double> log_probabilities(losses.size());
-    std::ranges::transform(losses, log_probabilities.begin(), std::negate<>());
+    log_probabilities_of(losses, log_probabilities);
     sums = weights_of(log_probabilities, references, -static_cast<double>(scale), dpo_, weights);
   };
   decoder.forward_backward(batch_->tokens(), batch_->targets(), weigh, {}, masks);

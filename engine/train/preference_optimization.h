@@ -1,7 +1,7 @@
 // To prefer the better of two answers: direct preference optimisation (dpo.h). An example is a pair, two rows of the decoder's
 // batch, chosen and rejected; the loss is the mean over the pairs of a step.
 //
-// The rows of a micro-batch are as long as its longest answer, and the reference's log-probabilities are known beforehand
+// The rows of a micro-batch are little longer than its longest answer, and the reference's log-probabilities are known beforehand
 // (references.h), so that a pair costs a forward and a backward pass of its two answers and no more.
 #pragma once
 

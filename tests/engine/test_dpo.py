@@ -173,7 +173,7 @@ def test_the_run_is_pytorchs_from_the_first_step_to_the_last(place, given, tmp_p
         numpy.testing.assert_allclose(found[0], expected[0], atol=1e-5 if step == 1 else 1e-3, err_msg=str(step))
         numpy.testing.assert_allclose(found[1:], expected[1:], atol=5e-3, err_msg=str(step))
         if step > 5:
-            assert ours[step][1] == pytest.approx(accuracy.item(), abs=1e-4)
+            assert ours[step][1] == pytest.approx(accuracy.item(), abs=1 / 7 + 1e-4)  # a margin near 0 may be on either side
     assert ours[steps][0] < ours[1][0] - 0.2
     with torch.no_grad():
         loss, _, chosen, rejected = dpo_loss(log_probabilities(model, *others), other_reference, RUN["beta"], 0.05)
@@ -208,7 +208,7 @@ def test_it_learns_to_prefer_what_it_has_not_seen(place, given, wide, tmp_path, 
     printed = dpo(place, given, tmp_path / "out", model=model, validation=given / "others.jsonl", steps=40, evaluate_sequences=40, **kind).stdout
     found = told(printed)
     before, after = found["evaluation 0"], found["evaluation 40"]
-    assert before[0] == pytest.approx(numpy.log(2), abs=1e-4) and 0.1 <= before[1] <= 0.9
+    assert before[:2] == pytest.approx([numpy.log(2), 0.5], abs=1e-4)  # equal to the reference, to the last bit
     assert after[0] < 0.55 and after[1] > 0.9 and after[2] > 0.3
     assert after[2] == pytest.approx(after[3] - after[4], abs=1e-5)
     assert "of the pairs the chosen answer is preferred" in printed and llm.before_and_after(printed)
