@@ -15,23 +15,13 @@
 #include "common/temporary_folder.h"
 #include "engine/data/document_file.h"
 #include "engine/parallel/thread_group.h"
+#include "engine/train/small_model_test_support.h"
 #include "engine/train/trainer.h"
 
 namespace athanor::train {
 namespace {
 
 using testing::HasSubstr;
-
-model::Config small_config() {
-  return {.vocab_size = 50,
-          .hidden_size = 16,
-          .intermediate_size = 24,
-          .num_hidden_layers = 2,
-          .num_attention_heads = 2,
-          .num_key_value_heads = 1,
-          .head_dim = 8,
-          .max_position_embeddings = 64};
-}
 
 TrainOptions small_options() {
   return {.steps = 10,

@@ -19,6 +19,7 @@
 #include "engine/tensor/cross_entropy.h"
 #include "engine/train/checkpoint_test_support.h"
 #include "engine/train/language_modeling.h"
+#include "engine/train/small_model_test_support.h"
 
 namespace athanor::train {
 namespace {
@@ -26,17 +27,6 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Pair;
-
-model::Config small_config() {
-  return {.vocab_size = 50,
-          .hidden_size = 16,
-          .intermediate_size = 24,
-          .num_hidden_layers = 2,
-          .num_attention_heads = 2,
-          .num_key_value_heads = 1,
-          .head_dim = 8,
-          .max_position_embeddings = 64};
-}
 
 TrainOptions small_options() {
   return {.steps = 12,
