@@ -33,6 +33,7 @@ def main():
     parser.add_argument("--length", type=int, default=512)
     parser.add_argument("--only", choices=list(DTYPES), nargs="+", default=list(DTYPES), help="what is measured")
     parser.add_argument("--lora-rank", type=int, default=16)
+    parser.add_argument("--memory-part", type=float, default=0.58, help="of what the leaner PyTorch takes: ours is given no more")
     parser.add_argument("--optimizer", default="adamw", help="ours; PyTorch's is AdamW")
     given = parser.parse_args()
     print(f"Python {platform.python_version()}, PyTorch {importlib.metadata.version('torch')}, transformers "
@@ -45,19 +46,22 @@ def main():
 
     def ours(name):
         lora = ["--lora-rank", given.lora_rank, "--lora-alpha", 32] if name == "lora" else []
-        return run(BIN / "athanor-llm", "bench", *sizes, "--steps", given.steps, "--dtype", DTYPES[name], "--optimizer", given.optimizer, *lora)
+        theirs = min(statistics.median(memory[peer, name]) for peer in peers if peer != "ours")
+        return run(BIN / "athanor-llm", "bench", *sizes, "--steps", given.steps, "--dtype", DTYPES[name], "--optimizer", given.optimizer,
+                   "--memory", given.memory_part * theirs / 2**30, *lora)
 
     def theirs(name, *flags):
         flags += ("--lora", given.lora_rank) if name == "lora" else ()
         return run(sys.executable, ROOT / "bench/lib/torch_train.py", "--model", scratch.name, "--batch", given.batch, "--length",
                    given.length, "--steps", given.steps, "--dtype", DTYPES[name], *flags)
 
-    peers = {"ours": ours, "eager": theirs}
+    peers = {"eager": theirs}
     if given.compile:
         peers["compile"] = lambda name: theirs(name, "--compile")
+    peers["ours"] = ours  # the last: its memory is measured by theirs
     speed = {(peer, name): [] for peer in peers for name in DTYPES}
     memory = {(peer, name): [] for peer in peers for name in DTYPES}
-    peaks, fractions = [], []
+    peaks, fractions, made_again = [], [], {}
     print(f"{'round':>5} {'type':>5} " + " ".join(f"{peer + ' tok/s':>14} {'MiB':>7} {'first loss':>10}" for peer in peers), flush=True)
     for number in range(1, given.rounds + 1):
         products = [run(BIN / "athanor-llm", "bench", "--products"), run(sys.executable, ROOT / "bench/lib/torch_train.py", "--products")]
@@ -69,6 +73,7 @@ def main():
                 speed[peer, name].append(result["tokens_per_s"])
                 memory[peer, name].append(result["memory_peak_bytes"])
                 first[peer] = result["losses"][0]
+                made_again[name] = f"{result['recompute_layers']} x {result['recompute']}" if peer == "ours" else None
                 line += f" {result['tokens_per_s']:>13.1f} {result['memory_peak_bytes'] / 2**20:>7.0f} {result['losses'][0]:>10.5f}"
                 if peer == "ours" and name == "bf16":
                     fractions.append(result["tokens_per_s"] * result["flops_per_token"] / peaks[-1])
@@ -77,6 +82,7 @@ def main():
             if any(abs(loss - first["eager"]) > allowed for loss in first.values()):
                 sys.exit(f"They do not compute the same: first losses {first}")
     print(f"\na bfloat16 product of 1536 x 1536 x 1536: {statistics.median(peaks) * 1e-9:.0f} GFLOP/s\n")
+    print("computed again in our backward pass:", ", ".join(f"{name} {what}" for name, what in made_again.items()), "\n")
     others = [peer for peer in peers if peer != "ours"]
     measured = [name for name in ("bf16", "f32", "lora") if name in given.only]
     for name in measured:

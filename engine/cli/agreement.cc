@@ -20,7 +20,7 @@ std::string text_of(TrainSettings settings, bool resume) {
   std::string text = fmt::format("resume {}", resume) + '\0';
   for (const Setting& setting : table_of(settings)) {
     // What a machine does in its own way, without changing the numbers.
-    const std::string_view own[] = {"threads", "micro_batch", "memory", "recompute"};
+    const std::string_view own[] = {"threads", "micro_batch", "memory", "recompute", "recompute_layers"};
     if (std::ranges::find(own, setting.name) != std::end(own)) continue;
     text += setting.name + " " + value_text(setting) + '\0';
   }

@@ -151,6 +151,8 @@ int bench(const BenchCommand& command) {
   result["checkpoint_wait_s"] = checkpoint_wait_s;
   result["tokens_per_s"] = static_cast<double>(options.batch * options.length) / step_s;
   result["flops_per_token"] = model::training_flops_per_token(config, options.length);
+  result["recompute"] = model::name_of(trainer.sizes().recompute);
+  result["recompute_layers"] = std::min(config.num_hidden_layers, trainer.sizes().recompute_layers);
   result["memory_planned_bytes"] = trainer.memory().bytes();
   result["memory_peak_bytes"] = status_bytes(files, "VmHWM") - before_bytes;
   if (command.table) std::fputs(trainer.memory().table().c_str(), stderr);

@@ -35,6 +35,7 @@ constexpr std::int64_t kConnectTimeout_ms = 300'000;
 // The others wait while rank 0 makes the tokens; that a peer is gone is noticed long before, by its connection.
 constexpr std::int64_t kSilenceTimeout_ms = 6 * 3'600'000;
 constexpr double kBeatEvery_s = 0.25;
+constexpr double kPreparationEvery_s = 10;
 
 std::unique_ptr<parallel::Collectives> connect(const Peers& peers, LogFormat log) {
   if (peers.world_size == 1) return std::make_unique<parallel::Alone>();
@@ -45,6 +46,15 @@ std::unique_ptr<parallel::Collectives> connect(const Peers& peers, LogFormat log
                                                              .generation = peers.generation,
                                                              .connect_timeout_ms = kConnectTimeout_ms,
                                                              .timeout_ms = kSilenceTimeout_ms});
+}
+
+// What is computed again in the backward pass, as the rest of a sentence.
+std::string recomputation(const model::DecoderSizes& sizes, std::int64_t layers) {
+  if (sizes.recompute == model::Recompute::kLittle) return {};
+  const std::int64_t of = std::min(layers, sizes.recompute_layers);
+  const bool whole = sizes.recompute == model::Recompute::kLayer;
+  return fmt::format("; backward, {} of {} layers {}", of, layers,
+                     !whole ? "compute gate and up again" : of < layers ? "are computed again, of the others gate and up" : "are computed again");
 }
 
 void say_sizes(LogFormat log, const Material& material, const TrainSettings& s, const train::Trainer& trainer,
@@ -69,7 +79,8 @@ void say_sizes(LogFormat log, const Material& material, const TrainSettings& s, 
       static_cast<double>(t.steps) * static_cast<double>(t.batch) / static_cast<double>(material.examples_in_epoch),
       tunes(task) ? "data" : "text", collectives.size(),
       collectives.size() == 1 ? "" : "s", threads, threads == 1 ? "" : "s");
-  note(log, "memory of each rank, all of it taken before the first step:\n{}", trainer.memory().table());
+  note(log, "memory of each rank, all of it taken before the first step{}:\n{}", recomputation(trainer.sizes(), c.num_hidden_layers),
+       trainer.memory().table());
 }
 
 // What a step takes, by the rate at which this machine makes products of its type just now. What is computed again comes on
@@ -142,10 +153,17 @@ void save_model(Files& files, const std::string& folder, const std::string& base
 train::Events events_of(const TrainSettings& settings, const Clock& clock, AgentSocket& agent, train::Evaluation& last) {
   train::Events events;
   const LogFormat log = log_format(settings.log);
-  events.on_step = [&, log, beaten_s = -kBeatEvery_s](const train::Progress& p) mutable {
+  const auto seconds = [&clock] { return static_cast<double>(clock.monotonic_ns()) * 1e-9; };
+  events.on_preparation = [log, seconds, told_s = seconds()](const train::Preparation& p) mutable {
+    const double now_s = seconds();
+    if (p.done < p.of && now_s - told_s < kPreparationEvery_s) return;
+    told_s = now_s;
+    write_line(preparation_line(log, p));
+  };
+  events.on_step = [&, log, seconds, beaten_s = -kBeatEvery_s](const train::Progress& p) mutable {
     const bool ends = p.step == p.steps;
     if (p.step == 1 || ends || p.skipped || p.step % settings.log_every == 0) write_line(step_line(log, p));
-    const double now_s = static_cast<double>(clock.monotonic_ns()) * 1e-9;
+    const double now_s = seconds();
     if (ends || now_s - beaten_s >= kBeatEvery_s) {
       beaten_s = now_s;
       agent.beat(p.step, p.steps, p.loss, p.tokens_per_s, p.seconds_left);

@@ -40,6 +40,11 @@ std::string start_line(LogFormat format, const RunSizes& s) {
                      s.parameters, s.tokens, s.steps, s.batch, s.length, s.ranks, s.threads, s.memory_bytes);
 }
 
+std::string preparation_line(LogFormat format, const train::Preparation& p) {
+  if (format == LogFormat::kJson) return fmt::format(R"({{"event": "preparation", "done": {}, "of": {}}})", p.done, p.of);
+  return fmt::format("reference   {} of {} pairs judged by the model as it is", format_count(p.done), format_count(p.of));
+}
+
 std::string step_line(LogFormat format, const train::Progress& p) {
   if (format == LogFormat::kJson) {
     return fmt::format(

@@ -1,6 +1,7 @@
 // What a training run tells of itself on standard output: sentences for people, or for machines a JSON object a line:
 //
 //   {"event": "start", "parameters": N, "tokens": N, "steps": N, "batch": N, "length": N, "ranks": N, "threads": N, "memory_bytes": N}
+//   {"event": "preparation", "done": N, "of": N}   before the first step, where preferences are learnt: pairs of rank 0 whose answers are judged
 //   {"event": "step", "step": N, "steps": N, "loss": X, "learning_rate": X, "gradient_norm": X, "tokens_per_s": X,
 //    "seconds_left": X, "targets": N, "skipped": false, "skipped_steps": N, "checkpoint_wait_s": X}
 //   {"event": "evaluation", "step": N, "loss": X, "perplexity": X}
@@ -44,6 +45,7 @@ struct RunSizes {
 
 // The lines, without their ends; empty when this format has none for it.
 std::string start_line(LogFormat format, const RunSizes& sizes);
+std::string preparation_line(LogFormat format, const train::Preparation& preparation);
 std::string step_line(LogFormat format, const train::Progress& progress);
 std::string evaluation_line(LogFormat format, const train::Evaluation& evaluation);
 std::string checkpoint_line(LogFormat format, const std::string& name, std::int64_t step);

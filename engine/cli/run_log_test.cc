@@ -65,6 +65,8 @@ TEST(RunLog, TellsHowPreferencesStand) {
   train::Progress progress = kProgress;
   progress.preferences = preferences;
   const std::string stand = "  accuracy 0.8750  margin 0.750000  chosen 0.500000  rejected -0.250000";
+  EXPECT_EQ(preparation_line(LogFormat::kText, {.done = 1200, .of = 4000}), "reference   1,200 of 4,000 pairs judged by the model as it is");
+  EXPECT_EQ(parsed(preparation_line(LogFormat::kJson, {.done = 1200, .of = 4000})).at("done"), 1200);
   EXPECT_THAT(step_line(LogFormat::kText, progress), testing::StartsWith("step 20/100  loss 32.125000" + stand + "  rate "));
   EXPECT_EQ(evaluation_line(LogFormat::kText, {.step = 20, .loss = 1.5, .preferences = preferences}), "evaluation loss 1.500000 at step 20" + stand);
   const std::string evaluation = evaluation_line(LogFormat::kJson, {.step = 20, .loss = 1.5, .preferences = preferences});

@@ -87,6 +87,7 @@ std::vector<Setting> table_of(TrainSettings& s) {
       {"length", batches, "Tokens in a sequence, and the context of a new model; 0, where a model goes on learning: its context, 512 at most", &t.length},
       {"dtype", batches, "What parameters and activations are stored in: float32 or bfloat16 (half the memory; sums, and what is trained, stay float32)", &t.dtype},
       {"recompute", batches, "What the backward pass computes again to save memory: little, gate_up, layer (the most), or auto: the least that fits", &t.recompute},
+      {"recompute_layers", batches, "In so many layers, in the others what is next less; 0: in all. With recompute gate_up or layer", &t.recompute_layers},
       {"memory", batches, "GiB of memory that an instance may take; 0: what is free", &s.memory},
       {"lora_rank", lora, "Freezes the model and trains adapters of this rank on its linear layers; 0: trains all of it", &t.lora_rank},
       {"lora_alpha", lora, "Adapters are weighted by lora_alpha / lora_rank", &t.lora_alpha},

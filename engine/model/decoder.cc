@@ -33,6 +33,15 @@ enum Place { kQkv, kO, kGateUp, kDown };
 
 }  // namespace
 
+const char* name_of(Recompute recompute) {
+  switch (recompute) {
+    case Recompute::kLittle: return "little";
+    case Recompute::kGateUp: return "gate_up";
+    case Recompute::kLayer: return "layer";
+  }
+  return "";
+}
+
 // The views of one layer for a batch of B sequences of T tokens, N = B·T.
 struct Decoder::Block {
   std::int64_t number;
@@ -80,17 +89,19 @@ Decoder::Decoder(tensor::Context& context, const Weights& weights, const Decoder
   Kept shared{};
   if (!sizes.backward) add_stream("", shared, all);
   if (!sizes.backward && lora) add_low("", shared, all);
-  if (!sizes.backward || sizes.recompute != Recompute::kLittle) add_gate_up("", shared, all);
-  if (!sizes.backward || sizes.recompute == Recompute::kLayer) add_rest("", shared, all);
+  if (!sizes.backward || sizes.recompute_of(0) >= Recompute::kGateUp) add_gate_up("", shared, all);
+  if (!sizes.backward || sizes.recompute_of(0) >= Recompute::kLayer) add_rest("", shared, all);
   for (int l = 0; l <= L; ++l) {
     Kept kept = shared;
     if (sizes.backward) {
       const std::string layer = fmt::format("layer {} ", l);
       const Lifetime life{1 + l, 2 * L + 1 - l};
+      const Recompute recompute = sizes.recompute_of(l);
       add_stream(layer, kept, {l, 2 * L + 1 - l});
       if (l < L && lora) add_low(layer, kept, life);
-      if (l < L && !shared.gate_up) add_gate_up(layer, kept, life);
-      if (l < L && !shared.qkv) add_rest(layer, kept, life);
+      if (l < L && recompute < Recompute::kGateUp) add_gate_up(layer, kept, life);
+      if (l < L && recompute < Recompute::kLayer) add_rest(layer, kept, life);
+      if (l < L && recompute >= Recompute::kGateUp) sharing_ = l + 1;
     }
     kept_.push_back(kept);
   }
@@ -228,12 +239,16 @@ void Decoder::forward_block(const Block& b, const LayerWeights& w, const Tensor&
 }
 
 void Decoder::recompute_block(const Block& b, const LayerWeights& w, const Tensor& document_starts) {
-  if (sizes_.recompute == Recompute::kLayer) {
-    rmsnorm_forward(context_, b.x, w.norm1, b.eps, b.normed, b.r1);
-    forward_to_gate_up(b, w, document_starts);
-  } else if (sizes_.recompute == Recompute::kGateUp) {
-    rmsnorm_forward(context_, b.middle, w.norm2, b.eps, b.normed, b.r2);
-    linear(b, kGateUp, w.gate_up, b.normed, b.gate_up);
+  switch (sizes_.recompute_of(b.number)) {
+    case Recompute::kLittle: break;
+    case Recompute::kGateUp:
+      rmsnorm_forward(context_, b.middle, w.norm2, b.eps, b.normed, b.r2);
+      linear(b, kGateUp, w.gate_up, b.normed, b.gate_up);
+      break;
+    case Recompute::kLayer:
+      rmsnorm_forward(context_, b.x, w.norm1, b.eps, b.normed, b.r1);
+      forward_to_gate_up(b, w, document_starts);
+      break;
   }
 }
 
@@ -349,7 +364,7 @@ double Decoder::backward(const Tensor& tokens, const Tensor& targets, const tens
     const Block b = block(l, B, T);
     const LayerWeights w = weights_.layer(l);
     if (anew) clear(anew->layout().whole_layer(anew->gradients(), l));
-    if (l + 1 < L) recompute_block(b, w, document_starts);  // what layers share is still the last one's
+    if (l + 1 < sharing_) recompute_block(b, w, document_starts);  // what layers share is still the last one's
     backward_block(b, w, l > 0 || outer.d_embedding, document_starts);
   }
   if (anew && !weights_.config().tie_word_embeddings) clear(anew->layout().before_layers(anew->gradients()));

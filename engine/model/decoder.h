@@ -37,11 +37,20 @@ enum class Recompute : std::uint8_t {
   kLayer,   // everything but the stream that enters: a quarter of a step's work
 };
 
+const char* name_of(Recompute recompute);  // "gate_up"
+
 struct DecoderSizes {
   std::int64_t batch_max = 1;   // sequences in one call
   std::int64_t length_max = 1;  // tokens in a sequence
   bool backward = false;        // also plan what forward_backward() needs
   Recompute recompute = Recompute::kLittle;
+  // The first so many layers do that, the others what is next less: the rungs of a ladder.
+  std::int64_t recompute_layers = INT64_MAX;
+
+  Recompute recompute_of(std::int64_t layer) const {
+    if (layer < recompute_layers || recompute == Recompute::kLittle) return recompute;
+    return recompute == Recompute::kLayer ? Recompute::kGateUp : Recompute::kLittle;
+  }
 };
 
 // Which dropout masks a call has: those of `key`, for sequences that are number `first_sequence` and so on of all that the
@@ -55,6 +64,8 @@ class Decoder {
  public:
   // Plans its memory. `context`, `plan` and what `weights` are of must outlive it; with `backward`, something is trained.
   Decoder(tensor::Context& context, const Weights& weights, const DecoderSizes& sizes, tensor::MemoryPlan& plan);
+
+  const DecoderSizes& sizes() const { return sizes_; }
 
   // tokens, targets (B, T) int32 with B ≤ batch_max and T ≤ length_max; targets[b][t] is what follows tokens[b][t],
   // or tensor::kNoTarget. Returns the sum of the losses over all targets, in nats. `document_starts` (B, T): where the
@@ -123,6 +134,7 @@ class Decoder {
   tensor::Context& context_;
   const Weights weights_;
   const DecoderSizes sizes_;
+  std::int64_t sharing_ = 0;  // layers [0, sharing) have something in memory that they share
   std::vector<Kept> kept_;  // L + 1
 
   const tensor::Tensor* cos_;                // (T, D/2)

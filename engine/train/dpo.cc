@@ -43,9 +43,8 @@ DpoSums weights_of(std::span<const double> log_probabilities, std::span<const An
   for (std::size_t i = 0; i < references.size(); ++i) {
     const DpoLoss pair = dpo_loss({log_probabilities[2 * i], log_probabilities[2 * i + 1]}, references[i], options);
     sums.loss += pair.loss;
-    sums.chosen_reward += pair.chosen_reward;
-    sums.rejected_reward += pair.rejected_reward;
-    sums.preferred += pair.chosen_reward == pair.rejected_reward ? 0.5 : pair.chosen_reward > pair.rejected_reward;
+    const double preferred = pair.chosen_reward == pair.rejected_reward ? 0.5 : pair.chosen_reward > pair.rejected_reward;
+    sums.preferences += {pair.chosen_reward, pair.rejected_reward, preferred};
     weights[2 * i] = static_cast<float>(scale * pair.d_chosen);
     weights[2 * i + 1] = static_cast<float>(scale * pair.d_rejected);
   }

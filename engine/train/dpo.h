@@ -45,12 +45,23 @@ struct DpoLoss {
 
 DpoLoss dpo_loss(const AnswerLogProbabilities& policy, const AnswerLogProbabilities& reference, const DpoOptions& options);
 
-// Of the pairs of a batch, summed. The difference of the rewards is called margin, preferred / pairs accuracy.
-struct DpoSums {
-  double loss = 0;
+// Of pairs, summed. The difference of the rewards is called margin, preferred / pairs accuracy.
+struct PreferenceSums {
   double chosen_reward = 0;
   double rejected_reward = 0;
   double preferred = 0;  // pairs of which the chosen answer has the larger reward; equal rewards count half
+
+  PreferenceSums& operator+=(const PreferenceSums& other) {
+    chosen_reward += other.chosen_reward;
+    rejected_reward += other.rejected_reward;
+    preferred += other.preferred;
+    return *this;
+  }
+};
+
+struct DpoSums {
+  double loss = 0;
+  PreferenceSums preferences;
 };
 
 // log_probabilities, weights (2 · pairs): chosen and rejected of each pair, side by side. weights become the gradient of

@@ -68,9 +68,9 @@ TEST(Dpo, WeighsTheRowsOfABatch) {
   const DpoSums sums = weights_of(log_probabilities, references, 0.5, options, weights);
   const DpoLoss first = dpo_loss({-4, -6}, references[0], options), second = dpo_loss({-9, -4}, references[1], options);
   EXPECT_DOUBLE_EQ(sums.loss, first.loss + second.loss);
-  EXPECT_DOUBLE_EQ(sums.chosen_reward, 0.2 * 1 - 0.2 * 1);
-  EXPECT_DOUBLE_EQ(sums.rejected_reward, -0.2 * 1 + 0.2 * 2);
-  EXPECT_EQ(sums.preferred, 1);
+  EXPECT_DOUBLE_EQ(sums.preferences.chosen_reward, 0.2 * 1 - 0.2 * 1);
+  EXPECT_DOUBLE_EQ(sums.preferences.rejected_reward, -0.2 * 1 + 0.2 * 2);
+  EXPECT_EQ(sums.preferences.preferred, 1);
   EXPECT_THAT(weights, testing::ElementsAre(testing::FloatEq(static_cast<float>(0.5 * first.d_chosen)),
                                             testing::FloatEq(static_cast<float>(0.5 * first.d_rejected)),
                                             testing::FloatEq(static_cast<float>(0.5 * second.d_chosen)),
@@ -79,7 +79,8 @@ TEST(Dpo, WeighsTheRowsOfABatch) {
 
 TEST(Dpo, WhoIsEquallyGoodIsHalfPreferred) {
   std::vector<float> weights(4);
-  EXPECT_EQ(weights_of(std::vector<double>{-5, -6, -4, -5}, std::vector<AnswerLogProbabilities>{{-5, -6}, {-3, -9}}, 1, {}, weights).preferred, 0.5);
+  const std::vector<AnswerLogProbabilities> references = {{-5, -6}, {-3, -9}};
+  EXPECT_EQ(weights_of(std::vector<double>{-5, -6, -4, -5}, references, 1, {}, weights).preferences.preferred, 0.5);
 }
 
 TEST(Dpo, RefusesBadOptionsByName) {

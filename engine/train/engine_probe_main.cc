@@ -343,8 +343,9 @@ void probe_dpo(Probe& probe) {
   });
   probe.print("log_probabilities", log_probabilities);
   const double pairs = static_cast<double>(B) / 2;
-  for (const auto& [name, sum] : {std::pair{"loss", sums.loss}, {"chosen_reward", sums.chosen_reward}, {"rejected_reward", sums.rejected_reward},
-                                  {"accuracy", sums.preferred}}) {
+  const auto& [chosen_reward, rejected_reward, preferred] = sums.preferences;
+  for (const auto& [name, sum] : {std::pair{"loss", sums.loss}, {"chosen_reward", chosen_reward}, {"rejected_reward", rejected_reward},
+                                  {"accuracy", preferred}}) {
     probe.print(name, sum / pairs);
   }
   for (const model::ParameterInfo& info : trained.trained().layout().all()) {

@@ -9,11 +9,13 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 
 #include "engine/model/config.h"
 #include "engine/model/decoder.h"
 #include "engine/parallel/collectives.h"
 #include "engine/tensor/memory_plan.h"
+#include "engine/train/dpo.h"
 #include "engine/train/train_tensors.h"
 
 namespace athanor::train {
@@ -23,18 +25,13 @@ struct Cost {
   double loss = 0;          // summed over
   std::int64_t terms = 0;   // what it is a mean of: targets, or pairs
   std::int64_t tokens = 0;  // that were computed
-  // Of pairs, summed; see dpo.h.
-  double chosen_reward = 0;
-  double rejected_reward = 0;
-  double preferred = 0;
+  PreferenceSums preferences;  // of pairs
 
   Cost& operator+=(const Cost& other) {
     loss += other.loss;
     terms += other.terms;
     tokens += other.tokens;
-    chosen_reward += other.chosen_reward;
-    rejected_reward += other.rejected_reward;
-    preferred += other.preferred;
+    preferences += other.preferences;
     return *this;
   }
 };
@@ -54,13 +51,15 @@ class Objective {
   virtual std::int64_t rows() const = 0;
   // Of an example's loss, at most. Gradients are weighted as if all examples had as many; the update makes up for it.
   virtual std::int64_t terms_max() const = 0;
-  // Plans its memory for so many examples at once. Called once, before anything below.
+  // Plans its memory for so many examples at once. Called before anything below; again for another plan, which then is its own.
   virtual void plan(const model::Config& config, std::int64_t examples, tensor::MemoryPlan& plan) = 0;
 
-  // What it has to learn of the model before the first step, at most `examples` at once; returns false, with nothing learnt, when
-  // `stop` was set on some rank.
+  // Of this rank's examples: how many are done.
+  using Prepared = std::function<void(std::int64_t done, std::int64_t of)>;
+  // What it has to learn of the model before the first step, at most `examples` at once, each time telling `prepared`; returns
+  // false, with nothing learnt, when `stop` was set on some rank.
   virtual bool prepare(model::Decoder& /*decoder*/, std::int64_t /*examples*/, parallel::Collectives& /*collectives*/,
-                       const std::atomic<bool>& /*stop*/) {
+                       const std::atomic<bool>& /*stop*/, const Prepared& /*prepared*/) {
     return true;
   }
   // What of that a checkpoint must keep, and what it must agree in. Before the memory is there, buffers alone.

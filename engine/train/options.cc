@@ -45,7 +45,9 @@ void check(const TrainOptions& o) {
       throw Error(ErrorKind::kInvalid, "Training option base_dtype is float32; with dtype {} it must be bfloat16, q8_0 or q4_0", o.dtype);
     }
   }
-  recompute_of(o.recompute);
+  const auto recompute = recompute_of(o.recompute);
+  require(o.recompute_layers == 0 || (o.recompute_layers > 0 && recompute && *recompute != model::Recompute::kLittle), "recompute_layers",
+          o.recompute_layers, "positive and with recompute gate_up or layer, or 0");
   check_optimizer(o.optimizer);
   require(o.spike_factor == 0 || (o.spike_factor > 1 && std::isfinite(o.spike_factor)), "spike_factor", o.spike_factor,
           "0 (never) or above 1");
@@ -85,10 +87,10 @@ tensor::DType dtype_of(const std::string& name) {
 }
 
 std::optional<model::Recompute> recompute_of(const std::string& name) {
-  if (name == "auto") return std::nullopt;
-  if (name == "little") return model::Recompute::kLittle;
-  if (name == "gate_up") return model::Recompute::kGateUp;
-  if (name == "layer") return model::Recompute::kLayer;
+  if (name == "auto") return {};
+  for (const auto recompute : {model::Recompute::kLittle, model::Recompute::kGateUp, model::Recompute::kLayer}) {
+    if (name == name_of(recompute)) return recompute;
+  }
   throw Error(ErrorKind::kInvalid, "Training option recompute is {}; it must be auto, little, gate_up or layer", name);
 }
 

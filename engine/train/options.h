@@ -71,6 +71,7 @@ struct TrainOptions {
   // What the backward pass computes again: little, gate_up or layer (model::Recompute); auto: the least that fits. The
   // numbers do not depend on it.
   std::string recompute = "auto";
+  std::int64_t recompute_layers = 0;  // of so many layers, of the others what is next less; 0: of all. Not with auto
 };
 
 // Throws kInvalid, naming the option.

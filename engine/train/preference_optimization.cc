@@ -16,12 +16,7 @@ std::vector<std::int64_t> numbers_from(std::int64_t first, std::int64_t count) {
 }
 
 Cost cost_of(const DpoSums& sums, std::size_t pairs, std::int64_t tokens) {
-  return {.loss = sums.loss,
-          .terms = static_cast<std::int64_t>(pairs),
-          .tokens = tokens,
-          .chosen_reward = sums.chosen_reward,
-          .rejected_reward = sums.rejected_reward,
-          .preferred = sums.preferred};
+  return {.loss = sums.loss, .terms = static_cast<std::int64_t>(pairs), .tokens = tokens, .preferences = sums.preferences};
 }
 
 // Of rows: one of few lengths, as a product's preparation is kept for each shape that it has met.
@@ -50,7 +45,7 @@ PreferenceOptimization::PreferenceOptimization(const data::PreferenceSequences& 
       length_(options.length),
       held_out_count_(held_out ? std::min(held_out->pairs(), options.evaluate_sequences) : 0),
       dpo_((check(dpo), dpo)),
-      description_(fmt::format("dpo on {} pairs ({:.12}) and {} held out ({:.12})", training.pairs(), training.fingerprint(), held_out_count_,
+      description_(fmt::format("dpo on {} pairs ({:.12}), evaluated on {} (evaluate_sequences, or all; {:.12})", training.pairs(), training.fingerprint(), held_out_count_,
                                held_out ? held_out->fingerprint() : "none")) {
   if (options.z_loss != 0) {
     throw Error(ErrorKind::kInvalid, "Training option z_loss is {}; preferences are learnt without it: leave it out", options.z_loss);
@@ -91,19 +86,26 @@ void PreferenceOptimization::judge(model::Decoder& decoder, std::span<double> lo
   log_probabilities_of(log_probabilities, log_probabilities);
 }
 
-References::Judge PreferenceOptimization::judge_of(const data::PreferenceSequences& from, model::Decoder& decoder) {
-  return [&from, &decoder, this](std::int64_t first, std::span<AnswerLogProbabilities> into) {
+References::Judge PreferenceOptimization::judge_of(const data::PreferenceSequences& from, model::Decoder& decoder, const Judged& judged) {
+  return [&, this](std::int64_t first, std::span<AnswerLogProbabilities> into) {
     fill(from, numbers_from(first, static_cast<std::int64_t>(into.size())));
     std::vector<double> log_probabilities(2 * into.size());
     judge(decoder, log_probabilities);
     for (std::size_t i = 0; i < into.size(); ++i) into[i] = {log_probabilities[2 * i], log_probabilities[2 * i + 1]};
+    judged(into.size());
   };
 }
 
 bool PreferenceOptimization::prepare(model::Decoder& decoder, std::int64_t examples, parallel::Collectives& collectives,
-                                     const std::atomic<bool>& stop) {
-  if (!references_->compute(examples, collectives, stop, judge_of(training_, decoder))) return false;
-  return !held_out_references_ || held_out_references_->compute(examples, collectives, stop, judge_of(*held_out_, decoder));
+                                     const std::atomic<bool>& stop, const Prepared& prepared) {
+  const std::int64_t of = References::share(training_.pairs(), collectives) + References::share(held_out_count_, collectives);
+  std::int64_t done = 0;
+  const Judged judged = [&](std::size_t pairs) {
+    done += static_cast<std::int64_t>(pairs);
+    prepared(done, of);
+  };
+  if (!references_->compute(examples, collectives, stop, judge_of(training_, decoder, judged))) return false;
+  return !held_out_references_ || held_out_references_->compute(examples, collectives, stop, judge_of(*held_out_, decoder, judged));
 }
 
 Cost PreferenceOptimization::forward_backward(model::Decoder& decoder, const MicroBatch& which, float scale,

@@ -5,6 +5,7 @@
 // (references.h), so that a pair costs a forward and a backward pass of its two answers and no more.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -28,7 +29,8 @@ class PreferenceOptimization final : public Objective {
   std::int64_t rows() const override { return 2; }
   std::int64_t terms_max() const override { return 1; }
   void plan(const model::Config& config, std::int64_t examples, tensor::MemoryPlan& plan) override;
-  bool prepare(model::Decoder& decoder, std::int64_t examples, parallel::Collectives& collectives, const std::atomic<bool>& stop) override;
+  bool prepare(model::Decoder& decoder, std::int64_t examples, parallel::Collectives& collectives, const std::atomic<bool>& stop,
+               const Prepared& prepared) override;
   void add_state(TrainTensors& tensors) const override;
   Cost forward_backward(model::Decoder& decoder, const MicroBatch& batch, float scale, const model::DropoutMasks& masks) override;
   std::int64_t evaluation_count() override { return held_out_count_; }
@@ -39,7 +41,8 @@ class PreferenceOptimization final : public Objective {
   std::int64_t fill(const data::PreferenceSequences& from, std::span<const std::int64_t> pairs);
   // The log-probabilities of the batch's answers.
   void judge(model::Decoder& decoder, std::span<double> log_probabilities) const;
-  References::Judge judge_of(const data::PreferenceSequences& from, model::Decoder& decoder);
+  using Judged = std::function<void(std::size_t pairs)>;
+  References::Judge judge_of(const data::PreferenceSequences& from, model::Decoder& decoder, const Judged& judged);
 
   const data::PreferenceSequences& training_;
   const data::PreferenceSequences* const held_out_;

@@ -58,6 +58,7 @@ std::shared_ptr<const data::DocumentFile> pairs(int count, std::uint64_t seed) {
 struct Report {
   std::vector<double> losses;  // by step, of rank 0
   std::vector<Preferences> preferences;
+  std::vector<Preparation> preparations;
   std::vector<Evaluation> evaluations;
   std::vector<float> trained;
   Outcome outcome = Outcome::kFinished;
@@ -86,6 +87,9 @@ Report run(const TrainOptions& options, const Circumstances& with = {}) {
     const bool resumed = trainer.resume(), reports = collectives.rank() == 0, stops = collectives.rank() == collectives.size() - 1;
     std::atomic<bool> stop = stops && with.stop_after == 0;
     Events events;
+    events.on_preparation = [&](const Preparation& p) {
+      if (reports) result.preparations.push_back(p);
+    };
     events.on_step = [&](const Progress& p) {
       if (stops && p.step == with.stop_after) stop = true;
       if (!reports) return;
@@ -136,6 +140,35 @@ TEST(PreferenceOptimization, BeginsAtTheReference) {
     EXPECT_NEAR(report.preferences.at(0).rejected_reward, 0, rounding);
     EXPECT_NEAR(report.evaluations.at(0).loss, std::log(2), 1e-9);
   }
+}
+
+TEST(PreferenceOptimization, TellsHowFarTheReferencesAre) {
+  TrainOptions options = small_options();
+  options.steps = 1;
+  const Report report = run(options, {.ranks = 2});  // each has 20 pairs and, of the nine that an evaluation takes, four or five
+  ASSERT_FALSE(report.preparations.empty());
+  const std::int64_t of = report.preparations.front().of;
+  EXPECT_TRUE(of == 24 || of == 25) << of;
+  EXPECT_EQ(report.preparations.front().done, 2);
+  EXPECT_EQ(report.preparations.back().done, of);
+  for (const Preparation& preparation : report.preparations) EXPECT_EQ(preparation.of, of);
+}
+
+TEST(PreferenceOptimization, RecomputationIsChosenWithTheReferencesInMind) {
+  const auto training = pairs(3000, 1);
+  TrainOptions options = small_options();
+  parallel::Alone alone;
+  tensor::Context context(1);
+  SystemFiles files;
+  SystemClock clock;
+  const data::PreferenceSequences mine(training, {.length = options.length, .batch = options.batch, .seed = options.seed});
+  PreferenceOptimization objective(mine, nullptr, options, {});
+  const auto needs = [&] { return Trainer(small_config(), options, context, alone, objective, files, clock).memory().bytes(); };
+  options.recompute = "little";
+  const std::uint64_t all = needs();
+  options.recompute = "auto";
+  options.memory_limit_bytes = all - 1000;  // of which the references take 24,000
+  EXPECT_LT(needs(), all - 1000);
 }
 
 TEST(PreferenceOptimization, LearnsToPreferWhatItHasNotSeen) {
@@ -251,7 +284,7 @@ TEST(PreferenceOptimization, ACheckpointOfOtherPairsIsRefused) {
   run(options, {.stop_after = 2});
   refused([&] { run(options, {.pairs = 41}); }, "it was made with objective dpo on 40 pairs (");
   options.evaluate_sequences = 8;
-  refused([&] { run(options); }, "and 9 held out");
+  refused([&] { run(options); }, "evaluated on 9 (evaluate_sequences");
 }
 
 TEST(PreferenceOptimization, RefusesBadOptionsByName) {

@@ -36,6 +36,11 @@ bool References::compute(std::int64_t at_once, parallel::Collectives& collective
   return true;
 }
 
+std::int64_t References::share(std::int64_t pairs, const parallel::Collectives& collectives) {
+  const auto [begin, end] = parallel::share_of(pairs, collectives.rank(), collectives.size());
+  return end - begin;
+}
+
 AnswerLogProbabilities References::of(std::int64_t pair) const {
   ATHANOR_ASSERT(pair >= 0 && pair < pairs());
   const float* row = table_->f32() + 2 * pair;

@@ -28,6 +28,9 @@ class References {
   // undefined then.
   bool compute(std::int64_t at_once, parallel::Collectives& collectives, const std::atomic<bool>& stop, const Judge& judge);
 
+  // Of so many pairs, how many compute() leaves to this rank.
+  static std::int64_t share(std::int64_t pairs, const parallel::Collectives& collectives);
+
   std::int64_t pairs() const { return table_->dim(0); }
   AnswerLogProbabilities of(std::int64_t pair) const;
   void add_to(TrainTensors& tensors) const;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <iterator>
+#include <ranges>
 #include <span>
 #include <type_traits>
 #include <utility>
@@ -63,23 +64,36 @@ std::uint64_t memory_limit(const TrainOptions& options) {
   return options.memory_limit_bytes ? options.memory_limit_bytes : tensor::available_memory_bytes();
 }
 
+// The ladder of recomputation for a model of L layers: rung 0 is little, L gate and up in all of them, 2L whole layers.
+void climb(std::int64_t rung, std::int64_t layers, model::DecoderSizes& sizes) {
+  sizes.recompute = rung == 0 ? model::Recompute::kLittle : rung <= layers ? model::Recompute::kGateUp : model::Recompute::kLayer;
+  sizes.recompute_layers = rung <= layers ? rung : rung - layers;
+}
+
 // With the least recomputation that fits, if any does.
 model::DecoderSizes fitting_sizes(const model::Config& config, const TrainOptions& options, tensor::Context& context,
-                                  const parallel::Collectives& collectives, const Objective& objective) {
+                                  const parallel::Collectives& collectives, Objective& objective) {
   model::DecoderSizes sizes{.batch_max = at_once(options) * objective.rows(), .length_max = options.length, .backward = true};
   if (const auto told = recompute_of(options.recompute)) {
     sizes.recompute = *told;
+    if (options.recompute_layers > 0) sizes.recompute_layers = options.recompute_layers;
     return sizes;
   }
   const std::uint64_t limit = memory_limit(options);
-  for (const auto recompute : {model::Recompute::kLittle, model::Recompute::kGateUp, model::Recompute::kLayer}) {
-    sizes.recompute = recompute;
+  const auto fits = [&](std::int64_t rung) {
+    climb(rung, config.num_hidden_layers, sizes);
     tensor::MemoryPlan trial;
     TrainedModel tried = plan_model(config, options, collectives.size(), trial);
     const model::Decoder decoder(context, tried.weights(), sizes, trial);
     const auto optimizer = plan_optimizer(options, tried.trained(), trial);
-    if (trial.least_bytes() + room_bytes(options, collectives, tensors_of(options, tried.trained(), *optimizer)) <= limit - limit / 64) break;
-  }
+    objective.plan(config, at_once(options), trial);
+    TrainTensors state = tensors_of(options, tried.trained(), *optimizer);
+    objective.add_state(state);
+    return trial.least_bytes() + room_bytes(options, collectives, state) <= limit - limit / 64;
+  };
+  const auto ladder = std::views::iota(0, static_cast<int>(2 * config.num_hidden_layers));
+  const auto found = fits(0) ? ladder.begin() : std::ranges::partition_point(ladder, [&](int rung) { return !fits(rung); });
+  climb(found - ladder.begin(), config.num_hidden_layers, sizes);
   return sizes;
 }
 
@@ -174,8 +188,9 @@ Trainer::Sums Trainer::summed(const Sums& mine, std::int64_t nominal) {
   if (collectives_.size() == 1) return mine;
   const auto scale = static_cast<double>(nominal);
   const Cost& c = mine.cost;
-  const double in[] = {c.loss / scale, c.chosen_reward / scale, c.rejected_reward / scale, c.preferred / scale,
-                       mine.stop ? 1.0 : 0.0, mine.given_up ? 1.0 : 0.0};
+  const PreferenceSums& p = c.preferences;
+  const double in[] = {c.loss / scale,      p.chosen_reward / scale, p.rejected_reward / scale,
+                       p.preferred / scale, mine.stop ? 1.0 : 0.0,   mine.given_up ? 1.0 : 0.0};
   std::vector<float> all(std::begin(in), std::end(in));
   for (const std::int64_t count : {c.terms, c.tokens}) {
     all.push_back(static_cast<float>(count % kCountUnit));
@@ -184,7 +199,7 @@ Trainer::Sums Trainer::summed(const Sums& mine, std::int64_t nominal) {
   collectives_.all_reduce_sum(all);
   const auto sum = [&](std::size_t i) { return static_cast<double>(all[i]) * scale; };
   const auto count = [&](std::size_t i) { return static_cast<std::int64_t>(all[i + 1]) * kCountUnit + static_cast<std::int64_t>(all[i]); };
-  return {.cost = {.loss = sum(0), .terms = count(6), .tokens = count(8), .chosen_reward = sum(1), .rejected_reward = sum(2), .preferred = sum(3)},
+  return {.cost = {.loss = sum(0), .terms = count(6), .tokens = count(8), .preferences = {sum(1), sum(2), sum(3)}},
           .stop = all[4] > 0,
           .given_up = all[5] > 0};
 }
@@ -192,7 +207,8 @@ Trainer::Sums Trainer::summed(const Sums& mine, std::int64_t nominal) {
 std::optional<Preferences> Trainer::preferences_of(const Cost& all) const {
   if (objective_.rows() == 1) return {};
   const auto pairs = static_cast<double>(all.terms);
-  return Preferences{.chosen_reward = all.chosen_reward / pairs, .rejected_reward = all.rejected_reward / pairs, .accuracy = all.preferred / pairs};
+  const auto& [chosen_reward, rejected_reward, preferred] = all.preferences;
+  return Preferences{.chosen_reward = chosen_reward / pairs, .rejected_reward = rejected_reward / pairs, .accuracy = preferred / pairs};
 }
 
 // One step: this rank's share of the examples in micro-batches, then everybody's gradients, then the update.
@@ -273,6 +289,7 @@ Evaluation Trainer::evaluate() {
     mine.cost += objective_.evaluate(decoder_, first, std::min(micro_batch, end - first));
   }
   const Cost all = summed(mine, count * objective_.terms_max()).cost;
+  result.targets = all.terms;
   if (all.terms == 0) return result;
   result.loss = all.loss / static_cast<double>(all.terms);
   result.preferences = preferences_of(all);
@@ -320,10 +337,13 @@ Outcome Trainer::run(const std::atomic<bool>& stop, const Events& events) {
     const Evaluation evaluation = evaluate();
     evaluation_s = seconds() - start;
     if (state_.step == 0) state_.first_evaluation_loss = evaluation.loss;
-    if (events.on_evaluation && evaluation.loss != 0) events.on_evaluation(evaluation);
+    if (events.on_evaluation && evaluation.targets > 0) events.on_evaluation(evaluation);
   };
 
-  if (!prepared_ && !(prepared_ = objective_.prepare(decoder_, at_once(options_), collectives_, stop))) return Outcome::kStopped;
+  const auto tell = [&](std::int64_t done, std::int64_t of) {
+    if (events.on_preparation) events.on_preparation({.done = done, .of = of});
+  };
+  if (!prepared_ && !(prepared_ = objective_.prepare(decoder_, at_once(options_), collectives_, stop, tell))) return Outcome::kStopped;
   if (state_.step == 0 && options_.evaluate_every > 0) evaluate_now();
   while (state_.step < options_.steps) {
     if (writer_) report(events, writer_->poll());

@@ -41,6 +41,12 @@ struct Preferences {
   double margin() const { return chosen_reward - rejected_reward; }
 };
 
+// What the objective has to know of the model before the first step (objective.h).
+struct Preparation {
+  std::int64_t done = 0;  // examples of this rank
+  std::int64_t of = 0;
+};
+
 struct Progress {
   std::int64_t step = 0;  // just done
   std::int64_t steps = 0;
@@ -58,6 +64,7 @@ struct Progress {
 
 struct Evaluation {
   std::int64_t step = 0;
+  std::int64_t targets = 0;  // over all ranks; or pairs. With none, the rest says nothing
   double loss = 0;
   std::optional<Preferences> preferences;
 };
@@ -72,6 +79,7 @@ struct Rollback {
 
 // Called on the trainer's thread, on every rank. Any may be empty.
 struct Events {
+  std::function<void(const Preparation&)> on_preparation;
   std::function<void(const Progress&)> on_step;
   std::function<void(const Evaluation&)> on_evaluation;
   // The folder's name below checkpoint_folder, once it is durable, which may be some steps after `step`. Rank 0 only.
@@ -94,6 +102,7 @@ class Trainer {
           parallel::Collectives& collectives, Objective& objective, Files& files, const Clock& clock, TrainText text = {});
 
   const tensor::MemoryPlan& memory() const { return plan_; }
+  const model::DecoderSizes& sizes() const { return decoder_.sizes(); }  // with the recomputation that was chosen
   TrainedModel& model() { return model_; }
   // Of a model that is trained whole.
   model::Parameters& parameters();
@@ -113,7 +122,7 @@ class Trainer {
   // when too many steps in a row have a loss or gradient that is not finite.
   Outcome run(const std::atomic<bool>& stop, const Events& events);
 
-  // The mean over held-out examples, shared over the ranks; of a run that has begun. A loss of 0 when there are none.
+  // The mean over held-out examples, shared over the ranks; of a run that has begun. No targets when there are none.
   Evaluation evaluate();
 
  private:

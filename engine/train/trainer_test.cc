@@ -360,17 +360,23 @@ TEST(Trainer, RecomputesAsLittleAsFitsAndTheNumbersStay) {
   };
   TrainOptions options = small_options();
   options.micro_batch = 7;
-  std::vector<std::uint64_t> bytes;
+  std::vector<std::uint64_t> bytes;  // of the ladder, from cheap to thorough
   const Report all_kept = run(options);
-  for (const char* recompute : {"little", "gate_up", "layer"}) {
+  for (const auto& [recompute, layers] : {std::pair{"little", 0}, {"gate_up", 1}, {"gate_up", 2}, {"layer", 1}, {"layer", 2}}) {
     options.recompute = recompute;
+    options.recompute_layers = layers;
     bytes.push_back(bytes_of(options));
     EXPECT_EQ(run(options).parameters, all_kept.parameters);
   }
+  options.recompute_layers = 0;  // is all of them
+  EXPECT_EQ(bytes_of(options), bytes.back());
   options.recompute = "auto";
   for (const std::uint64_t fits : bytes) {
     options.memory_limit_bytes = fits + fits / 32;
-    EXPECT_EQ(bytes_of(options), fits);
+    const std::uint64_t taken = bytes_of(options);
+    EXPECT_TRUE(std::ranges::count(bytes, taken)) << taken;
+    EXPECT_GE(taken, fits);
+    EXPECT_LE(taken, options.memory_limit_bytes);
   }
 }
 
@@ -569,6 +575,7 @@ TEST(Trainer, RefusesBadOptionsAndForeignTokensByName) {
            {[](TrainOptions& o) { o.optimizer = "sgd"; }, "optimizer"},
            {[](TrainOptions& o) { o.muon_momentum = 1; }, "muon_momentum"},
            {[](TrainOptions& o) { o.recompute = "all"; }, "recompute"},
+           {[](TrainOptions& o) { o.recompute_layers = 2; }, "recompute_layers"},
            {[](TrainOptions& o) { o.z_loss = -1e-4; }, "z_loss"},
            {[](TrainOptions& o) { o.spike_factor = 0.9; }, "spike_factor"},
            {[](TrainOptions& o) { o.spike_factor = 2; }, "checkpoint_every"},

@@ -148,7 +148,7 @@ def test_the_run_is_pytorchs_from_the_first_step_to_the_last(place, given, tmp_p
     """Every pair is in every step: what is compared is the loss, its gradient and the update, not the order."""
     lines, held_out = pairs(7), pairs(40, seed=2)
     few = write(tmp_path / "few.jsonl", lines)
-    ours = told(dpo(place, given, tmp_path / "out", data=few, batch=7, validation=given / "others.jsonl", label_smoothing=0.05, weight_decay=0.1,
+    ours = told(dpo(place, given, tmp_path / "out", data=few, batch=7, steps=100, validation=given / "others.jsonl", label_smoothing=0.05, weight_decay=0.1,
                     evaluate_sequences=40).stdout)
     model, tokenizer = loaded(place / "model")
     tokens, targets = encoded(tokenizer, lines)
@@ -158,7 +158,7 @@ def test_the_run_is_pytorchs_from_the_first_step_to_the_last(place, given, tmp_p
     decayed = [p for p in model.parameters() if p.dim() > 1]
     rest = [p for p in model.parameters() if p.dim() == 1]
     optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0}], lr=1, betas=(0.9, 0.95), eps=1e-8)
-    peak, warm, steps = RUN["learning_rate"], RUN["warmup_steps"], RUN["steps"]
+    peak, warm, steps = RUN["learning_rate"], RUN["warmup_steps"], 100
     for step in range(1, steps + 1):
         loss, accuracy, chosen, rejected = dpo_loss(log_probabilities(model, tokens, targets), reference, RUN["beta"], 0.05)
         optimizer.zero_grad()
