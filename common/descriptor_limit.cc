@@ -15,7 +15,8 @@ void raise_descriptor_limit() {
   const rlim_t before = limit.rlim_cur;
   limit.rlim_cur = limit.rlim_max;
   if (::setrlimit(RLIMIT_NOFILE, &limit) == 0) return;
-  log::warning("limits", "only {} descriptors may be open at a time: raising the limit: {}", before, std::strerror(errno));
+  log::warning("limits", "only {} descriptors may be open at a time: raising the limit: {}", before,
+               std::strerror(errno));
 }
 
 }  // namespace athanor

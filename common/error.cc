@@ -12,37 +12,29 @@ namespace {
 ErrorKind kind_of(int error_number) {
   switch (error_number) {
     case ENOENT:
-    case ENOTDIR:
-      return ErrorKind::kNotFound;
+    case ENOTDIR: return ErrorKind::kNotFound;
     case EEXIST:
     case EADDRINUSE:
-    case EBUSY:
-      return ErrorKind::kConflict;
+    case EBUSY: return ErrorKind::kConflict;
     case EACCES:
     case EPERM:
-    case EROFS:
-      return ErrorKind::kDenied;
+    case EROFS: return ErrorKind::kDenied;
     case ENOSPC:
     case EDQUOT:
     case ENOMEM:
     case EMFILE:
     case ENFILE:
-    case EFBIG:
-      return ErrorKind::kExhausted;
+    case EFBIG: return ErrorKind::kExhausted;
     case EAGAIN:
     case ECONNREFUSED:
     case ECONNRESET:
     case ETIMEDOUT:
     case EPIPE:
-    case EHOSTUNREACH:
-      return ErrorKind::kUnavailable;
-    case EIO:
-      return ErrorKind::kCorrupt;
+    case EHOSTUNREACH: return ErrorKind::kUnavailable;
+    case EIO: return ErrorKind::kCorrupt;
     case EINVAL:
-    case ENAMETOOLONG:
-      return ErrorKind::kInvalid;
-    default:
-      return ErrorKind::kInternal;
+    case ENAMETOOLONG: return ErrorKind::kInvalid;
+    default: return ErrorKind::kInternal;
   }
 }
 

@@ -25,11 +25,11 @@ class Hasher {
   std::unique_ptr<State> state_;
 };
 
-std::string sha256(std::string_view bytes);  // 32 raw bytes
+std::string sha256(std::string_view bytes);                             // 32 raw bytes
 std::string hmac_sha256(std::string_view key, std::string_view bytes);  // 32 raw bytes
 
-std::string to_hex(std::string_view bytes);                 // lower case
-std::string to_base64(std::string_view bytes);              // RFC 4648, padded
+std::string to_hex(std::string_view bytes);     // lower case
+std::string to_base64(std::string_view bytes);  // RFC 4648, padded
 // Throws kInvalid on anything but canonical padded base64.
 std::string from_base64(std::string_view text);
 // Compares without telling by its duration where they differ.

@@ -40,9 +40,10 @@ double any_double(std::mt19937_64& random) {
 double number_of(const value& from) { return from.to_number<double>(); }
 
 TEST(Json, ReadsTheNearestDouble) {
-  for (const char* text : {"0.1", "1e-6", "9007199254740993.0", "123456789012345678901234567890", "2.2250738585072011e-308",
-                           "4.9e-324", "1.7976931348623157e308", "0.500000000000000166533453693773481063544750213623046875",
-                           "6.0221407599999999e23", "-1.0000000000000002", "179769313486231570814e288"}) {
+  for (const char* text :
+       {"0.1", "1e-6", "9007199254740993.0", "123456789012345678901234567890", "2.2250738585072011e-308", "4.9e-324",
+        "1.7976931348623157e308", "0.500000000000000166533453693773481063544750213623046875", "6.0221407599999999e23",
+        "-1.0000000000000002", "179769313486231570814e288"}) {
     EXPECT_EQ(number_of(parse(text, "text")), exact(text)) << text;
     const value inside = parse(std::string("{\"a\": [1, ") + text + ", 2]}", "text");
     EXPECT_EQ(number_of(inside.at("a").at(1)), exact(text)) << text;
@@ -53,7 +54,9 @@ TEST(Json, ReadsWhatAnyDoubleIsWrittenAs) {
   std::mt19937_64 random(1);
   int wrong_in_boost = 0;
   for (int i = 0; i < 100'000; ++i) {
-    const double number = i % 2 == 0 ? any_double(random) : std::ldexp(static_cast<double>(random() >> 11), static_cast<int>(random() % 80) - 100);
+    const double number = i % 2 == 0
+                              ? any_double(random)
+                              : std::ldexp(static_cast<double>(random() >> 11), static_cast<int>(random() % 80) - 100);
     for (const std::string& text : {shortest(number), serialize(value(number))}) {
       ASSERT_EQ(number_of(parse(text, "text")), number) << text;
       wrong_in_boost += number_of(boost::json::parse(text)) != number;
@@ -86,8 +89,9 @@ TEST(Json, OutOfADoublesRangeIsInfiniteOrZero) {
 }
 
 TEST(Json, ReadsEverythingElseAsBoostDoes) {
-  for (const char* text : {R"({"a": [1, -2, 18446744073709551615, true, false, null, "x\u00e9\n\ud83d\ude00"], "": {}, "b": {"c": []}})", "\"\"", " [ ] ",
-                           "9223372036854775807", "-9223372036854775808", "-0", "{\"a\": 1, \"a\": 2}"}) {
+  for (const char* text :
+       {R"({"a": [1, -2, 18446744073709551615, true, false, null, "x\u00e9\n\ud83d\ude00"], "": {}, "b": {"c": []}})",
+        "\"\"", " [ ] ", "9223372036854775807", "-9223372036854775808", "-0", "{\"a\": 1, \"a\": 2}"}) {
     EXPECT_EQ(parse(text, "text"), boost::json::parse(text)) << text;
   }
   const std::string numbers = "[-0.0, 1.0, 1.5e2]";

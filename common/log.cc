@@ -13,14 +13,10 @@ constexpr std::size_t kOldFilesMax = 2;
 
 spdlog::level::level_enum level_of(Level level) {
   switch (level) {
-    case Level::kDebug:
-      return spdlog::level::debug;
-    case Level::kInfo:
-      return spdlog::level::info;
-    case Level::kWarning:
-      return spdlog::level::warn;
-    case Level::kError:
-      return spdlog::level::err;
+    case Level::kDebug: return spdlog::level::debug;
+    case Level::kInfo: return spdlog::level::info;
+    case Level::kWarning: return spdlog::level::warn;
+    case Level::kError: return spdlog::level::err;
   }
   return spdlog::level::err;
 }
@@ -45,7 +41,9 @@ void open(std::string_view program, Level least, const std::string& file) {
   open_with(sinks, program, least);
 }
 
-void open_quietly(std::string_view program, Level least, const std::string& file) { open_with({file_sink(file)}, program, least); }
+void open_quietly(std::string_view program, Level least, const std::string& file) {
+  open_with({file_sink(file)}, program, least);
+}
 
 void write(Level level, std::string_view room, std::string_view text) {
   spdlog::log(level_of(level), "[{}] {}", room, text);

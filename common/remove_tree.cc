@@ -56,7 +56,9 @@ class Remover {
     if (!folder) throw system_error(errno, "opening " + name + " below " + above_);
     std::vector<std::string> names;
     while (const dirent* entry = ::readdir(folder.get())) {
-      if (std::strcmp(entry->d_name, ".") != 0 && std::strcmp(entry->d_name, "..") != 0) names.emplace_back(entry->d_name);
+      if (std::strcmp(entry->d_name, ".") != 0 && std::strcmp(entry->d_name, "..") != 0) {
+        names.emplace_back(entry->d_name);
+      }
     }
     for (const std::string& inner : names) remove(::dirfd(folder.get()), inner, depth + 1);
     if (::unlinkat(parent, name.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) {

@@ -76,18 +76,10 @@ class SystemFile final : public File {
 std::unique_ptr<File> SystemFiles::open(const std::string& path, Open how, std::uint32_t mode) {
   int flags = O_CLOEXEC;
   switch (how) {
-    case Open::kRead:
-      flags |= O_RDONLY;
-      break;
-    case Open::kCreate:
-      flags |= O_RDWR | O_CREAT;
-      break;
-    case Open::kCreateNew:
-      flags |= O_RDWR | O_CREAT | O_EXCL;
-      break;
-    case Open::kTruncate:
-      flags |= O_RDWR | O_CREAT | O_TRUNC;
-      break;
+    case Open::kRead: flags |= O_RDONLY; break;
+    case Open::kCreate: flags |= O_RDWR | O_CREAT; break;
+    case Open::kCreateNew: flags |= O_RDWR | O_CREAT | O_EXCL; break;
+    case Open::kTruncate: flags |= O_RDWR | O_CREAT | O_TRUNC; break;
   }
   const int descriptor = ::open(path.c_str(), flags, mode);
   if (descriptor < 0) throw system_error(errno, "opening " + path);
@@ -117,7 +109,9 @@ std::vector<std::string> SystemFiles::list(const std::string& path) {
   std::vector<std::string> names;
   errno = 0;
   while (const dirent* entry = ::readdir(folder)) {
-    if (std::strcmp(entry->d_name, ".") != 0 && std::strcmp(entry->d_name, "..") != 0) names.emplace_back(entry->d_name);
+    if (std::strcmp(entry->d_name, ".") != 0 && std::strcmp(entry->d_name, "..") != 0) {
+      names.emplace_back(entry->d_name);
+    }
     errno = 0;
   }
   const int failure = errno;

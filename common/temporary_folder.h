@@ -21,7 +21,9 @@ class TemporaryFolder {
     const std::filesystem::path place = std::filesystem::temp_directory_path(error);
     if (error) throw system_error(error.value(), "Finding a place for temporary files (TMPDIR, else /tmp)");
     path_ = (place / "athanor-XXXXXX").string();
-    if (!::mkdtemp(path_.data())) throw system_error(errno, "Making a temporary folder below " + place.string() + " (TMPDIR names another place)");
+    if (!::mkdtemp(path_.data())) {
+      throw system_error(errno, "Making a temporary folder below " + place.string() + " (TMPDIR names another place)");
+    }
   }
   // What cannot be removed stays: nobody is there to be told.
   ~TemporaryFolder() {

@@ -39,7 +39,8 @@ std::string shared(std::string text, parallel::Collectives& collectives) {
 
 // The first (ours, theirs) that differs; both texts do differ.
 std::pair<std::string, std::string> difference(const std::string& ours, const std::string& theirs) {
-  const auto at = static_cast<std::size_t>(std::mismatch(ours.begin(), ours.end(), theirs.begin(), theirs.end()).first - ours.begin());
+  const auto at = static_cast<std::size_t>(std::mismatch(ours.begin(), ours.end(), theirs.begin(), theirs.end()).first -
+                                           ours.begin());
   const std::size_t before = at == 0 ? std::string::npos : ours.rfind('\0', at - 1);
   const std::size_t begin = before == std::string::npos ? 0 : before + 1;
   const auto entry = [&](const std::string& text) { return text.substr(begin, text.find('\0', begin) - begin); };

@@ -32,12 +32,13 @@ std::vector<std::string> refusals(const std::function<void(TrainSettings&, bool&
 
 TEST(Agreement, EveryDifferenceThatChangesTheModelEndsAllRanksAndIsNamed) {
   for (const auto& [otherwise, tells] : std::vector<std::pair<std::function<void(TrainSettings&, bool&)>, std::string>>{
-           {[](TrainSettings& s, bool&) { s.train.learning_rate = 0.02; }, R"("learning_rate 0.02", and rank 0 "learning_rate 0.001")"},
-           {[](TrainSettings& s, bool&) { s.train.seed = 5; }, R"("seed 5", and rank 0 "seed 1")"},
-           {[](TrainSettings& s, bool&) { s.train.batch = 160; }, R"("batch 160", and rank 0 "batch 16")"},
-           {[](TrainSettings& s, bool&) { s.tied = false; }, R"("tied false", and rank 0 "tied true")"},
-           {[](TrainSettings&, bool& resume) { resume = true; }, R"("resume true", and rank 0 "resume false")"},
-           {[](TrainSettings& s, bool&) { s.prompt = "In"; }, R"("prompt In", and rank 0 "prompt ")"}}) {
+           {[](TrainSettings&s, bool&) { s.train.learning_rate = 0.02; },
+            R"("learning_rate 0.02", and rank 0 "learning_rate 0.001")"},
+           {[](TrainSettings&s, bool&) { s.train.seed = 5; }, R"("seed 5", and rank 0 "seed 1")"},
+           {[](TrainSettings&s, bool&) { s.train.batch = 160; }, R"("batch 160", and rank 0 "batch 16")"},
+           {[](TrainSettings&s, bool&) { s.tied = false; }, R"("tied false", and rank 0 "tied true")"},
+           {[](TrainSettings&, bool&resume) { resume = true; }, R"("resume true", and rank 0 "resume false")"},
+           {[](TrainSettings&s, bool&) { s.prompt = "In"; }, R"("prompt In", and rank 0 "prompt ")"}}) {
     const std::vector<std::string> said = refusals(otherwise);
     EXPECT_THAT(said[0], HasSubstr("Of 3 ranks 1 had other options"));
     EXPECT_EQ(said[1], said[0]);
@@ -47,7 +48,8 @@ TEST(Agreement, EveryDifferenceThatChangesTheModelEndsAllRanksAndIsNamed) {
 
 TEST(Agreement, WhatIsAMachinesOwnMayDiffer) {
   EXPECT_EQ(refusals([](TrainSettings&, bool&) {}), std::vector<std::string>(3));
-  EXPECT_EQ(refusals([](TrainSettings& s, bool&) { s.threads = 7, s.train.micro_batch = 1; }), std::vector<std::string>(3));
+  EXPECT_EQ(refusals([](TrainSettings& s, bool&) { s.threads = 7, s.train.micro_batch = 1; }),
+            std::vector<std::string>(3));
 }
 
 }  // namespace

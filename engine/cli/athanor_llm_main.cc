@@ -1,7 +1,7 @@
 // athanor-llm: the engine's command line. Here options are declared and read; what they do is in commands.h.
-#include <CLI/CLI.hpp>
 #include <fmt/ranges.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
@@ -127,8 +127,8 @@ void add_settings(CLI::App& command, std::vector<std::pair<std::string, std::str
   for (const Setting& setting : table_of(defaults)) {
     command
         .add_option_function<std::string>(
-            "--" + dashed(setting.name), [&given, name = setting.name](const std::string& value) { given.emplace_back(name, value); },
-            setting.help)
+            "--" + dashed(setting.name),
+            [&given, name = setting.name](const std::string& value) { given.emplace_back(name, value); }, setting.help)
         ->type_name(type_name(setting))
         ->default_str(value_text(setting))
         ->group(setting.group);
@@ -142,23 +142,42 @@ void add_training(CLI::App& app, const std::string& task, const char* descriptio
   const Task known = task.empty() ? Task::kPretrain : task_of(task);
   const bool goes_on = tunes(known);
   options.task = task;
-  command->add_option("--model", options.model, goes_on ? "What to fine-tune: a folder with a Hugging Face checkpoint, or a GGUF or llama2.c file"
-                      : task.empty() ? "What to fine-tune (with --task finetune or dpo), or a model whose shape and tokenizer are taken"
-                                     : "A model whose shape and tokenizer are taken, in place of the options below; its weights are not")->type_name("PATH");
-  command->add_option(goes_on ? "--data,--text" : "--text,--data", options.text, "What to train on")->type_name("PATH...");
-  command->add_option("--validation", options.validation, "What to evaluate on (default: a part of the data, see --held-out)")->type_name("PATH...");
-  command->add_option("--tokenizer", options.tokenizer, goes_on ? "Folder with a tokenizer, or its file (default: the model's own)"
-                      : "Folder with a tokenizer, or its file: tokenizer.json, .model, .bin (default: one is trained on --text)")->type_name("PATH");
+  command
+      ->add_option(
+          "--model", options.model,
+          goes_on ? "What to fine-tune: a folder with a Hugging Face checkpoint, or a GGUF or llama2.c file"
+          : task.empty()
+              ? "What to fine-tune (with --task finetune or dpo), or a model whose shape and tokenizer are taken"
+              : "A model whose shape and tokenizer are taken, in place of the options below; its weights are not")
+      ->type_name("PATH");
+  command->add_option(goes_on ? "--data,--text" : "--text,--data", options.text, "What to train on")
+      ->type_name("PATH...");
+  command
+      ->add_option("--validation", options.validation,
+                   "What to evaluate on (default: a part of the data, see --held-out)")
+      ->type_name("PATH...");
+  command
+      ->add_option("--tokenizer", options.tokenizer,
+                   goes_on ? "Folder with a tokenizer, or its file (default: the model's own)"
+                           : "Folder with a tokenizer, or its file: tokenizer.json, .model, .bin (default: one is "
+                             "trained on --text)")
+      ->type_name("PATH");
   if (goes_on || task.empty()) {
-    command->add_option("--chat-template", options.chat_template, "Jinja template that lays out chats, where a model goes on learning (default: its own)")->type_name("FILE");
+    command
+        ->add_option("--chat-template", options.chat_template,
+                     "Jinja template that lays out chats, where a model goes on learning (default: its own)")
+        ->type_name("FILE");
   }
   command->add_option("--out", options.out, "Folder for the model")->type_name("DIR");
-  command->add_option("--checkpoints", options.checkpoints, "Folder for checkpoints (default: OUT/checkpoints)")->type_name("DIR");
+  command->add_option("--checkpoints", options.checkpoints, "Folder for checkpoints (default: OUT/checkpoints)")
+      ->type_name("DIR");
   command->add_flag("--resume", options.resume, "Go on from the newest checkpoint, if there is one");
   command->add_flag("--dry-run", options.dry_run, "Only say what it would take: memory, operations and time of a step");
   if (task.empty()) {
     options.contract = "/opt/ml";
-    command->add_option("--contract", options.contract, "Folder of a training job's files")->type_name("DIR")->capture_default_str();
+    command->add_option("--contract", options.contract, "Folder of a training job's files")
+        ->type_name("DIR")
+        ->capture_default_str();
   }
   TrainSettings defaults = default_settings(known);
   const auto matters = [&](const Setting& setting) {
@@ -172,7 +191,8 @@ void add_training(CLI::App& app, const std::string& task, const char* descriptio
     command
         ->add_option_function<std::string>(
             "--" + dashed(setting.name),
-            [&options, name = setting.name](const std::string& value) { options.settings.emplace_back(name, value); }, setting.help)
+            [&options, name = setting.name](const std::string& value) { options.settings.emplace_back(name, value); },
+            setting.help)
         ->type_name(type_name(setting))
         ->default_str(value_text(setting))
         ->group(setting.group);
@@ -181,29 +201,43 @@ void add_training(CLI::App& app, const std::string& task, const char* descriptio
   command->callback([&] { action = [&] { return train_model(options); }; });
 }
 
-void add_trainings(CLI::App& app, TrainCommand& pretrain, TrainCommand& finetune, TrainCommand& dpo, TrainCommand& train, Action& action) {
+void add_trainings(CLI::App& app, TrainCommand& pretrain, TrainCommand& finetune, TrainCommand& dpo,
+                   TrainCommand& train, Action& action) {
   const std::string machines = kMachinesFooter, stop = kStopFooter;
-  const std::string by_job = fmt::format(kJobFooter, "`athanor submit --image athanor/llm` runs `athanor-llm train`, which reads");
+  const std::string by_job =
+      fmt::format(kJobFooter, "`athanor submit --image athanor/llm` runs `athanor-llm train`, which reads");
   const std::string as_job = fmt::format(kJobFooter, "without --text and --out it reads");
-  add_training(app, "pretrain", "Train a model on texts, from nothing", kPretrainFooter + machines + by_job + stop, pretrain, action);
+  add_training(app, "pretrain", "Train a model on texts, from nothing", kPretrainFooter + machines + by_job + stop,
+               pretrain, action);
   add_training(app, "finetune", "Let a model go on learning: from chats, prompts and completions, or texts",
                kFinetuneFooter + machines + by_job + stop, finetune, action);
-  add_training(app, "dpo", "Let a model learn which answers are better, from pairs of them", kDpoFooter + machines + by_job + stop, dpo, action);
+  add_training(app, "dpo", "Let a model learn which answers are better, from pairs of them",
+               kDpoFooter + machines + by_job + stop, dpo, action);
   add_training(app, "", "What a training job runs: any of these, as its hyperparameter task says",
                "\nExamples:\n  athanor-llm train\n  athanor-llm train --contract folder-like-opt-ml\n\n"
-               "By hand it is `athanor-llm pretrain`, with --task finetune `athanor-llm finetune`, with --task dpo `athanor-llm dpo`; their help tells more.\n" +
-                   as_job + stop, train, action);
+               "By hand it is `athanor-llm pretrain`, with --task finetune `athanor-llm finetune`, with --task dpo "
+               "`athanor-llm dpo`; their help tells more.\n" +
+                   as_job + stop,
+               train, action);
 }
 
 void add_bench(CLI::App& app, BenchCommand& options, Action& action) {
   CLI::App* command = app.add_subcommand("bench", "Time training steps of a shape, on random weights and tokens");
-  command->add_option("--shape", options.shape, "smollm2-135m, llama2-7b or small; the options below change it")->type_name("NAME")->capture_default_str();
+  command->add_option("--shape", options.shape, "smollm2-135m, llama2-7b or small; the options below change it")
+      ->type_name("NAME")
+      ->capture_default_str();
   command->add_flag("--products", options.products, "Only measure how fast this machine makes matrix products");
   command->add_flag("--table", options.table, "Also show where the memory is, on standard error");
-  command->add_flag("--operators", options.operators, "Show where a step's time goes, against what this machine could do at best");
+  command->add_flag("--operators", options.operators,
+                    "Show where a step's time goes, against what this machine could do at best");
   command->add_flag("--json", options.json, "Print JSON with --operators too, not a table");
-  command->add_option("--save", options.save, "Folder for the initial model, so that another program can train the same")->type_name("DIR");
-  command->add_option("--checkpoints", options.checkpoints, "Folder for checkpoints (default: none), see --checkpoint-every")->type_name("DIR");
+  command
+      ->add_option("--save", options.save, "Folder for the initial model, so that another program can train the same")
+      ->type_name("DIR");
+  command
+      ->add_option("--checkpoints", options.checkpoints,
+                   "Folder for checkpoints (default: none), see --checkpoint-every")
+      ->type_name("DIR");
   add_settings(*command, options.settings);
   command->footer(R"text(
 Prints JSON: the losses, the seconds of every step, tokens a second (of the median step, without the first), and the memory
@@ -217,21 +251,36 @@ Example:
 
 // What a command is given to work with.
 void add_model(CLI::App& command, std::string& model, std::string& tokenizer) {
-  command.add_option("--model", model, "Folder with a Hugging Face checkpoint, or a GGUF or llama2.c file")->type_name("PATH")->required();
-  command.add_option("--tokenizer", tokenizer, "Folder with a tokenizer, or its file (default: the model's own)")->type_name("PATH");
+  command.add_option("--model", model, "Folder with a Hugging Face checkpoint, or a GGUF or llama2.c file")
+      ->type_name("PATH")
+      ->required();
+  command.add_option("--tokenizer", tokenizer, "Folder with a tokenizer, or its file (default: the model's own)")
+      ->type_name("PATH");
 }
 
 void add_adapter(CLI::App& command, std::string& adapter) {
-  command.add_option("--adapter", adapter, "Folder with LoRA adapters, as PEFT and fine-tuning write them, to put into the model")->type_name("DIR");
+  command
+      .add_option("--adapter", adapter,
+                  "Folder with LoRA adapters, as PEFT and fine-tuning write them, to put into the model")
+      ->type_name("DIR");
 }
 
 void add_merge(CLI::App& app, MergeCommand& options, Action& action) {
   CLI::App* command = app.add_subcommand("merge", "Put LoRA adapters into the weights of their model");
-  command->add_option("--model", options.model, "Folder with a Hugging Face checkpoint, or a GGUF or llama2.c file")->type_name("PATH")->required();
-  command->add_option("--adapter", options.adapter, "Folder with the adapters, as PEFT and fine-tuning write them")->type_name("DIR")->required();
-  command->add_option("--output", options.output, "Folder for the merged model, a Hugging Face checkpoint")->type_name("DIR")->required();
-  command->add_option("--dtype", options.dtype, "What its weights are written in: float32 or bfloat16")->type_name("TYPE")->capture_default_str();
-  command->footer("\nExample:\n  athanor-llm merge --model my-model --adapter my-adapter --output merged --dtype bfloat16");
+  command->add_option("--model", options.model, "Folder with a Hugging Face checkpoint, or a GGUF or llama2.c file")
+      ->type_name("PATH")
+      ->required();
+  command->add_option("--adapter", options.adapter, "Folder with the adapters, as PEFT and fine-tuning write them")
+      ->type_name("DIR")
+      ->required();
+  command->add_option("--output", options.output, "Folder for the merged model, a Hugging Face checkpoint")
+      ->type_name("DIR")
+      ->required();
+  command->add_option("--dtype", options.dtype, "What its weights are written in: float32 or bfloat16")
+      ->type_name("TYPE")
+      ->capture_default_str();
+  command->footer(
+      "\nExample:\n  athanor-llm merge --model my-model --adapter my-adapter --output merged --dtype bfloat16");
   command->callback([&] { action = [&] { return merge(options); }; });
 }
 
@@ -239,12 +288,27 @@ void add_eval(CLI::App& app, EvaluateCommand& options, Action& action) {
   CLI::App* command = app.add_subcommand("eval", "Measure how well a model predicts texts");
   add_model(*command, options.model, options.tokenizer);
   add_adapter(*command, options.adapter);
-  command->add_option("--text", options.text, "UTF-8 files, or folders of them: how well are they predicted?")->type_name("PATH...");
-  command->add_option("--choices", options.choices, "Questions with several answers, a JSON object a line: how many are answered right?")->type_name("FILE");
-  command->add_option("--length", options.length, "Tokens that are seen at once (default: the model's context)")->type_name("TOKENS");
-  command->add_option("--stride", options.stride, "Tokens from one window of a text to the next; fewer than --length give each token more before it (default: --length)")->type_name("TOKENS");
-  command->add_option("--batch", options.batch, "Windows computed at once")->type_name("N")->check(CLI::Range(1, 65536))->capture_default_str();
-  command->add_option("--threads", options.threads, "Threads that compute; 0: one for each processor")->type_name("N")->check(CLI::Range(0, 4096))->capture_default_str();
+  command->add_option("--text", options.text, "UTF-8 files, or folders of them: how well are they predicted?")
+      ->type_name("PATH...");
+  command
+      ->add_option("--choices", options.choices,
+                   "Questions with several answers, a JSON object a line: how many are answered right?")
+      ->type_name("FILE");
+  command->add_option("--length", options.length, "Tokens that are seen at once (default: the model's context)")
+      ->type_name("TOKENS");
+  command
+      ->add_option("--stride", options.stride,
+                   "Tokens from one window of a text to the next; fewer than --length give each token more before it "
+                   "(default: --length)")
+      ->type_name("TOKENS");
+  command->add_option("--batch", options.batch, "Windows computed at once")
+      ->type_name("N")
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str();
+  command->add_option("--threads", options.threads, "Threads that compute; 0: one for each processor")
+      ->type_name("N")
+      ->check(CLI::Range(0, 4096))
+      ->capture_default_str();
   command->add_flag("--json", options.json, "Print JSON for programs");
   command->footer(R"text(
 With --text: the mean loss of a token in nats, its exponential (perplexity), and bits a byte, which models with different
@@ -266,20 +330,60 @@ void add_generate(CLI::App& app, GenerateCommand& options, Action& action) {
   add_model(*command, options.model, options.tokenizer);
   add_adapter(*command, options.adapter);
   // One text each time: the next word on the line is no second prompt.
-  command->add_option("--prompt", options.requests.prompts, "What the text begins with ('-': standard input); again for another text")->type_name("TEXT")->expected(1)->allow_extra_args(false)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  command->add_option("--prompts", options.requests.file, "Prompts, one a line, or JSON: {\"prompt\": TEXT} or {\"messages\": [...], \"tools\": [...]}")->type_name("FILE");
-  command->add_flag("--chat", options.requests.chat, "Prompts are what a user says: the model answers, by its chat template");
-  command->add_option("--system", options.requests.system, "What the model is told before a chat; implies --chat")->type_name("TEXT");
-  command->add_option("--tokens,--max-tokens", options.options.tokens, "Tokens to write, at most")->type_name("N")->capture_default_str();
-  command->add_option("--temperature", options.options.temperature, "0: always the likeliest token; higher: bolder")->type_name("NUMBER")->capture_default_str();
-  command->add_option("--top-k", options.options.top_k, "Choose among the k likeliest tokens; 0: all")->type_name("K")->capture_default_str();
-  command->add_option("--top-p", options.options.top_p, "Choose among the likeliest that together have this probability")->type_name("P")->capture_default_str();
-  command->add_option("--min-p", options.options.min_p, "Choose among tokens at least so likely as this part of the likeliest")->type_name("P")->capture_default_str();
-  command->add_option("--repetition-penalty", options.options.repetition_penalty, "Above 1: what was there before becomes less likely")->type_name("NUMBER")->capture_default_str();
-  command->add_option("--stop", options.stop, "End before this text; again for another")->type_name("TEXT")->expected(1)->allow_extra_args(false)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  command->add_option("--batch", options.batch, "Texts written at once, when there are several prompts")->type_name("N")->check(CLI::Range(1, 4096))->capture_default_str();
-  command->add_option("--seed", options.options.seed, "The same seed writes the same text")->type_name("N")->capture_default_str();
-  command->add_option("--threads", options.threads, "Threads that compute; 0: one for each processor")->type_name("N")->check(CLI::Range(0, 4096))->capture_default_str();
+  command
+      ->add_option("--prompt", options.requests.prompts,
+                   "What the text begins with ('-': standard input); again for another text")
+      ->type_name("TEXT")
+      ->expected(1)
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  command
+      ->add_option("--prompts", options.requests.file,
+                   "Prompts, one a line, or JSON: {\"prompt\": TEXT} or {\"messages\": [...], \"tools\": [...]}")
+      ->type_name("FILE");
+  command->add_flag("--chat", options.requests.chat,
+                    "Prompts are what a user says: the model answers, by its chat template");
+  command->add_option("--system", options.requests.system, "What the model is told before a chat; implies --chat")
+      ->type_name("TEXT");
+  command->add_option("--tokens,--max-tokens", options.options.tokens, "Tokens to write, at most")
+      ->type_name("N")
+      ->capture_default_str();
+  command->add_option("--temperature", options.options.temperature, "0: always the likeliest token; higher: bolder")
+      ->type_name("NUMBER")
+      ->capture_default_str();
+  command->add_option("--top-k", options.options.top_k, "Choose among the k likeliest tokens; 0: all")
+      ->type_name("K")
+      ->capture_default_str();
+  command
+      ->add_option("--top-p", options.options.top_p, "Choose among the likeliest that together have this probability")
+      ->type_name("P")
+      ->capture_default_str();
+  command
+      ->add_option("--min-p", options.options.min_p,
+                   "Choose among tokens at least so likely as this part of the likeliest")
+      ->type_name("P")
+      ->capture_default_str();
+  command
+      ->add_option("--repetition-penalty", options.options.repetition_penalty,
+                   "Above 1: what was there before becomes less likely")
+      ->type_name("NUMBER")
+      ->capture_default_str();
+  command->add_option("--stop", options.stop, "End before this text; again for another")
+      ->type_name("TEXT")
+      ->expected(1)
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  command->add_option("--batch", options.batch, "Texts written at once, when there are several prompts")
+      ->type_name("N")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  command->add_option("--seed", options.options.seed, "The same seed writes the same text")
+      ->type_name("N")
+      ->capture_default_str();
+  command->add_option("--threads", options.threads, "Threads that compute; 0: one for each processor")
+      ->type_name("N")
+      ->check(CLI::Range(0, 4096))
+      ->capture_default_str();
   command->add_flag("--json", options.json, "Print JSON for programs, a line for each text");
   command->footer(R"text(
 The text is printed as it is written; of several, the first, and then the next. Weights stay as small in memory as they are in
@@ -299,7 +403,9 @@ void add_convert(CLI::App& app, ConvertCommand& options, Action& action) {
   CLI::App* command = app.add_subcommand("convert", "Write any model as a Hugging Face checkpoint");
   add_model(*command, options.model, options.tokenizer);
   command->add_option("--out", options.out, "Folder for the checkpoint, new or empty")->type_name("DIR")->required();
-  command->add_option("--dtype", options.dtype, "Type of the numbers: float32 (exact), bfloat16, float16")->type_name("TYPE")->capture_default_str();
+  command->add_option("--dtype", options.dtype, "Type of the numbers: float32 (exact), bfloat16, float16")
+      ->type_name("TYPE")
+      ->capture_default_str();
   command->footer(R"text(
 Writes config.json, generation_config.json, safetensors and the tokenizer's files, which `transformers` loads. Quantized weights
 become the numbers that they stand for.
@@ -316,13 +422,22 @@ void add_tokenize(CLI::App& app, TokenizerTrainCommand& learn, EncodeCommand& wr
   command->require_subcommand(1);
   CLI::App* train = command->add_subcommand("train", "Train a byte-level BPE tokenizer on texts");
   train->add_option("--text", learn.text, "UTF-8 files, or folders of them")->type_name("PATH...")->required();
-  train->add_option("--vocabulary", learn.vocabulary, "Tokens, at most: 256 bytes, <|endoftext|>, the rest learned")->type_name("N")->check(CLI::Range(257, 1 << 22))->capture_default_str();
-  train->add_option("--out", learn.out, "Folder for tokenizer.json and tokenizer_config.json")->type_name("DIR")->required();
+  train->add_option("--vocabulary", learn.vocabulary, "Tokens, at most: 256 bytes, <|endoftext|>, the rest learned")
+      ->type_name("N")
+      ->check(CLI::Range(257, 1 << 22))
+      ->capture_default_str();
+  train->add_option("--out", learn.out, "Folder for tokenizer.json and tokenizer_config.json")
+      ->type_name("DIR")
+      ->required();
   train->footer("\nExample:\n  athanor-llm tokenize train --text texts/ --vocabulary 8192 --out my-tokenizer");
   train->callback([&] { action = [&] { return train_tokenizer(learn); }; });
-  CLI::App* encode_command = command->add_subcommand("encode", "Write texts as a token file, which `pretrain --text` takes");
+  CLI::App* encode_command =
+      command->add_subcommand("encode", "Write texts as a token file, which `pretrain --text` takes");
   encode_command->add_option("--text", write.text, "UTF-8 files, or folders of them")->type_name("PATH...")->required();
-  encode_command->add_option("--tokenizer", write.tokenizer, "Folder with a tokenizer, or its file: tokenizer.json, .model, .bin")->type_name("PATH")->required();
+  encode_command
+      ->add_option("--tokenizer", write.tokenizer, "Folder with a tokenizer, or its file: tokenizer.json, .model, .bin")
+      ->type_name("PATH")
+      ->required();
   encode_command->add_option("--out", write.out, "The token file")->type_name("FILE")->required();
   encode_command->footer(
       "\nExample:\n  athanor-llm tokenize encode --tokenizer my-tokenizer --text texts/ --out texts.tokens\n"
@@ -341,18 +456,26 @@ std::string explain(const CLI::App& app, const CLI::ParseError& error, int argc,
   }
   help += " --help";
   std::vector<std::string> commands;
-  for (const CLI::App* one : command->get_subcommands([](const CLI::App*) { return true; })) commands.push_back(one->get_name());
+  for (const CLI::App* one : command->get_subcommands([](const CLI::App*) { return true; })) {
+    commands.push_back(one->get_name());
+  }
   std::vector<std::string> options;
   for (const CLI::Option* option : command->get_options()) options.push_back(option->get_name());
   if (!commands.empty() && first < argc && argv[first][0] != '-') {
     const std::string meant = nearest(argv[first], commands);
     return fmt::format("There is no command {}. {}", argv[first],
-                       meant.empty() ? fmt::format("There are: {}", fmt::join(commands, ", ")) : fmt::format("Did you mean {}?", meant));
+                       meant.empty() ? fmt::format("There are: {}", fmt::join(commands, ", "))
+                                     : fmt::format("Did you mean {}?", meant));
   }
-  if (!commands.empty() && first == argc) return fmt::format("Say what to do: {}. `{}` tells more", fmt::join(commands, ", "), help);
+  if (!commands.empty() && first == argc) {
+    return fmt::format("Say what to do: {}. `{}` tells more", fmt::join(commands, ", "), help);
+  }
   for (int i = first; i < argc; ++i) {
     const std::string given = std::string(argv[i]).substr(0, std::string(argv[i]).find('='));
-    if (!given.starts_with("--") || given == "--" || std::find(options.begin(), options.end(), given) != options.end()) continue;
+    if (!given.starts_with("--") || given == "--" ||
+        std::find(options.begin(), options.end(), given) != options.end()) {
+      continue;
+    }
     const std::string meant = nearest(given, options);
     return fmt::format("There is no option {}. {}", given,
                        meant.empty() ? fmt::format("`{}` lists all", help) : fmt::format("Did you mean {}?", meant));

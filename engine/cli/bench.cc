@@ -64,7 +64,8 @@ void set_shape(const std::string& name, TrainSettings& s) {
     s.vocabulary = 49152, s.layers = 30, s.hidden_size = 576, s.intermediate_size = 1536, s.heads = 9, s.kv_heads = 3;
     s.rope_theta = 100000;
   } else if (name == "llama2-7b") {
-    s.vocabulary = 32000, s.layers = 32, s.hidden_size = 4096, s.intermediate_size = 11008, s.heads = 32, s.kv_heads = 32;
+    s.vocabulary = 32000, s.layers = 32, s.hidden_size = 4096, s.intermediate_size = 11008, s.heads = 32,
+    s.kv_heads = 32;
     s.tied = false;
   } else if (name == "small") {
     s.vocabulary = 4096, s.layers = 4, s.hidden_size = 256, s.intermediate_size = 704, s.heads = 4, s.kv_heads = 4;
@@ -94,19 +95,16 @@ int bench(const BenchCommand& command) {
   }
   check(settings);
   if (command.operators && settings.train.steps < 2) {
-    throw Error(ErrorKind::kInvalid, "--operators leaves out the first step, which meets cold memory: give --steps 2 or more");
+    throw Error(ErrorKind::kInvalid,
+                "--operators leaves out the first step, which meets cold memory: give --steps 2 or more");
   }
   settings.train.memory_limit_bytes = static_cast<std::uint64_t>(settings.memory * (1ULL << 30));
   settings.train.checkpoint_folder = command.checkpoints;
   const train::TrainOptions& options = settings.train;
   const model::Config config = model_config(settings, settings.vocabulary);
   tensor::Context context(static_cast<int>(settings.threads));
-  json::object result{{"shape", command.shape},
-                      {"dtype", options.dtype},
-                      {"optimizer", options.optimizer},
-                      {"lora_rank", options.lora_rank},
-                      {"batch", options.batch},
-                      {"length", options.length},
+  json::object result{{"shape", command.shape},         {"dtype", options.dtype}, {"optimizer", options.optimizer},
+                      {"lora_rank", options.lora_rank}, {"batch", options.batch}, {"length", options.length},
                       {"threads", context.threads()}};
   if (command.products) {
     result["product_flops_float32"] = product_rate(context, tensor::DType::kFloat32, clock, kProducts_s);
@@ -121,7 +119,9 @@ int bench(const BenchCommand& command) {
   train::Trainer trainer(config, options, context, alone, objective, files, clock);
   trainer.initialize();
   if (!command.save.empty()) {
-    if (options.lora_rank > 0) throw Error(ErrorKind::kInvalid, "--save is for a model that is trained whole: leave out --lora-rank");
+    if (options.lora_rank > 0) {
+      throw Error(ErrorKind::kInvalid, "--save is for a model that is trained whole: leave out --lora-rank");
+    }
     model::save_huggingface(files, command.save, {.config = config, .end_of_text = {}}, trainer.parameters());
   }
   tensor::OperatorTimes operators(clock);

@@ -21,7 +21,9 @@ std::size_t characters(std::string_view text) {
 Question question_from_json(std::string_view line, const std::string& source) {
   const json::value parsed = json::parse(line, source);
   const auto refuse = [&](const char* why) {
-    return Error(ErrorKind::kInvalid, "{}: {}; a question is {{\"question\": TEXT, \"choices\": [TEXT, TEXT, …], \"answer\": PLACE}}", source, why);
+    return Error(ErrorKind::kInvalid,
+                 "{}: {}; a question is {{\"question\": TEXT, \"choices\": [TEXT, TEXT, …], \"answer\": PLACE}}",
+                 source, why);
   };
   if (!parsed.is_object()) throw refuse("it is no object");
   const json::object& object = parsed.get_object();
@@ -50,12 +52,15 @@ Question question_from_json(std::string_view line, const std::string& source) {
 
 std::vector<Question> read_questions(Files& files, const std::string& path) {
   std::vector<Question> questions;
-  data::for_each_line(files, path, [&](std::string_view line, const std::string& source) { questions.push_back(question_from_json(line, source)); });
+  data::for_each_line(files, path, [&](std::string_view line, const std::string& source) {
+    questions.push_back(question_from_json(line, source));
+  });
   if (questions.empty()) throw Error(ErrorKind::kInvalid, "{} has no questions: every line is one", path);
   return questions;
 }
 
-std::vector<Continuation> continuations_of(const std::vector<Question>& questions, const model::Tokenizer& tokenizer, std::int64_t length) {
+std::vector<Continuation> continuations_of(const std::vector<Question>& questions, const model::Tokenizer& tokenizer,
+                                           std::int64_t length) {
   model::Encoder encoder(tokenizer);
   std::vector<Continuation> continuations;
   for (std::size_t q = 0; q < questions.size(); ++q) {
@@ -76,7 +81,10 @@ std::vector<Continuation> continuations_of(const std::vector<Question>& question
       } else {
         // Where a token spans context and choice, it is the choice's.
         std::size_t same = 0;
-        while (same < before.size() && same + 1 < continuation.tokens.size() && before[same] == continuation.tokens[same]) ++same;
+        while (same < before.size() && same + 1 < continuation.tokens.size() &&
+               before[same] == continuation.tokens[same]) {
+          ++same;
+        }
         continuation.first = std::max<std::size_t>(same, 1);
       }
       // The last token is only predicted.
@@ -84,10 +92,12 @@ std::vector<Continuation> continuations_of(const std::vector<Question>& question
       if (continuation.tokens.size() > most) {
         const std::size_t cut = continuation.tokens.size() - most;
         if (cut >= continuation.first) {
-          throw Error(ErrorKind::kInvalid, "Choice {} of question {} has {} tokens, and {} are seen at once: give a larger --length", c, q + 1,
-                      continuation.tokens.size() - continuation.first, length);
+          throw Error(ErrorKind::kInvalid,
+                      "Choice {} of question {} has {} tokens, and {} are seen at once: give a larger --length", c,
+                      q + 1, continuation.tokens.size() - continuation.first, length);
         }
-        continuation.tokens.erase(continuation.tokens.begin(), continuation.tokens.begin() + static_cast<std::ptrdiff_t>(cut));
+        continuation.tokens.erase(continuation.tokens.begin(),
+                                  continuation.tokens.begin() + static_cast<std::ptrdiff_t>(cut));
         continuation.first -= cut;
       }
       continuations.push_back(std::move(continuation));
@@ -104,7 +114,9 @@ ChoiceScores score(const std::vector<Question>& questions, const std::vector<std
     for (std::size_t c = 0; c < questions[q].choices.size(); ++c) {
       normalized.push_back(log_probabilities[q][c] / static_cast<double>(characters(questions[q].choices[c])));
     }
-    const auto likeliest = [](const std::vector<double>& of) { return static_cast<std::size_t>(std::max_element(of.begin(), of.end()) - of.begin()); };
+    const auto likeliest = [](const std::vector<double>& of) {
+      return static_cast<std::size_t>(std::max_element(of.begin(), of.end()) - of.begin());
+    };
     right += likeliest(log_probabilities[q]) == questions[q].answer;
     right_normalized += likeliest(normalized) == questions[q].answer;
   }

@@ -35,7 +35,8 @@ struct Continuation {
   std::size_t question = 0, choice = 0;
 };
 // Contexts are cut at their beginning to fit `length` tokens. Throws kInvalid for a choice that does not fit itself.
-std::vector<Continuation> continuations_of(const std::vector<Question>& questions, const model::Tokenizer& tokenizer, std::int64_t length);
+std::vector<Continuation> continuations_of(const std::vector<Question>& questions, const model::Tokenizer& tokenizer,
+                                           std::int64_t length);
 
 struct ChoiceScores {
   double accuracy = 0;

@@ -42,7 +42,8 @@ TEST(Choices, AreRefusedWithTheLine) {
 model::Tokenizer bytes() {
   std::vector<std::pair<std::string, model::TokenId>> vocabulary;
   for (int i = 0; i < 256; ++i) vocabulary.emplace_back(std::string(1, static_cast<char>(i)), i);
-  return model::Tokenizer(model::Bpe(vocabulary, {}, false), model::PreTokenizer(), {{.content = "<|endoftext|>", .id = 256}});
+  return model::Tokenizer(model::Bpe(vocabulary, {}, false), model::PreTokenizer(),
+                          {{.content = "<|endoftext|>", .id = 256}});
 }
 
 TEST(Choices, FollowTheirContextsAfterASpace) {
@@ -59,7 +60,8 @@ TEST(Choices, FollowTheirContextsAfterASpace) {
   EXPECT_EQ(of("one", " two"), "one| two");
   EXPECT_EQ(of("one\n", "two"), "one|\ntwo");
   EXPECT_EQ(of("", "two"), "^|two");
-  EXPECT_EQ(of("question", "two", 7), "tion| two") << "the beginning is cut off: 7 tokens are seen, and the 8th is predicted";
+  EXPECT_EQ(of("question", "two", 7), "tion| two")
+      << "the beginning is cut off: 7 tokens are seen, and the 8th is predicted";
   EXPECT_THROW(of("one", "too long", 7), Error);
 }
 

@@ -31,9 +31,9 @@ struct TrainCommand {
 int train_model(const TrainCommand& command);
 
 struct EvaluateCommand {
-  std::string model;      // a Hugging Face folder, or a file: GGUF, llama2.c
-  std::string tokenizer;  // a folder or file; empty: the model's own
-  std::string adapter;    // a folder with adapters to merge into it; empty: none
+  std::string model;              // a Hugging Face folder, or a file: GGUF, llama2.c
+  std::string tokenizer;          // a folder or file; empty: the model's own
+  std::string adapter;            // a folder with adapters to merge into it; empty: none
   std::vector<std::string> text;  // either this
   std::string choices;            // or this, see choices.h
   std::int64_t length = 0;        // 0: the model's context
@@ -67,11 +67,11 @@ int merge(const MergeCommand& command);
 
 struct BenchCommand {
   std::string shape = "smollm2-135m";
-  bool products = false;  // measure only the machine's matrix products
-  bool table = false;     // show where the memory is, on standard error
-  bool operators = false;  // show where the time of a step goes
-  bool json = false;       // that too as JSON, as all else is
-  std::string save;       // folder to leave the initial model in; may be empty
+  bool products = false;    // measure only the machine's matrix products
+  bool table = false;       // show where the memory is, on standard error
+  bool operators = false;   // show where the time of a step goes
+  bool json = false;        // that too as JSON, as all else is
+  std::string save;         // folder to leave the initial model in; may be empty
   std::string checkpoints;  // folder for them, as often as the settings say; empty: none
   std::vector<std::pair<std::string, std::string>> settings;  // as TrainCommand's
 };

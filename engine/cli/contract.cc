@@ -31,7 +31,9 @@ json::object read_object(Files& files, const std::string& path) {
 
 bool Contract::present() const { return files_.stat(root_ + "/input/config/hyperparameters.json").has_value(); }
 
-json::object Contract::hyperparameters() const { return read_object(files_, root_ + "/input/config/hyperparameters.json"); }
+json::object Contract::hyperparameters() const {
+  return read_object(files_, root_ + "/input/config/hyperparameters.json");
+}
 
 json::object Contract::resources() const {
   const std::string path = root_ + "/input/config/resourceconfig.json";
@@ -45,16 +47,18 @@ std::optional<std::string> Contract::channel(const std::string& name) const {
     if (const json::object* described = json::find_object(channels, name)) {
       const std::string mode = json::find_string(*described, "TrainingInputMode").value_or("File");
       if (mode != "File" && mode != "FastFile") {
-        throw Error(ErrorKind::kInvalid, "The channel \"{}\" comes by {} mode, and the engine reads files: use File mode", name, mode);
+        throw Error(ErrorKind::kInvalid,
+                    "The channel \"{}\" comes by {} mode, and the engine reads files: use File mode", name, mode);
       }
       const json::array* hosts = nullptr;
       const json::object resources = this->resources();
       hosts = json::find_array(resources, "hosts");
       if (hosts && hosts->size() > 1 && json::find_string(*described, "S3DistributionType") == "ShardedByS3Key") {
-        throw Error(ErrorKind::kInvalid,
-                    "The channel \"{}\" is sharded over the instances (ShardedByS3Key), and the engine divides the text "
-                    "itself: use FullyReplicated",
-                    name);
+        throw Error(
+            ErrorKind::kInvalid,
+            "The channel \"{}\" is sharded over the instances (ShardedByS3Key), and the engine divides the text "
+            "itself: use FullyReplicated",
+            name);
       }
     }
   }
@@ -88,7 +92,8 @@ Peers peers_of(const Environment& environment, const json::object& resources) {
     const char* end = text + std::strlen(text);
     const auto parsed = std::from_chars(text, end, value);
     if (parsed.ec != std::errc() || parsed.ptr != end || value < least || value > most) {
-      throw Error(ErrorKind::kInvalid, "The environment variable {} is \"{}\"; it must be a number from {} to {}", name, text, least, most);
+      throw Error(ErrorKind::kInvalid, "The environment variable {} is \"{}\"; it must be a number from {} to {}", name,
+                  text, least, most);
     }
     return value;
   };
@@ -96,12 +101,16 @@ Peers peers_of(const Environment& environment, const json::object& resources) {
   if (const auto world_size = number("ATHANOR_WORLD_SIZE", 1, 1 << 20)) {
     peers.world_size = static_cast<int>(*world_size);
     const auto rank = number("ATHANOR_RANK", 0, *world_size - 1);
-    if (!rank && peers.world_size > 1) throw Error(ErrorKind::kInvalid, "ATHANOR_WORLD_SIZE is set, and ATHANOR_RANK is not");
+    if (!rank && peers.world_size > 1) {
+      throw Error(ErrorKind::kInvalid, "ATHANOR_WORLD_SIZE is set, and ATHANOR_RANK is not");
+    }
     peers.rank = static_cast<int>(rank.value_or(0));
     const char* rendezvous = environment("ATHANOR_RENDEZVOUS");
     peers.rendezvous = rendezvous ? rendezvous : "";
     if (peers.world_size > 1 && peers.rendezvous.empty()) {
-      throw Error(ErrorKind::kInvalid, "ATHANOR_WORLD_SIZE is {}, and ATHANOR_RENDEZVOUS (HOST:PORT of rank 0) is not set", peers.world_size);
+      throw Error(ErrorKind::kInvalid,
+                  "ATHANOR_WORLD_SIZE is {}, and ATHANOR_RENDEZVOUS (HOST:PORT of rank 0) is not set",
+                  peers.world_size);
     }
     peers.generation = number("ATHANOR_GENERATION", 0, std::numeric_limits<std::int64_t>::max()).value_or(0);
     return peers;
@@ -134,7 +143,8 @@ AgentSocket::AgentSocket(const std::string& path) {
   const timeval patience{1, 0};
   if (fd_ < 0 || ::setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) != 0 ||
       ::connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-    log::warning("llm", "Nobody sees our progress. {}", system_error(errno, "connecting to the agent at " + path).what());
+    log::warning("llm", "Nobody sees our progress. {}",
+                 system_error(errno, "connecting to the agent at " + path).what());
     if (fd_ >= 0) ::close(fd_);
     fd_ = -1;
   }
@@ -151,7 +161,8 @@ void AgentSocket::send(const json::object& message) {
     const ssize_t wrote = ::send(fd_, line.data() + sent, line.size() - sent, MSG_NOSIGNAL);
     if (wrote < 0 && errno == EINTR) continue;
     if (wrote < 0) {
-      log::warning("llm", "From here on nobody sees our progress. {}", system_error(errno, "writing to the agent's socket").what());
+      log::warning("llm", "From here on nobody sees our progress. {}",
+                   system_error(errno, "writing to the agent's socket").what());
       ::close(fd_);
       fd_ = -1;
       return;
@@ -162,7 +173,10 @@ void AgentSocket::send(const json::object& message) {
 
 void AgentSocket::beat(std::int64_t step, std::int64_t steps, double loss, double tokens_per_s, double seconds_left) {
   send({{"beat",
-         {{"step", step}, {"steps", steps}, {"loss", loss}, {"tokens_per_s", std::round(tokens_per_s)},
+         {{"step", step},
+          {"steps", steps},
+          {"loss", loss},
+          {"tokens_per_s", std::round(tokens_per_s)},
           {"seconds_left", std::round(seconds_left)}}}});
 }
 

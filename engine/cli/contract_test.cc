@@ -31,7 +31,8 @@ TEST(Contract, FindsWhatAJobLaysOut) {
   EXPECT_FALSE(contract.present());
   folder.put("input/config/hyperparameters.json", R"({"steps": "3"})");
   folder.put("input/data/train/a.txt", "text");
-  folder.put("input/config/inputdataconfig.json", R"({"train": {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated"}})");
+  folder.put("input/config/inputdataconfig.json",
+             R"({"train": {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated"}})");
   EXPECT_TRUE(contract.present());
   EXPECT_EQ(contract.hyperparameters().at("steps").as_string(), "3");
   EXPECT_EQ(contract.channel("train"), folder / "input/data/train");
@@ -48,7 +49,8 @@ TEST(Contract, RefusesChannelsThatTheEngineCannotUse) {
   SystemFiles files;
   const Contract contract(files, folder.path());
   folder.put("input/data/train/a.txt", "text");
-  folder.put("input/config/inputdataconfig.json", R"({"train": {"TrainingInputMode": "File", "S3DistributionType": "ShardedByS3Key"}})");
+  folder.put("input/config/inputdataconfig.json",
+             R"({"train": {"TrainingInputMode": "File", "S3DistributionType": "ShardedByS3Key"}})");
   folder.put("input/config/resourceconfig.json", R"({"current_host": "algo-1", "hosts": ["algo-1"]})");
   EXPECT_TRUE(contract.channel("train")) << "with one instance a shard is all";
   folder.put("input/config/resourceconfig.json", R"({"current_host": "algo-1", "hosts": ["algo-1", "algo-2"]})");
@@ -74,7 +76,8 @@ TEST(Peers, FollowTheExtensionWhereItIsSpoken) {
                                                         {"ATHANOR_RANK", "2"},
                                                         {"ATHANOR_RENDEZVOUS", "algo-1:7700"},
                                                         {"ATHANOR_GENERATION", "4"}};
-  const Peers peers = peers_of(environment_of(variables), {{"current_host", "algo-1"}, {"hosts", {"algo-1", "algo-2"}}});
+  const Peers peers =
+      peers_of(environment_of(variables), {{"current_host", "algo-1"}, {"hosts", {"algo-1", "algo-2"}}});
   EXPECT_EQ(peers.rank, 2);
   EXPECT_EQ(peers.world_size, 3);
   EXPECT_EQ(peers.rendezvous, "algo-1:7700");

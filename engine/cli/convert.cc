@@ -29,13 +29,16 @@ int convert(const ConvertCommand& command) {
   if (std::filesystem::equivalent(command.model, command.out, none)) {
     throw Error(ErrorKind::kInvalid, "--out {} is the model itself: name another folder", command.out);
   }
-  if (const auto found = files.stat(command.out); found && found->type == FileInfo::Type::kFolder && !files.list(command.out).empty()) {
-    throw Error(ErrorKind::kInvalid, "--out {} is a folder with files in it: name one that is new or empty", command.out);
+  if (const auto found = files.stat(command.out);
+      found && found->type == FileInfo::Type::kFolder && !files.list(command.out).empty()) {
+    throw Error(ErrorKind::kInvalid, "--out {} is a folder with files in it: name one that is new or empty",
+                command.out);
   }
   model.load("Converting needs the whole model as float32");
   model::save_huggingface(files, command.out, model.description, model.parameters, options);
   model::save_tokenizer(files, command.out, model.tokenizer, model.description.config.max_position_embeddings);
-  print(fmt::format("{}: {} parameters as {}\n", command.out, format_count(model::parameter_count(model.description.config)), command.dtype));
+  print(fmt::format("{}: {} parameters as {}\n", command.out,
+                    format_count(model::parameter_count(model.description.config)), command.dtype));
   return 0;
 }
 

@@ -32,8 +32,9 @@ std::shared_ptr<const TokenFile> find_token_file(Files& files, const std::vector
   for (const std::string& path : found) {
     if (!data::looks_like_token_file(first_bytes(files, path))) continue;
     if (found.size() > 1) {
-      throw Error(ErrorKind::kInvalid, "{} is a token file, and there are {} files with it: give one token file, or texts",
-                  path, found.size() - 1);
+      throw Error(ErrorKind::kInvalid,
+                  "{} is a token file, and there are {} files with it: give one token file, or texts", path,
+                  found.size() - 1);
     }
     return std::make_shared<const TokenFile>(path);
   }
@@ -44,7 +45,8 @@ void check_made_by(const TokenFile& file, const Tokenizer& tokenizer, const std:
   const data::TokenFileHeader& header = file.header();
   if (header.vocabulary != tokenizer.vocabulary() ||
       (!header.tokenizer_sha256.empty() && header.tokenizer_sha256 != tokenizer_digest(tokenizer))) {
-    throw Error(ErrorKind::kInvalid, "The tokens of {} were made with another tokenizer ({} tokens) than the one given ({})",
+    throw Error(ErrorKind::kInvalid,
+                "The tokens of {} were made with another tokenizer ({} tokens) than the one given ({})",
                 fmt::join(paths, ", "), header.vocabulary, tokenizer.vocabulary());
   }
 }
@@ -76,7 +78,7 @@ void encode_split(Files& files, const std::vector<std::string>& paths, const Tok
         const auto wanted = static_cast<std::size_t>(split - at);
         std::size_t cut = model::safe_cut(piece, wanted);
         if (cut == 0) cut = character_start(piece, wanted);  // of two texts, no token need be that of the whole
-        split = at + cut;  // from here on, exactly
+        split = at + cut;                                    // from here on, exactly
         write(piece.substr(0, cut));
         piece.remove_prefix(cut);
       }
@@ -93,9 +95,10 @@ Corpus make_corpus(Files& files, const CorpusOptions& options) {
       options.held_out.empty() ? nullptr : find_token_file(files, options.held_out);
   if ((train_tokens || held_out_tokens) && !options.model_tokenizer && options.tokenizer.empty() &&
       options.kept_tokenizer.empty()) {
-    throw Error(ErrorKind::kInvalid,
-                "{} is a token file, and the tokenizer that made it is needed: --tokenizer DIR, or a channel \"tokenizer\"",
-                fmt::join(train_tokens ? options.train : options.held_out, ", "));
+    throw Error(
+        ErrorKind::kInvalid,
+        "{} is a token file, and the tokenizer that made it is needed: --tokenizer DIR, or a channel \"tokenizer\"",
+        fmt::join(train_tokens ? options.train : options.held_out, ", "));
   }
   std::optional<Tokenizer> loaded = options.model_tokenizer;
   if (!options.tokenizer.empty()) loaded = model::load_tokenizer(files, options.tokenizer);
@@ -104,7 +107,8 @@ Corpus make_corpus(Files& files, const CorpusOptions& options) {
     if (loaded) check_same_tokenizer(*loaded, kept, options.tokenizer.empty() ? "the model given" : options.tokenizer);
     loaded = std::move(kept);
   }
-  Corpus corpus{loaded ? std::move(*loaded) : train_tokenizer(files, train, options.vocabulary), train_tokens, held_out_tokens};
+  Corpus corpus{loaded ? std::move(*loaded) : train_tokenizer(files, train, options.vocabulary), train_tokens,
+                held_out_tokens};
   const Tokenizer& tokenizer = corpus.tokenizer;
   const std::string digest = tokenizer_digest(tokenizer);
   if (train_tokens) check_made_by(*train_tokens, tokenizer, options.train);
@@ -138,7 +142,8 @@ Corpus make_corpus(Files& files, const CorpusOptions& options) {
   return corpus;
 }
 
-std::shared_ptr<const TokenFile> shared(Files& files, const std::shared_ptr<const TokenFile>& mine, parallel::Collectives& collectives) {
+std::shared_ptr<const TokenFile> shared(Files& files, const std::shared_ptr<const TokenFile>& mine,
+                                        parallel::Collectives& collectives) {
   const auto file = share_file(files, mine ? mine->bytes() : std::string_view(), collectives);
   return file ? std::make_shared<const TokenFile>(file->path()) : mine;
 }
@@ -146,9 +151,11 @@ std::shared_ptr<const TokenFile> shared(Files& files, const std::shared_ptr<cons
 Corpus shared_corpus(Files& files, const CorpusOptions& options, parallel::Collectives& collectives) {
   std::optional<Corpus> mine;
   if (collectives.rank() == 0) mine = make_corpus(files, options);
-  const std::string packed = share_text(collectives, mine && collectives.size() > 1 ? model::pack_tokenizer(mine->tokenizer) : "");
+  const std::string packed =
+      share_text(collectives, mine && collectives.size() > 1 ? model::pack_tokenizer(mine->tokenizer) : "");
   Corpus corpus{mine ? std::move(mine->tokenizer) : model::unpack_tokenizer(packed),
-                shared(files, mine ? mine->train : nullptr, collectives), shared(files, mine ? mine->held_out : nullptr, collectives)};
+                shared(files, mine ? mine->train : nullptr, collectives),
+                shared(files, mine ? mine->held_out : nullptr, collectives)};
   if (!corpus.train) throw Error(ErrorKind::kCorrupt, "Rank 0 gave no training text");
   return corpus;
 }
@@ -171,15 +178,17 @@ Tokenizer train_tokenizer(Files& files, const std::vector<std::string>& paths, s
 
 void check_same_tokenizer(const Tokenizer& given, const Tokenizer& kept, std::string_view path) {
   if (tokenizer_digest(given) == tokenizer_digest(kept)) return;
-  throw Error(ErrorKind::kInvalid,
-              "The tokenizer in {} is another than the checkpoints', and their parameters know only the latter: leave it "
-              "out, or give the run an empty checkpoint folder",
-              path);
+  throw Error(
+      ErrorKind::kInvalid,
+      "The tokenizer in {} is another than the checkpoints', and their parameters know only the latter: leave it "
+      "out, or give the run an empty checkpoint folder",
+      path);
 }
 
 std::string tokenizer_digest(const Tokenizer& tokenizer) { return sha256(model::tokenizer_definition(tokenizer)); }
 
-void encode_texts(Files& files, const std::vector<std::string>& paths, const Tokenizer& tokenizer, TokenFileWriter& into) {
+void encode_texts(Files& files, const std::vector<std::string>& paths, const Tokenizer& tokenizer,
+                  TokenFileWriter& into) {
   encode_split(files, paths, tokenizer, 0, into, nullptr);
 }
 

@@ -21,10 +21,10 @@ struct CorpusOptions {
   std::vector<std::string> train;
   std::vector<std::string> held_out;  // may be empty: then the end of the training texts is kept
   double held_out_part = 0.02;
-  std::string tokenizer;         // a folder or file (model::load_tokenizer); empty: the next, or one is trained
+  std::string tokenizer;  // a folder or file (model::load_tokenizer); empty: the next, or one is trained
   std::optional<model::Tokenizer> model_tokenizer;  // of a model whose shape is taken
-  std::string kept_tokenizer;    // the packed one that the run began with; empty: it begins now
-  std::int64_t vocabulary = 4096;  // of one that is trained
+  std::string kept_tokenizer;                       // the packed one that the run began with; empty: it begins now
+  std::int64_t vocabulary = 4096;                   // of one that is trained
 };
 
 struct Corpus {

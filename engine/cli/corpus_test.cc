@@ -44,7 +44,8 @@ TEST_F(CorpusTest, TokensAreThoseOfTheTextsEachEnded) {
   const std::string a = some_text(20'000, 1), b = some_text(5'000, 2), held_out = some_text(3'000, 3);
   folder_.put("train/a.txt", a);
   folder_.put("train/b.txt", b);
-  const Corpus corpus = prepare({.train = {folder_ / "train"}, .held_out = {folder_.put("held-out.txt", held_out)}, .vocabulary = 300});
+  const Corpus corpus =
+      prepare({.train = {folder_ / "train"}, .held_out = {folder_.put("held-out.txt", held_out)}, .vocabulary = 300});
   const model::TokenId end = *corpus.tokenizer.end_of_text();
   std::vector<std::int32_t> expected = corpus.tokenizer.encode(a);
   expected.push_back(end);
@@ -80,7 +81,9 @@ TEST_F(CorpusTest, EveryRankGetsWhatRankZeroSees) {
   int checked = 0;
   parallel::ThreadGroup(3).run([&](parallel::Collectives& collectives) {
     // Only rank 0 knows where the texts are.
-    const CorpusOptions options{.train = {collectives.rank() == 0 ? text : "nowhere"}, .held_out_part = 0.1, .vocabulary = 300};
+    const CorpusOptions options{.train = {collectives.rank() == 0 ? text : "nowhere"},
+                                .held_out_part = 0.1,
+                                .vocabulary = 300};
     const Corpus corpus = prepare_corpus(files_, options, collectives);
     const std::lock_guard lock(mutex);
     EXPECT_EQ(all_of(*corpus.train), all_of(*expected.train));
@@ -94,7 +97,8 @@ TEST_F(CorpusTest, EveryRankGetsWhatRankZeroSees) {
 TEST_F(CorpusTest, AFailureOfRankZeroEndsTheOthers) {
   EXPECT_THROW(parallel::ThreadGroup(2).run([&](parallel::Collectives& collectives) {
     prepare_corpus(files_, {.train = {folder_ / "none"}}, collectives);
-  }), Error);
+  }),
+               Error);
 }
 
 TEST_F(CorpusTest, ATokenFileStandsForTextsWithTheTokenizerThatMadeIt) {
@@ -122,7 +126,8 @@ TEST_F(CorpusTest, ATokenFileStandsForTextsWithTheTokenizerThatMadeIt) {
 }
 
 TEST_F(CorpusTest, ARunThatGoesOnKeepsTheTokenizerItBeganWith) {
-  const std::string first = folder_.put("a.txt", some_text(30'000)), second = folder_.put("b.txt", "xyxyxyxy xyxyxy zyzyzy " + some_text(20'000, 9));
+  const std::string first = folder_.put("a.txt", some_text(30'000)),
+                    second = folder_.put("b.txt", "xyxyxyxy xyxyxy zyzyzy " + some_text(20'000, 9));
   const model::Tokenizer tokenizer = train_tokenizer(files_, {first}, 300);
   const std::string kept = model::pack_tokenizer(tokenizer);
   ASSERT_NE(model::pack_tokenizer(prepare({.train = {second}, .vocabulary = 300}).tokenizer), kept);
@@ -135,7 +140,8 @@ TEST_F(CorpusTest, ARunThatGoesOnKeepsTheTokenizerItBeganWith) {
   const std::string other = folder_ / "other";
   std::filesystem::create_directory(other);
   model::save_tokenizer(files_, other, train_tokenizer(files_, {second}, 300), 128);
-  EXPECT_THAT(refusal({.train = {second}, .tokenizer = other, .kept_tokenizer = kept}), HasSubstr(other + " is another than the checkpoints'"));
+  EXPECT_THAT(refusal({.train = {second}, .tokenizer = other, .kept_tokenizer = kept}),
+              HasSubstr(other + " is another than the checkpoints'"));
 }
 
 }  // namespace

@@ -32,7 +32,8 @@ class Evaluation {
     std::fill_n(next.i32(), next.count(), tensor::kNoTarget);
     std::copy(tokens.begin(), tokens.end(), row.i32());
     std::copy(targets.begin(), targets.end(), next.i32());
-    count_ += std::count_if(targets.begin(), targets.end(), [](std::int32_t target) { return target != tensor::kNoTarget; });
+    count_ +=
+        std::count_if(targets.begin(), targets.end(), [](std::int32_t target) { return target != tensor::kNoTarget; });
     if (++rows_ == batch_) flush();
   }
 
@@ -60,8 +61,8 @@ struct Found {
   std::string json;
 };
 
-Found evaluate_texts(const EvaluateCommand& command, Files& files, const std::vector<std::string>& texts, LoadedModel& model,
-                     std::int64_t length) {
+Found evaluate_texts(const EvaluateCommand& command, Files& files, const std::vector<std::string>& texts,
+                     LoadedModel& model, std::int64_t length) {
   tensor::Context context(static_cast<int>(command.threads));
   model::Decoder decoder(context, model.parameters, {.batch_max = command.batch, .length_max = length}, model.plan);
   const Tensor& tokens = model.plan.add("tokens", "tokens", tensor::DType::kInt32, {command.batch, length});
@@ -87,13 +88,18 @@ Found evaluate_texts(const EvaluateCommand& command, Files& files, const std::ve
     windows.end();
   }
   evaluation.flush();
-  if (evaluation.count() == 0) throw Error(ErrorKind::kInvalid, "{} has no tokens to predict", fmt::join(command.text, ", "));
+  if (evaluation.count() == 0) {
+    throw Error(ErrorKind::kInvalid, "{} has no tokens to predict", fmt::join(command.text, ", "));
+  }
   const double mean = evaluation.loss() / static_cast<double>(evaluation.count());
-  const double bits_per_byte = evaluation.loss() / std::log(2) / static_cast<double>(std::max<std::uint64_t>(1, total_bytes(files, texts)));
-  return {fmt::format("loss {:.6f}  perplexity {:.2f}  {:.4f} bits a byte  ({} tokens of {} file{})\n", mean, std::exp(mean),
-                      bits_per_byte, format_count(evaluation.count()), texts.size(), texts.size() == 1 ? "" : "s"),
-          fmt::format(R"({{"loss": {:.9g}, "perplexity": {:.9g}, "bits_per_byte": {:.9g}, "tokens": {}}})" "\n", mean, std::exp(mean),
-                      bits_per_byte, evaluation.count())};
+  const double bits_per_byte =
+      evaluation.loss() / std::log(2) / static_cast<double>(std::max<std::uint64_t>(1, total_bytes(files, texts)));
+  return {fmt::format("loss {:.6f}  perplexity {:.2f}  {:.4f} bits a byte  ({} tokens of {} file{})\n", mean,
+                      std::exp(mean), bits_per_byte, format_count(evaluation.count()), texts.size(),
+                      texts.size() == 1 ? "" : "s"),
+          fmt::format(R"({{"loss": {:.9g}, "perplexity": {:.9g}, "bits_per_byte": {:.9g}, "tokens": {}}})"
+                      "\n",
+                      mean, std::exp(mean), bits_per_byte, evaluation.count())};
 }
 
 // The log-probability of `token` under a row of logits.
@@ -104,10 +110,12 @@ double log_probability(std::span<const float> logits, model::TokenId token) {
   return static_cast<double>(logits[static_cast<std::size_t>(token)]) - largest - std::log(sum);
 }
 
-Found evaluate_choices(const EvaluateCommand& command, const std::vector<Question>& questions, LoadedModel& model, std::int64_t length_max) {
+Found evaluate_choices(const EvaluateCommand& command, const std::vector<Question>& questions, LoadedModel& model,
+                       std::int64_t length_max) {
   std::vector<Continuation> all = continuations_of(questions, model.tokenizer, length_max);
   // Such of similar lengths go together.
-  std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.tokens.size() > b.tokens.size(); });
+  std::stable_sort(all.begin(), all.end(),
+                   [](const auto& a, const auto& b) { return a.tokens.size() > b.tokens.size(); });
   const std::int64_t length = std::ssize(all.front().tokens) - 1, V = model.description.config.vocab_size;
   constexpr std::int64_t kLogitsMax = 64 << 20;  // held at once, 4 bytes each
   const std::int64_t batch = std::clamp<std::int64_t>(kLogitsMax / (length * V), 1, command.batch);
@@ -141,10 +149,11 @@ Found evaluate_choices(const EvaluateCommand& command, const std::vector<Questio
     first += static_cast<std::size_t>(rows);
   }
   const ChoiceScores scores = score(questions, found);
-  return {fmt::format("accuracy {:.4f}  by length {:.4f}  ({} questions)\n", scores.accuracy, scores.accuracy_normalized,
-                      format_count(std::ssize(questions))),
-          fmt::format(R"({{"acc": {:.9g}, "acc_norm": {:.9g}, "questions": {}}})" "\n", scores.accuracy, scores.accuracy_normalized,
-                      questions.size())};
+  return {fmt::format("accuracy {:.4f}  by length {:.4f}  ({} questions)\n", scores.accuracy,
+                      scores.accuracy_normalized, format_count(std::ssize(questions))),
+          fmt::format(R"({{"acc": {:.9g}, "acc_norm": {:.9g}, "questions": {}}})"
+                      "\n",
+                      scores.accuracy, scores.accuracy_normalized, questions.size())};
 }
 
 }  // namespace
@@ -152,7 +161,8 @@ Found evaluate_choices(const EvaluateCommand& command, const std::vector<Questio
 int evaluate(const EvaluateCommand& command) {
   SystemFiles files;
   if (command.text.empty() == command.choices.empty()) {
-    throw Error(ErrorKind::kInvalid, "Say what to evaluate on: --text PATH is required for perplexity, or --choices FILE for questions{}",
+    throw Error(ErrorKind::kInvalid,
+                "Say what to evaluate on: --text PATH is required for perplexity, or --choices FILE for questions{}",
                 command.text.empty() ? "" : "; not both at once");
   }
   std::vector<std::string> texts;
@@ -166,7 +176,8 @@ int evaluate(const EvaluateCommand& command) {
   }
   const std::int64_t length = command.length ? command.length : context_length;
   if (command.stride < 0 || command.stride > length) {
-    throw Error(ErrorKind::kInvalid, "--stride is {}; it must be 1 to {}, the tokens that are seen at once", command.stride, length);
+    throw Error(ErrorKind::kInvalid, "--stride is {}; it must be 1 to {}, the tokens that are seen at once",
+                command.stride, length);
   }
   const Found found = texts.empty() ? evaluate_choices(command, questions, model, length)
                                     : evaluate_texts(command, files, texts, model, length);

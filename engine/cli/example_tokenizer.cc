@@ -30,8 +30,9 @@ TemplateTokenizer::TemplateTokenizer(const model::Tokenizer& tokenizer)
   if (!tokenizer.parts().chat_template.empty()) (void)templates_.choose(false);
   const auto eos = tokenizer.eos(), end = eos ? eos : tokenizer.end_of_text();
   if (!end) {
-    throw Error(ErrorKind::kInvalid,
-                "The model's tokenizer has no token that ends a text: name one as \"eos_token\" in its tokenizer_config.json");
+    throw Error(
+        ErrorKind::kInvalid,
+        "The model's tokenizer has no token that ends a text: name one as \"eos_token\" in its tokenizer_config.json");
   }
   end_ = *end;
 }
@@ -54,11 +55,15 @@ std::vector<TokenRun> TemplateTokenizer::tokens(const data::Conversation& conver
     throw Error(ErrorKind::kInvalid, "of its {} answers the model's chat template writes none", answers);
   }
   // Those that are only read come first, and a template may have left some of them out.
-  if (chat.answers.size() > learnt) chat.answers.erase(chat.answers.begin(), chat.answers.end() - static_cast<std::ptrdiff_t>(learnt));
+  if (chat.answers.size() > learnt) {
+    chat.answers.erase(chat.answers.begin(), chat.answers.end() - static_cast<std::ptrdiff_t>(learnt));
+  }
   const model::ChatTokens tokens = model::encode_chat(tokenizer_, chat);
   std::vector<TokenRun> runs;
   for (std::size_t i = 0; i < tokens.ids.size(); ++i) {
-    if (runs.empty() || runs.back().in_loss != (tokens.answer[i] != 0)) runs.push_back({.tokens = {}, .in_loss = tokens.answer[i] != 0});
+    if (runs.empty() || runs.back().in_loss != (tokens.answer[i] != 0)) {
+      runs.push_back({.tokens = {}, .in_loss = tokens.answer[i] != 0});
+    }
     runs.back().tokens.push_back(tokens.ids[i]);
   }
   return runs;

@@ -27,13 +27,18 @@ std::string shown(const std::vector<TokenRun>& runs, const model::Tokenizer& tok
   return text;
 }
 
-const std::vector<Message> kChat{{"system", "Be brief."}, {"user", "One?"}, {"assistant", "the light"}, {"user", "Two?"}, {"assistant", "waters"}};
+const std::vector<Message> kChat{{"system", "Be brief."},
+                                 {"user", "One?"},
+                                 {"assistant", "the light"},
+                                 {"user", "Two?"},
+                                 {"assistant", "waters"}};
 
 TEST(TemplateTokenizer, TheLossIsOnTheAnswersAndWhatEndsThem) {
   const model::Tokenizer tokenizer = chat_tokenizer();
   TemplateTokenizer examples(tokenizer);
   EXPECT_EQ(shown(examples.tokens(Conversation{.messages = kChat}), tokenizer),
-            "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nOne?<|im_end|>\n<|im_start|>assistant\n[the light<|im_end|>]\n"
+            "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nOne?<|im_end|>\n<|im_start|>assistant\n[the "
+            "light<|im_end|>]\n"
             "<|im_start|>user\nTwo?<|im_end|>\n<|im_start|>assistant\n[waters<|im_end|>]\n");
 }
 
@@ -41,14 +46,16 @@ TEST(TemplateTokenizer, AnswersOfThePromptAreOnlyRead) {
   const model::Tokenizer tokenizer = chat_tokenizer();
   TemplateTokenizer examples(tokenizer);
   EXPECT_EQ(shown(examples.tokens(Conversation{.messages = kChat, .answers_from = 3}), tokenizer),
-            "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nOne?<|im_end|>\n<|im_start|>assistant\nthe light<|im_end|>\n"
+            "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nOne?<|im_end|>\n<|im_start|>assistant\nthe "
+            "light<|im_end|>\n"
             "<|im_start|>user\nTwo?<|im_end|>\n<|im_start|>assistant\n[waters<|im_end|>]\n");
 }
 
 TEST(TemplateTokenizer, PlainTextsEndAsGenerationDoes) {
   const model::Tokenizer tokenizer = chat_tokenizer();
   TemplateTokenizer examples(tokenizer);
-  EXPECT_EQ(shown(examples.tokens(data::Completion{"the light", " was waters"}), tokenizer), "the light[ was waters<|im_end|>]");
+  EXPECT_EQ(shown(examples.tokens(data::Completion{"the light", " was waters"}), tokenizer),
+            "the light[ was waters<|im_end|>]");
   EXPECT_EQ(shown(examples.tokens(data::Completion{"", "waters"}), tokenizer), "[waters<|im_end|>]");
   EXPECT_EQ(shown(examples.tokens(data::Text{"waters"}), tokenizer), "[waters<|im_end|>]");
 }
@@ -65,10 +72,13 @@ std::string refusal(const model::Tokenizer& tokenizer) {
 }
 
 TEST(TemplateTokenizer, WhatCannotBeLaidOutIsRefused) {
-  EXPECT_THAT(refusal(model::with_chat_template(chat_tokenizer(), "")), HasSubstr("has no chat template, which would lay out its messages: give one with --chat-template"));
+  EXPECT_THAT(refusal(model::with_chat_template(chat_tokenizer(), "")),
+              HasSubstr("has no chat template, which would lay out its messages: give one with --chat-template"));
   EXPECT_THAT(refusal(model::with_chat_template(chat_tokenizer(), "{% for %}")), HasSubstr("cannot be used"));
-  EXPECT_THAT(refusal(model::with_chat_template(chat_tokenizer(), "{{ messages[0].content }}")), HasSubstr("of its 2 answers the model's chat template writes none"));
-  EXPECT_THAT(refusal(model::with_chat_template(chat_tokenizer(), "{{ raise_exception('no system, please') }}")), HasSubstr("no system, please"));
+  EXPECT_THAT(refusal(model::with_chat_template(chat_tokenizer(), "{{ messages[0].content }}")),
+              HasSubstr("of its 2 answers the model's chat template writes none"));
+  EXPECT_THAT(refusal(model::with_chat_template(chat_tokenizer(), "{{ raise_exception('no system, please') }}")),
+              HasSubstr("no system, please"));
 }
 
 TEST(TemplateTokenizer, AnotherTemplateStaysWithTheTokenizer) {
@@ -83,7 +93,8 @@ TEST(TemplateTokenizer, AnotherTemplateStaysWithTheTokenizer) {
 
 // A template of its own for chats with tools, which writes what is called and by which schemas.
 constexpr const char* kToolTemplate =
-    "{{ tools | tojson }}{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}{% if m.tool_calls %}{{ m.tool_calls | tojson }}"
+    "{{ tools | tojson }}{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}{% if m.tool_calls %}{{ "
+    "m.tool_calls | tojson }}"
     "{% else %}{{ m.content }}{% endif %}{{ '<|im_end|>\n' }}{% endfor %}{{ effort }}";
 
 TEST(TemplateTokenizer, ChatsWithToolsGoByTheirOwnTemplate) {
@@ -94,10 +105,12 @@ TEST(TemplateTokenizer, ChatsWithToolsGoByTheirOwnTemplate) {
   const auto chat = std::get<Conversation>(data::parse_example(
       R"({"tools": [{"name": "now"}], "chat_template_kwargs": {"effort": 3}, "messages": [{"role": "user", "content": "the light?"},
           {"role": "assistant", "content": null, "tool_calls": [{"name": "now", "arguments": {"z": 1, "a": [null]}}]},
-          {"role": "tool", "name": "now", "content": "waters"}, {"role": "assistant", "content": "was"}]})", "here"));
+          {"role": "tool", "name": "now", "content": "waters"}, {"role": "assistant", "content": "was"}]})",
+      "here"));
   EXPECT_EQ(shown(examples.tokens(chat), tokenizer),
             "[{\"name\": \"now\"}]<|im_start|>user\nthe light?<|im_end|>\n<|im_start|>assistant\n"
-            "[[{\"name\": \"now\", \"arguments\": {\"z\": 1, \"a\": [null]}}]<|im_end|>]\n<|im_start|>tool\nwaters<|im_end|>\n"
+            "[[{\"name\": \"now\", \"arguments\": {\"z\": 1, \"a\": "
+            "[null]}}]<|im_end|>]\n<|im_start|>tool\nwaters<|im_end|>\n"
             "<|im_start|>assistant\n[was<|im_end|>]\n3");
   // Without tools by the default, from the same tokenizer.
   EXPECT_EQ(shown(examples.tokens(Conversation{.messages = {{"user", "the"}, {"assistant", "light"}}}), tokenizer),
@@ -106,7 +119,8 @@ TEST(TemplateTokenizer, ChatsWithToolsGoByTheirOwnTemplate) {
 
 TEST(PromptTokens, AreAUsersMessageUpToTheAnswer) {
   const model::Tokenizer tokenizer = chat_tokenizer(), bare = model::with_chat_template(tokenizer, "");
-  EXPECT_EQ(tokenizer.decode(prompt_tokens(tokenizer, "the light?"), true), "<|im_start|>user\nthe light?<|im_end|>\n<|im_start|>assistant\n");
+  EXPECT_EQ(tokenizer.decode(prompt_tokens(tokenizer, "the light?"), true),
+            "<|im_start|>user\nthe light?<|im_end|>\n<|im_start|>assistant\n");
   EXPECT_EQ(bare.decode(prompt_tokens(bare, "the light?"), true), "the light?");
 }
 

@@ -21,14 +21,17 @@ using data::DocumentFile;
 using data::DocumentFileWriter;
 using data::TokenRun;
 
-bool holds_lines(const std::string& path) { return path.ends_with(".jsonl") || path.ends_with(".ndjson") || path.ends_with(".json"); }
+bool holds_lines(const std::string& path) {
+  return path.ends_with(".jsonl") || path.ends_with(".ndjson") || path.ends_with(".json");
+}
 
 // A document file that has no name.
 class ScratchDocuments {
  public:
   // `group`: documents that belong together, 1 or 2.
   ScratchDocuments(Files& files, const model::Tokenizer& tokenizer, std::int64_t group)
-      : writer_(files, files.open(scratch_.path(), Files::Open::kTruncate), tokenizer.vocabulary(), tokenizer_digest(tokenizer), group) {}
+      : writer_(files, files.open(scratch_.path(), Files::Open::kTruncate), tokenizer.vocabulary(),
+                tokenizer_digest(tokenizer), group) {}
 
   void append(std::span<const TokenRun> document) {
     writer_.append(document);
@@ -52,8 +55,8 @@ class ScratchDocuments {
   std::int64_t targets_ = 0;
 };
 
-void tokenize_files(Files& files, const std::vector<std::string>& paths, const model::Tokenizer& tokenizer, std::int64_t length,
-                    const data::DocumentSink& into) {
+void tokenize_files(Files& files, const std::vector<std::string>& paths, const model::Tokenizer& tokenizer,
+                    std::int64_t length, const data::DocumentSink& into) {
   TemplateTokenizer examples(tokenizer);
   data::TextCutter cutter(length, into);
   const auto add = [&](std::span<const TokenRun> document) {
@@ -81,19 +84,23 @@ void tokenize_files(Files& files, const std::vector<std::string>& paths, const m
   }
 }
 
-void tokenize_pairs(Files& files, const std::vector<std::string>& paths, const model::Tokenizer& tokenizer, const data::DocumentSink& into) {
+void tokenize_pairs(Files& files, const std::vector<std::string>& paths, const model::Tokenizer& tokenizer,
+                    const data::DocumentSink& into) {
   TemplateTokenizer examples(tokenizer);
   const std::vector<std::string> all = text_files(files, paths);
   for (const std::string& path : all) {
     if (holds_lines(path)) continue;
-    throw Error(ErrorKind::kInvalid, "{} is no file of preferences, a JSON object a line with \"prompt\", \"chosen\" and \"rejected\": give it a "
-                "name that ends in .jsonl if it is one, or leave it out", path);
+    throw Error(
+        ErrorKind::kInvalid,
+        "{} is no file of preferences, a JSON object a line with \"prompt\", \"chosen\" and \"rejected\": give it a "
+        "name that ends in .jsonl if it is one, or leave it out",
+        path);
   }
   data::tokenize_examples(files, all, examples, 2, into);
 }
 
-void tokenize(Files& files, const std::vector<std::string>& paths, const ExampleOptions& options, const model::Tokenizer& tokenizer,
-              const data::DocumentSink& into) {
+void tokenize(Files& files, const std::vector<std::string>& paths, const ExampleOptions& options,
+              const model::Tokenizer& tokenizer, const data::DocumentSink& into) {
   if (options.pairs) return tokenize_pairs(files, paths, tokenizer, into);
   tokenize_files(files, paths, tokenizer, options.length, into);
 }
@@ -110,14 +117,18 @@ Examples make_examples(Files& files, const ExampleOptions& options, const model:
     (held ? held_out : train).append(document);
   });
   if (!options.held_out.empty()) {
-    tokenize(files, options.held_out, options, tokenizer, [&](std::span<const TokenRun> document) { held_out.append(document); });
+    tokenize(files, options.held_out, options, tokenizer,
+             [&](std::span<const TokenRun> document) { held_out.append(document); });
   }
   Examples made{.train = train.finish(), .held_out = held_out.finish(), .targets = train.targets()};
-  if (!made.train) throw Error(ErrorKind::kInvalid, "There is nothing to learn: {} has no text", fmt::join(options.train, ", "));
+  if (!made.train) {
+    throw Error(ErrorKind::kInvalid, "There is nothing to learn: {} has no text", fmt::join(options.train, ", "));
+  }
   return made;
 }
 
-std::shared_ptr<const DocumentFile> shared(Files& files, const std::shared_ptr<const DocumentFile>& mine, parallel::Collectives& collectives) {
+std::shared_ptr<const DocumentFile> shared(Files& files, const std::shared_ptr<const DocumentFile>& mine,
+                                           parallel::Collectives& collectives) {
   const auto file = share_file(files, mine ? mine->bytes() : std::string_view(), collectives);
   return file ? std::make_shared<const DocumentFile>(file->path()) : mine;
 }

@@ -17,7 +17,8 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 std::string chat(const std::string& question, const std::string& answer) {
-  return R"({"messages": [{"role": "user", "content": ")" + question + R"("}, {"role": "assistant", "content": ")" + answer + "\"}]}\n";
+  return R"({"messages": [{"role": "user", "content": ")" + question + R"("}, {"role": "assistant", "content": ")" +
+         answer + "\"}]}\n";
 }
 
 class ExamplesTest : public testing::Test {
@@ -51,15 +52,18 @@ class ExamplesTest : public testing::Test {
 };
 
 TEST_F(ExamplesTest, LinesAndTextsMayLieInOneFolder) {
-  folder_.put("data/a.jsonl", chat("One?", "light") + "\n" + R"({"prompt": "the", "completion": " light"})" + "\n" + R"({"text": "waters"})");
+  folder_.put("data/a.jsonl", chat("One?", "light") + "\n" + R"({"prompt": "the", "completion": " light"})" + "\n" +
+                                  R"({"text": "waters"})");
   folder_.put("data/b.txt", "darkness was");
   folder_.put("data/c.txt", "");
   folder_.put("other.jsonl", chat("Two?", "waters"));
-  const Examples examples = prepare({.train = {folder_ / "data"}, .held_out = {folder_ / "other.jsonl"}, .held_out_part = 0.5, .length = 64});
+  const Examples examples =
+      prepare({.train = {folder_ / "data"}, .held_out = {folder_ / "other.jsonl"}, .held_out_part = 0.5, .length = 64});
   EXPECT_THAT(texts(examples.train),
-              ElementsAre("<|im_start|>user\nOne?<|im_end|>\n<|im_start|>assistant\nlight<|im_end|>\n", "the light<|im_end|>",
-                          "waters<|im_end|>", "darkness was<|im_end|>"));
-  EXPECT_THAT(texts(examples.held_out), ElementsAre("<|im_start|>user\nTwo?<|im_end|>\n<|im_start|>assistant\nwaters<|im_end|>\n"));
+              ElementsAre("<|im_start|>user\nOne?<|im_end|>\n<|im_start|>assistant\nlight<|im_end|>\n",
+                          "the light<|im_end|>", "waters<|im_end|>", "darkness was<|im_end|>"));
+  EXPECT_THAT(texts(examples.held_out),
+              ElementsAre("<|im_start|>user\nTwo?<|im_end|>\n<|im_start|>assistant\nwaters<|im_end|>\n"));
 }
 
 TEST_F(ExamplesTest, AnExampleInSoManyIsHeldOut) {
@@ -75,14 +79,20 @@ TEST_F(ExamplesTest, AnExampleInSoManyIsHeldOut) {
 
 TEST_F(ExamplesTest, PairsStayTogether) {
   std::string lines;
-  for (int i = 0; i < 20; ++i) lines += fmt::format("{{\"prompt\": \"{} \", \"chosen\": \"light\", \"rejected\": \"dark\"}}\n", i);
+  for (int i = 0; i < 20; ++i) {
+    lines += fmt::format("{{\"prompt\": \"{} \", \"chosen\": \"light\", \"rejected\": \"dark\"}}\n", i);
+  }
   folder_.put("data/a.jsonl", lines);
   const Examples examples = prepare({.train = {folder_ / "data"}, .held_out_part = 0.1, .length = 64, .pairs = true});
   EXPECT_EQ(examples.train->header().group, 2);
   EXPECT_EQ(examples.train->count(), 36);
-  EXPECT_THAT(texts(examples.held_out), ElementsAre("9 light<|im_end|>", "9 dark<|im_end|>", "19 light<|im_end|>", "19 dark<|im_end|>"));
-  EXPECT_THAT(refusal({.train = {folder_.put("data/b.txt", "In the beginning")}, .length = 64, .pairs = true}), HasSubstr("b.txt is no file of preferences"));
-  EXPECT_THAT(refusal({.train = {folder_.put("c.jsonl", lines + R"({"prompt": "x", "chosen": "y"})")}, .length = 64, .pairs = true}),
+  EXPECT_THAT(texts(examples.held_out),
+              ElementsAre("9 light<|im_end|>", "9 dark<|im_end|>", "19 light<|im_end|>", "19 dark<|im_end|>"));
+  EXPECT_THAT(refusal({.train = {folder_.put("data/b.txt", "In the beginning")}, .length = 64, .pairs = true}),
+              HasSubstr("b.txt is no file of preferences"));
+  EXPECT_THAT(refusal({.train = {folder_.put("c.jsonl", lines + R"({"prompt": "x", "chosen": "y"})")},
+                       .length = 64,
+                       .pairs = true}),
               HasSubstr("c.jsonl, line 21: \"rejected\" is missing"));
 }
 
@@ -105,13 +115,17 @@ TEST_F(ExamplesTest, ALongTextIsCutAndAChatIsNot) {
 
 TEST_F(ExamplesTest, EveryRankGetsWhatRankZeroSees) {
   std::string lines;
-  for (int i = 0; i < 50; ++i) lines += chat("number " + std::to_string(i), some_text(static_cast<std::size_t>(5 + i)).substr(0, 4));
+  for (int i = 0; i < 50; ++i) {
+    lines += chat("number " + std::to_string(i), some_text(static_cast<std::size_t>(5 + i)).substr(0, 4));
+  }
   const std::string path = folder_.put("a.jsonl", lines);
   const Examples expected = prepare({.train = {path}, .held_out_part = 0.1, .length = 64});
   std::mutex mutex;
   int checked = 0;
   parallel::ThreadGroup(3).run([&](parallel::Collectives& collectives) {
-    const ExampleOptions options{.train = {collectives.rank() == 0 ? path : "nowhere"}, .held_out_part = 0.1, .length = 64};
+    const ExampleOptions options{.train = {collectives.rank() == 0 ? path : "nowhere"},
+                                 .held_out_part = 0.1,
+                                 .length = 64};
     const Examples examples = prepare_examples(files_, options, tokenizer_, collectives);
     const std::lock_guard lock(mutex);
     EXPECT_EQ(texts(examples.train), texts(expected.train));
@@ -127,11 +141,13 @@ TEST_F(ExamplesTest, WhatCannotBeLearntFromIsNamed) {
     return ExampleOptions{.train = {folder_.put(name, contents)}, .length = 64};
   };
   EXPECT_THAT(refusal(given("a.jsonl", chat("a", "b") + "{\"text\": ")), HasSubstr("a.jsonl, line 2: not JSON"));
-  EXPECT_THAT(refusal(given("b.jsonl", R"({"messages": [{"role": "user", "content": "x"}]})")), HasSubstr("b.jsonl, line 1: none of its messages has the role \"assistant\""));
+  EXPECT_THAT(refusal(given("b.jsonl", R"({"messages": [{"role": "user", "content": "x"}]})")),
+              HasSubstr("b.jsonl, line 1: none of its messages has the role \"assistant\""));
   EXPECT_THAT(refusal(given("c.jsonl", "\n")), HasSubstr("c.jsonl has no lines"));
   EXPECT_THAT(refusal(given("d.txt", "")), HasSubstr("There is nothing to learn"));
   EXPECT_THAT(refusal(given("e.txt", "\xFF")), HasSubstr("e.txt is not UTF-8 text"));
-  EXPECT_THAT(refusal({.train = {folder_.put("f.txt", "x")}, .held_out = {folder_.put("g.jsonl", "{}")}, .length = 64}), HasSubstr("g.jsonl, line 1: it has neither"));
+  EXPECT_THAT(refusal({.train = {folder_.put("f.txt", "x")}, .held_out = {folder_.put("g.jsonl", "{}")}, .length = 64}),
+              HasSubstr("g.jsonl, line 1: it has neither"));
 }
 
 }  // namespace

@@ -114,8 +114,9 @@ int generate(const GenerateCommand& command) {
   for (const Request& request : requests) {
     const std::int64_t given = std::ssize(request.tokens), left = config.max_position_embeddings - given;
     if (left < 1) {
-      throw Error(ErrorKind::kInvalid, "The prompt has {} tokens, and the model's context of {} leaves none to write: shorten it",
-                  given, config.max_position_embeddings);
+      throw Error(ErrorKind::kInvalid,
+                  "The prompt has {} tokens, and the model's context of {} leaves none to write: shorten it", given,
+                  config.max_position_embeddings);
     }
     length = std::max(length, given + std::clamp<std::int64_t>(command.options.tokens, 1, left));
     prompts.push_back(request.tokens);
@@ -125,8 +126,9 @@ int generate(const GenerateCommand& command) {
   model::PackedWeights weights(*model.source, model.plan);
   const std::int64_t at_once = std::min(command.batch, std::ssize(requests));
   model::CachedDecoder decoder(context, weights, {.length_max = length, .sequences = at_once}, model.plan);
-  model.plan.allocate(tensor::available_memory_bytes(), at_once > 1 ? "A smaller --batch, fewer --tokens or shorter prompts need less"
-                                                                    : "Fewer --tokens or a shorter prompt need less");
+  model.plan.allocate(tensor::available_memory_bytes(),
+                      at_once > 1 ? "A smaller --batch, fewer --tokens or shorter prompts need less"
+                                  : "Fewer --tokens or a shorter prompt need less");
   weights.load();
 
   model::GenerateOptions options = command.options;
@@ -155,9 +157,11 @@ int generate(const GenerateCommand& command) {
         answer.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
         printer.ended();
       });
-  const auto full = std::count_if(answers.begin(), answers.end(), [](const Answer& a) { return a.end == model::GenerateEnd::kContextFull; });
+  const auto full = std::count_if(answers.begin(), answers.end(),
+                                  [](const Answer& a) { return a.end == model::GenerateEnd::kContextFull; });
   if (full > 0 && !command.json) {
-    std::fprintf(stderr, "athanor-llm: the model's context of %lld tokens is full\n", static_cast<long long>(config.max_position_embeddings));
+    std::fprintf(stderr, "athanor-llm: the model's context of %lld tokens is full\n",
+                 static_cast<long long>(config.max_position_embeddings));
   }
   return 0;
 }

@@ -14,14 +14,16 @@ namespace athanor::llm {
 
 // The tokenizer that belongs to a model, in its folder or its GGUF file, or the one of the folder or file `given`, if that
 // is not empty. Throws kNotFound, kInvalid, also when it is not the model's.
-model::Tokenizer model_tokenizer(Files& files, const model::ModelSource& source, const std::string& path, const std::string& given);
+model::Tokenizer model_tokenizer(Files& files, const model::ModelSource& source, const std::string& path,
+                                 const std::string& given);
 
 // All but the weights.
 struct OpenedModel {
   // Reads what is small. `tokenizer_path`: a folder or file with the tokenizer; empty: the one that belongs to the model,
   // in its folder or its GGUF file. `adapter`: a folder with adapters that are merged into the weights; empty: none. Throws
   // kNotFound, kDenied, kCorrupt, kInvalid, also when the tokenizer is not the model's.
-  OpenedModel(Files& files, const std::string& path, const std::string& tokenizer_path, const std::string& adapter = {});
+  OpenedModel(Files& files, const std::string& path, const std::string& tokenizer_path,
+              const std::string& adapter = {});
 
   const std::unique_ptr<model::ModelSource> source;
   const model::HuggingFaceModel& description;
@@ -31,7 +33,8 @@ struct OpenedModel {
 
 //   LoadedModel model(files, path, "");  Decoder decoder(context, model.parameters, …, model.plan);  model.load("…");
 struct LoadedModel : OpenedModel {
-  LoadedModel(Files& files, const std::string& path, const std::string& tokenizer_path, const std::string& adapter = {});
+  LoadedModel(Files& files, const std::string& path, const std::string& tokenizer_path,
+              const std::string& adapter = {});
   // Allocates the plan and reads the weights, as float32. `advice`: what to do when memory is short.
   void load(const std::string& advice);
 

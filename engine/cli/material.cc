@@ -46,13 +46,15 @@ void check_length(std::int64_t length, const model::Config& config) {
 std::int64_t steps_of(const TrainSettings& settings, std::int64_t examples_in_epoch) {
   if (settings.epochs <= 0) return settings.train.steps;
   const double examples = settings.epochs * static_cast<double>(examples_in_epoch);
-  return std::max<std::int64_t>(1, static_cast<std::int64_t>(std::ceil(examples / static_cast<double>(settings.train.batch) - 1e-9)));
+  return std::max<std::int64_t>(1, static_cast<std::int64_t>(
+                                       std::ceil(examples / static_cast<double>(settings.train.batch) - 1e-9)));
 }
 
 // The packed tokenizer that a run which is gone on with began with; empty when it begins now.
 std::string kept_tokenizer(Files& files, const std::string& checkpoints, const train::TrainOptions& options) {
   if (checkpoints.empty()) return {};
-  return train::find_tokenizer(files, checkpoints, {.batch = options.batch, .length = options.length, .seed = options.seed, .text = {}})
+  return train::find_tokenizer(files, checkpoints,
+                               {.batch = options.batch, .length = options.length, .seed = options.seed, .text = {}})
       .value_or("");
 }
 
@@ -66,16 +68,23 @@ model::Config shape_of(Files& files, const std::string& path) {
 
 // The tokenizer of that model, if it has one.
 std::optional<Tokenizer> tokenizer_beside(Files& files, const std::string& path) {
-  if (!files.stat(path + "/config.json").has_value()) return model_tokenizer(files, *model::open_model(files, path), path, "");
-  const bool has_one = files.stat(path + "/tokenizer.json").has_value() || files.stat(path + "/tokenizer.model").has_value();
+  if (!files.stat(path + "/config.json").has_value()) {
+    return model_tokenizer(files, *model::open_model(files, path), path, "");
+  }
+  const bool has_one =
+      files.stat(path + "/tokenizer.json").has_value() || files.stat(path + "/tokenizer.model").has_value();
   return has_one ? std::optional(model::load_tokenizer(files, path)) : std::nullopt;
 }
 
-Material pretraining(Files& files, const Sources& sources, const TrainSettings& settings, parallel::Collectives& collectives) {
+Material pretraining(Files& files, const Sources& sources, const TrainSettings& settings,
+                     parallel::Collectives& collectives) {
   const bool first = collectives.rank() == 0;
   train::TrainOptions options = settings.train;
-  CorpusOptions corpus_options{.train = sources.train, .held_out = sources.held_out, .held_out_part = settings.held_out,
-                               .tokenizer = sources.tokenizer, .vocabulary = settings.vocabulary};
+  CorpusOptions corpus_options{.train = sources.train,
+                               .held_out = sources.held_out,
+                               .held_out_part = settings.held_out,
+                               .tokenizer = sources.tokenizer,
+                               .vocabulary = settings.vocabulary};
   std::optional<model::Config> shape;
   if (first && !sources.model.empty()) {
     shape = shape_of(files, sources.model);
@@ -89,10 +98,13 @@ Material pretraining(Files& files, const Sources& sources, const TrainSettings& 
   const std::int64_t vocabulary = corpus.tokenizer.vocabulary();
   shape->vocab_size = corpus_options.model_tokenizer ? std::max(vocabulary, shape->vocab_size) : vocabulary;
   const auto end = corpus.tokenizer.end_of_text();
-  model::HuggingFaceModel model = share_model({.config = *shape, .end_of_text = end, .begin_of_text = end}, collectives);
+  model::HuggingFaceModel model =
+      share_model({.config = *shape, .end_of_text = end, .begin_of_text = end}, collectives);
 
-  auto sequences = std::make_unique<data::TokenSequences>(
-      corpus.train, corpus.held_out, data::TokenSequencesOptions{.length = options.length, .batch = options.batch, .seed = options.seed});
+  auto sequences = std::make_unique<data::TokenSequences>(corpus.train, corpus.held_out,
+                                                          data::TokenSequencesOptions{.length = options.length,
+                                                                                      .batch = options.batch,
+                                                                                      .seed = options.seed});
   options.steps = steps_of(settings, sequences->windows());
   train::TrainText text{.tokenizer = corpus_options.kept_tokenizer, .tokens = corpus.train->count(), .fingerprint = ""};
   if (text.tokenizer.empty()) text.tokenizer = model::pack_tokenizer(corpus.tokenizer, shape->max_position_embeddings);
@@ -109,44 +121,55 @@ Material pretraining(Files& files, const Sources& sources, const TrainSettings& 
           .held_out_pairs = nullptr,
           .objective = std::move(objective),
           .examples_in_epoch = windows,
-          .notes = {fmt::format("text        {} tokens to train on, {} held out; vocabulary {}", format_count(corpus.train->count()),
-                                format_count(corpus.held_out ? corpus.held_out->count() : 0), format_count(shape->vocab_size))}};
+          .notes = {fmt::format("text        {} tokens to train on, {} held out; vocabulary {}",
+                                format_count(corpus.train->count()),
+                                format_count(corpus.held_out ? corpus.held_out->count() : 0),
+                                format_count(shape->vocab_size))}};
 }
 
 // ---- fine-tuning, and learning from preferences
 
 // What rank 0 has of a tokenizer to fine-tune with, packed.
-std::string packed_tokenizer(Files& files, const Sources& sources, const model::ModelSource& source, const train::TrainOptions& options) {
+std::string packed_tokenizer(Files& files, const Sources& sources, const model::ModelSource& source,
+                             const train::TrainOptions& options) {
   const std::string kept = kept_tokenizer(files, sources.checkpoints, options);
   Tokenizer tokenizer = model_tokenizer(files, source, sources.model, sources.tokenizer);
-  if (!sources.chat_template.empty()) tokenizer = model::with_chat_template(tokenizer, files.read_all(sources.chat_template));
+  if (!sources.chat_template.empty()) {
+    tokenizer = model::with_chat_template(tokenizer, files.read_all(sources.chat_template));
+  }
   if (kept.empty()) return model::pack_tokenizer(tokenizer, source.model().config.max_position_embeddings);
   const Tokenizer before = model::unpack_tokenizer(kept);
   check_same_tokenizer(tokenizer, before, sources.tokenizer.empty() ? sources.model : sources.tokenizer);
-  if (tokenizer.parts().chat_template != before.parts().chat_template || tokenizer.parts().named_templates != before.parts().named_templates) {
-    throw Error(ErrorKind::kInvalid, "The chat template is another than the one that the run in {} began with: give that one, or "
-                "give the run an empty checkpoint folder", sources.checkpoints);
+  if (tokenizer.parts().chat_template != before.parts().chat_template ||
+      tokenizer.parts().named_templates != before.parts().named_templates) {
+    throw Error(ErrorKind::kInvalid,
+                "The chat template is another than the one that the run in {} began with: give that one, or "
+                "give the run an empty checkpoint folder",
+                sources.checkpoints);
   }
   return kept;
 }
 
-std::vector<std::string> notes_of(const Examples& examples, const data::PackedSequences& sequences, std::int64_t length) {
+std::vector<std::string> notes_of(const Examples& examples, const data::PackedSequences& sequences,
+                                  std::int64_t length) {
   std::vector<std::string> notes{
-      fmt::format("data        {} examples to train on: {} tokens, {} of them learnt; {} held out", format_count(examples.train->count()),
-                  format_count(examples.train->header().ids), format_count(examples.targets),
-                  format_count(examples.held_out ? examples.held_out->count() : 0)),
-      fmt::format("packed      {} sequences of {} tokens, {:.1f}% of them filled", format_count(sequences.rows()), length,
-                  100 * sequences.filled())};
+      fmt::format("data        {} examples to train on: {} tokens, {} of them learnt; {} held out",
+                  format_count(examples.train->count()), format_count(examples.train->header().ids),
+                  format_count(examples.targets), format_count(examples.held_out ? examples.held_out->count() : 0)),
+      fmt::format("packed      {} sequences of {} tokens, {:.1f}% of them filled", format_count(sequences.rows()),
+                  length, 100 * sequences.filled())};
   if (sequences.long_documents() > 0) {
-    notes.push_back(fmt::format("cut         {} examples are longer than {} tokens and lose their end, {} of all have no answer left and are "
-                                "left out; a larger length keeps them", format_count(sequences.long_documents()), length,
-                                format_count(sequences.left_out())));
+    notes.push_back(fmt::format(
+        "cut         {} examples are longer than {} tokens and lose their end, {} of all have no answer left and are "
+        "left out; a larger length keeps them",
+        format_count(sequences.long_documents()), length, format_count(sequences.left_out())));
   }
   return notes;
 }
 
 // A model that goes on learning, without what it learns from.
-Material tuning(Files& files, const Sources& sources, const TrainSettings& settings, parallel::Collectives& collectives) {
+Material tuning(Files& files, const Sources& sources, const TrainSettings& settings,
+                parallel::Collectives& collectives) {
   std::unique_ptr<model::ModelSource> source;
   if (collectives.rank() == 0) source = model::open_model(files, sources.model);
   model::HuggingFaceModel model = share_model(source ? source->model() : model::HuggingFaceModel(), collectives);
@@ -168,25 +191,32 @@ Material tuning(Files& files, const Sources& sources, const TrainSettings& setti
           .notes = {}};
 }
 
-Examples examples_of(Files& files, const Sources& sources, const TrainSettings& settings, bool pairs, Material& material,
-                     parallel::Collectives& collectives) {
+Examples examples_of(Files& files, const Sources& sources, const TrainSettings& settings, bool pairs,
+                     Material& material, parallel::Collectives& collectives) {
   Examples examples = prepare_examples(files,
-                                       {.train = sources.train, .held_out = sources.held_out, .held_out_part = settings.held_out,
-                                        .length = material.options.length, .pairs = pairs},
+                                       {.train = sources.train,
+                                        .held_out = sources.held_out,
+                                        .held_out_part = settings.held_out,
+                                        .length = material.options.length,
+                                        .pairs = pairs},
                                        material.tokenizer, collectives);
   material.text.tokens = examples.train->header().ids;
   if (collectives.rank() == 0) material.text.fingerprint = examples.train->fingerprint();
   return examples;
 }
 
-Material finetuning(Files& files, const Sources& sources, const TrainSettings& settings, parallel::Collectives& collectives) {
+Material finetuning(Files& files, const Sources& sources, const TrainSettings& settings,
+                    parallel::Collectives& collectives) {
   Material material = tuning(files, sources, settings, collectives);
   train::TrainOptions& options = material.options;
   const Examples examples = examples_of(files, sources, settings, false, material, collectives);
-  auto sequences = std::make_unique<data::PackedSequences>(
-      examples.train, examples.held_out,
-      data::PackedSequencesOptions{.length = options.length, .batch = options.batch, .seed = options.seed,
-                                   .long_documents = data::LongDocuments::kTruncate});
+  auto sequences =
+      std::make_unique<data::PackedSequences>(examples.train, examples.held_out,
+                                              data::PackedSequencesOptions{.length = options.length,
+                                                                           .batch = options.batch,
+                                                                           .seed = options.seed,
+                                                                           .long_documents =
+                                                                               data::LongDocuments::kTruncate});
   options.steps = steps_of(settings, sequences->rows());
   material.notes = notes_of(examples, *sequences, options.length);
   material.examples_in_epoch = sequences->rows();
@@ -195,19 +225,27 @@ Material finetuning(Files& files, const Sources& sources, const TrainSettings& s
   return material;
 }
 
-std::vector<std::string> notes_of(const Examples& examples, const data::PreferenceSequences& pairs, std::int64_t length) {
-  std::vector<std::string> notes{fmt::format(
-      "data        {} pairs to train on: {} tokens, {} of them in answers; {} pairs held out", format_count(pairs.pairs()),
-      format_count(examples.train->header().ids), format_count(examples.targets), format_count(examples.held_out ? examples.held_out->count() / 2 : 0))};
+std::vector<std::string> notes_of(const Examples& examples, const data::PreferenceSequences& pairs,
+                                  std::int64_t length) {
+  std::vector<std::string> notes{
+      fmt::format("data        {} pairs to train on: {} tokens, {} of them in answers; {} pairs held out",
+                  format_count(pairs.pairs()), format_count(examples.train->header().ids),
+                  format_count(examples.targets),
+                  format_count(examples.held_out ? examples.held_out->count() / 2 : 0))};
   if (pairs.long_pairs() + pairs.left_out() > 0) {
-    notes.push_back(fmt::format("cut         {} pairs have an answer that loses its end after {} tokens, and {} one that would not begin, and are "
-                                "left out; a larger length keeps them", format_count(pairs.long_pairs()), length, format_count(pairs.left_out())));
+    notes.push_back(
+        fmt::format("cut         {} pairs have an answer that loses its end after {} tokens, and {} one that would not "
+                    "begin, and are "
+                    "left out; a larger length keeps them",
+                    format_count(pairs.long_pairs()), length, format_count(pairs.left_out())));
   }
-  notes.emplace_back("reference   the model as it is: what it thinks of all pairs is computed once, before the first step");
+  notes.emplace_back(
+      "reference   the model as it is: what it thinks of all pairs is computed once, before the first step");
   return notes;
 }
 
-Material preferring(Files& files, const Sources& sources, const TrainSettings& settings, parallel::Collectives& collectives) {
+Material preferring(Files& files, const Sources& sources, const TrainSettings& settings,
+                    parallel::Collectives& collectives) {
   Material material = tuning(files, sources, settings, collectives);
   train::TrainOptions& options = material.options;
   const Examples examples = examples_of(files, sources, settings, true, material, collectives);
@@ -221,18 +259,21 @@ Material preferring(Files& files, const Sources& sources, const TrainSettings& s
   material.notes = notes_of(examples, *material.pairs, options.length);
   if (examples.held_out) material.held_out_pairs = std::make_unique<data::PreferenceSequences>(examples.held_out, as);
   if (material.held_out_pairs && material.held_out_pairs->pairs() == 0) {
-    material.notes.push_back(fmt::format("held out    of {} pairs none has both answers begin within {} tokens: there is no evaluation",
-                                         format_count(material.held_out_pairs->left_out()), options.length + 1));
+    material.notes.push_back(
+        fmt::format("held out    of {} pairs none has both answers begin within {} tokens: there is no evaluation",
+                    format_count(material.held_out_pairs->left_out()), options.length + 1));
     material.held_out_pairs.reset();
   }
   material.examples_in_epoch = material.pairs->pairs();
-  material.objective = std::make_unique<train::PreferenceOptimization>(*material.pairs, material.held_out_pairs.get(), options, settings.dpo);
+  material.objective = std::make_unique<train::PreferenceOptimization>(*material.pairs, material.held_out_pairs.get(),
+                                                                       options, settings.dpo);
   return material;
 }
 
 }  // namespace
 
-Material prepare_material(Files& files, const Sources& sources, const TrainSettings& settings, parallel::Collectives& collectives) {
+Material prepare_material(Files& files, const Sources& sources, const TrainSettings& settings,
+                          parallel::Collectives& collectives) {
   switch (task_of(settings.task)) {
     case Task::kFinetune: return finetuning(files, sources, settings, collectives);
     case Task::kDpo: return preferring(files, sources, settings, collectives);

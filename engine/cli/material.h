@@ -24,7 +24,7 @@ namespace athanor::llm {
 struct Sources {
   std::vector<std::string> train;     // files and folders
   std::vector<std::string> held_out;  // likewise; may be empty
-  std::string model;          // that goes on learning; of a pre-training, one whose shape and tokenizer are taken, may be empty
+  std::string model;  // that goes on learning; of a pre-training, one whose shape and tokenizer are taken, may be empty
   std::string tokenizer;      // a folder or file; empty: the model's, or one is trained on the texts
   std::string chat_template;  // a file to use in place of the tokenizer's own; may be empty
   std::string checkpoints;    // the folder of a run that is gone on with; empty: it begins now
@@ -46,6 +46,7 @@ struct Material {
 
 // Throws kInvalid, kNotFound, kDenied, kCorrupt, with what was found and what would do; on other ranks kUnavailable when
 // rank 0 fails.
-Material prepare_material(Files& files, const Sources& sources, const TrainSettings& settings, parallel::Collectives& collectives);
+Material prepare_material(Files& files, const Sources& sources, const TrainSettings& settings,
+                          parallel::Collectives& collectives);
 
 }  // namespace athanor::llm

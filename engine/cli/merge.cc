@@ -37,10 +37,12 @@ bool same_place(const std::string& a, const std::string& b) {
 }  // namespace
 
 int merge(const MergeCommand& command) {
-  const model::WeightType type =
-      train::dtype_of(command.dtype) == tensor::DType::kFloat32 ? model::WeightType::kFloat32 : model::WeightType::kBFloat16;
+  const model::WeightType type = train::dtype_of(command.dtype) == tensor::DType::kFloat32
+                                     ? model::WeightType::kFloat32
+                                     : model::WeightType::kBFloat16;
   if (same_place(command.model, command.output)) {
-    throw Error(ErrorKind::kConflict, "--output is the model's own place, {}: give another, the adapters still need their model",
+    throw Error(ErrorKind::kConflict,
+                "--output is the model's own place, {}: give another, the adapters still need their model",
                 command.output);
   }
   SystemFiles system;
@@ -50,7 +52,8 @@ int merge(const MergeCommand& command) {
   const model::HuggingFaceModel& description = source->model();
   tensor::MemoryPlan plan;
   model::Parameters parameters(description.config, {}, plan);
-  plan.allocate(tensor::available_memory_bytes(), "Merging holds the whole model in float32: do it where there is more memory");
+  plan.allocate(tensor::available_memory_bytes(),
+                "Merging holds the whole model in float32: do it where there is more memory");
   source->load(parameters);
   files.make_folders(command.output);
   if (tokenizer) model::save_tokenizer(files, command.output, *tokenizer, description.config.max_position_embeddings);

@@ -29,8 +29,8 @@ using Reader = std::unique_ptr<archive, FreeRead>;
 int checked(archive* reader, int result, const std::string& path) {
   if (result >= ARCHIVE_WARN) return result;
   const char* why = archive_error_string(reader);
-  throw Error(ErrorKind::kCorrupt, "Unpacking {}: {}. It must be a whole tar archive, compressed by gzip or not at all", path,
-              why == nullptr ? "it cannot be read" : why);
+  throw Error(ErrorKind::kCorrupt, "Unpacking {}: {}. It must be a whole tar archive, compressed by gzip or not at all",
+              path, why == nullptr ? "it cannot be read" : why);
 }
 
 // "./model/config.json" is "model/config.json"; the archive's own folder, "./", is "".
@@ -47,7 +47,8 @@ void refuse(const std::string& archive, const std::string& name, std::string_vie
   throw Error(ErrorKind::kInvalid, "Unpacking {}: \"{}\" {}", archive, name, why);
 }
 
-void write_file(Files& files, archive* reader, const std::string& archive, const std::string& path, std::uint64_t size) {
+void write_file(Files& files, archive* reader, const std::string& archive, const std::string& path,
+                std::uint64_t size) {
   const std::unique_ptr<File> file = files.open(path, Files::Open::kCreateNew, 0644);
   const void* bytes = nullptr;
   std::size_t count = 0;
@@ -83,16 +84,21 @@ void unpack_model(Files& files, const std::string& archive_path, const std::stri
     if (!is_relative_path(name)) refuse(archive_path, name, "leads out of its folder, and is not unpacked");
     if (is_folder) continue;  // those that hold something are made for it
     if (archive_entry_hardlink(entry) || archive_entry_filetype(entry) != AE_IFREG) {
-      refuse(archive_path, name, "is no regular file, and only these are unpacked: make the archive with the files that links lead to (tar -h)");
+      refuse(archive_path, name,
+             "is no regular file, and only these are unpacked: make the archive with the files that links lead to (tar "
+             "-h)");
     }
     if (!names.insert(name).second) refuse(archive_path, name, "is in it twice");
     if (names.size() > kArchiveFilesMax) {
-      throw Error(ErrorKind::kInvalid, "Unpacking {}: it holds more than {} files, and is no model", archive_path, kArchiveFilesMax);
+      throw Error(ErrorKind::kInvalid, "Unpacking {}: it holds more than {} files, and is no model", archive_path,
+                  kArchiveFilesMax);
     }
     const auto size = static_cast<std::uint64_t>(archive_entry_size(entry));
     if (size > left) {
-      throw Error(ErrorKind::kExhausted, "Unpacking {}: with \"{}\" its files have {} bytes, and there is room for {} in {}. Give the job a "
-                  "larger volume, or TMPDIR a folder on a larger disk", archive_path, name, written + size, room_bytes, folder);
+      throw Error(ErrorKind::kExhausted,
+                  "Unpacking {}: with \"{}\" its files have {} bytes, and there is room for {} in {}. Give the job a "
+                  "larger volume, or TMPDIR a folder on a larger disk",
+                  archive_path, name, written + size, room_bytes, folder);
     }
     left -= size;
     written += size;

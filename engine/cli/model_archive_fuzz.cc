@@ -23,6 +23,8 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
     if (entry.is_symlink()) std::abort();
     if (entry.is_regular_file()) bytes += entry.file_size();
   }
-  if (bytes > kRoomBytes || files.list(folder / "into").size() != 1 || files.list(folder.path()).size() != 2) std::abort();
+  if (bytes > kRoomBytes || files.list(folder / "into").size() != 1 || files.list(folder.path()).size() != 2) {
+    std::abort();
+  }
   return 0;
 }

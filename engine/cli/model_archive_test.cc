@@ -78,8 +78,12 @@ TEST(ModelArchive, GivesItsFilesBack) {
   SystemFiles files;
   std::string large(300'000, '\0');
   for (std::size_t i = 0; i < large.size(); ++i) large[i] = static_cast<char>(i * 2654435761U >> 13);
-  const std::string archive = archive_of(folder, {{"./", "", AE_IFDIR}, {"./config.json", "{}"}, {"model.safetensors", large},
-                                                  {"checkpoints/", "", AE_IFDIR}, {"a/b/c", ""}, {"émigré", "x"}});
+  const std::string archive = archive_of(folder, {{"./", "", AE_IFDIR},
+                                                  {"./config.json", "{}"},
+                                                  {"model.safetensors", large},
+                                                  {"checkpoints/", "", AE_IFDIR},
+                                                  {"a/b/c", ""},
+                                                  {"émigré", "x"}});
   const std::string into = unpacked_into(folder);
   unpack_model(files, archive, into, kRoom);
   EXPECT_EQ(files.read_all(into + "/config.json"), "{}");
@@ -109,10 +113,12 @@ TEST(ModelArchive, StaysInItsFolderAndTakesOnlyRegularFiles) {
 TEST(ModelArchive, IsNoLargerThanTheRoomThatThereIs) {
   const TemporaryFolder folder;
   SystemFiles files;
-  const std::string archive = archive_of(folder, {{"first", std::string(60'000, 'a')}, {"second", std::string(40'001, 'b')}});
+  const std::string archive =
+      archive_of(folder, {{"first", std::string(60'000, 'a')}, {"second", std::string(40'001, 'b')}});
   ASSERT_LT(files.stat(archive)->size, 2000U) << "what counts is what it becomes";
   const std::string into = unpacked_into(folder);
-  EXPECT_THAT(refusal(archive, into, ErrorKind::kExhausted, 100'000), HasSubstr("its files have 100001 bytes, and there is room for 100000"));
+  EXPECT_THAT(refusal(archive, into, ErrorKind::kExhausted, 100'000),
+              HasSubstr("its files have 100001 bytes, and there is room for 100000"));
   EXPECT_FALSE(files.stat(into + "/second"));
   files.remove_all(into);
   unpack_model(files, archive, unpacked_into(folder), 100'001);
@@ -130,7 +136,8 @@ TEST(ModelArchive, ThatIsDamagedOrNoneIsRefused) {
   refusal(folder.put("model.tar.gz", whole.substr(0, whole.size() / 2)), into, ErrorKind::kCorrupt);
   files.remove_all(into);
   unpacked_into(folder);
-  EXPECT_THAT(refusal(folder.put("model.tar.gz", "PK\x03\x04 is another format"), into, ErrorKind::kCorrupt), HasSubstr("a whole tar archive"));
+  EXPECT_THAT(refusal(folder.put("model.tar.gz", "PK\x03\x04 is another format"), into, ErrorKind::kCorrupt),
+              HasSubstr("a whole tar archive"));
   refusal(folder / "none.tar.gz", into, ErrorKind::kNotFound);
 }
 

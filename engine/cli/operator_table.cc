@@ -13,10 +13,10 @@ namespace {
 struct Line {
   std::string name;
   double calls = 0, bytes = 0, flops = 0, seconds = 0;
-  double share = 0;         // of the step's time
-  bool computes = false;    // its limit is products, not memory
-  double rate = 0;          // flops or bytes a second
-  double fraction = 0;      // of the roofline
+  double share = 0;       // of the step's time
+  bool computes = false;  // its limit is products, not memory
+  double rate = 0;        // flops or bytes a second
+  double fraction = 0;    // of the roofline
 };
 
 std::vector<Line> lines_of(const OperatorTable& table) {
@@ -47,18 +47,19 @@ std::vector<Line> lines_of(const OperatorTable& table) {
 }  // namespace
 
 std::string OperatorTable::text() const {
-  std::string text = fmt::format("{:<36}{:>7}{:>10}{:>10}{:>10}{:>8}{:>15}{:>10}\n", "operators of a step", "calls", "MB", "GFLOP",
-                                 "ms", "share", "rate", "roofline");
+  std::string text = fmt::format("{:<36}{:>7}{:>10}{:>10}{:>10}{:>8}{:>15}{:>10}\n", "operators of a step", "calls",
+                                 "MB", "GFLOP", "ms", "share", "rate", "roofline");
   for (const Line& line : lines_of(*this)) {
     text += fmt::format("{:<36}{:>7.0f}{:>10.1f}{:>10.2f}{:>10.1f}{:>7.1f}%", line.name, line.calls, line.bytes * 1e-6,
                         line.flops * 1e-9, line.seconds * 1e3, line.share * 100);
     if (line.rate > 0) {
-      text += fmt::format("{:>8.1f} {:<6}{:>9.0f}%", line.rate * 1e-9, line.computes ? "GFLOP/s" : "GB/s", line.fraction * 100);
+      text += fmt::format("{:>8.1f} {:<6}{:>9.0f}%", line.rate * 1e-9, line.computes ? "GFLOP/s" : "GB/s",
+                          line.fraction * 100);
     }
     text += "\n";
   }
-  text += fmt::format("{:<36}{:>37.1f}\nthis machine: products {:.1f} GFLOP/s, triad {:.1f} GB/s\n", "a step", step_s * 1e3,
-                      rates.product_flops * 1e-9, rates.triad_bytes * 1e-9);
+  text += fmt::format("{:<36}{:>37.1f}\nthis machine: products {:.1f} GFLOP/s, triad {:.1f} GB/s\n", "a step",
+                      step_s * 1e3, rates.product_flops * 1e-9, rates.triad_bytes * 1e-9);
   return text;
 }
 

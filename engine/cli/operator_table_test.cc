@@ -13,7 +13,10 @@ const tensor::OperatorTime kOperators[] = {
     {.name = "moves", .calls = 4, .seconds = 1, .work = {.bytes = 8, .flops = 20}},
     {.name = "multiplies", .calls = 2, .seconds = 4, .work = {.bytes = 8, .flops = 200}},
 };
-const OperatorTable kTable{.operators = kOperators, .steps = 2, .step_s = 3, .rates = {.product_flops = 100, .triad_bytes = 10}};
+const OperatorTable kTable{.operators = kOperators,
+                           .steps = 2,
+                           .step_s = 3,
+                           .rates = {.product_flops = 100, .triad_bytes = 10}};
 
 TEST(OperatorTable, MeasuresAgainstTheTighterLimitTheLongestFirstAndSaysWhatIsLeft) {
   const json::array lines = kTable.lines();

@@ -65,7 +65,9 @@ std::vector<Request> requests_of(Files& files, const RequestOptions& options, co
     data::for_each_line(files, options.file, [&](std::string_view line, const std::string& source) {
       requests.push_back(request_of_line(line, source, chat));
     });
-    if (requests.size() == options.prompts.size()) throw Error(ErrorKind::kInvalid, "{} has no prompts: every line is one", options.file);
+    if (requests.size() == options.prompts.size()) {
+      throw Error(ErrorKind::kInvalid, "{} has no prompts: every line is one", options.file);
+    }
   }
   if (requests.empty()) {
     if (chat) throw Error(ErrorKind::kInvalid, "Say what the user says: --prompt TEXT, or --prompts FILE");
@@ -81,7 +83,8 @@ std::vector<Request> requests_of(Files& files, const RequestOptions& options, co
       continue;
     }
     if (templates.empty()) {
-      throw Error(ErrorKind::kInvalid, "The model has no chat template, so that nobody knows how it was taught to chat: continue "
+      throw Error(ErrorKind::kInvalid,
+                  "The model has no chat template, so that nobody knows how it was taught to chat: continue "
                   "texts instead (--prompt alone), or put a chat_template.jinja beside its tokenizer");
     }
     const json::value& first = request.messages.front();
@@ -92,7 +95,9 @@ std::vector<Request> requests_of(Files& files, const RequestOptions& options, co
     chat_options.tools = request.tools;
     chat_options.variables = request.variables;
     request.tokens = templates.encode(request.messages, chat_options).ids;
-    if (request.tokens.empty()) throw Error(ErrorKind::kInvalid, "The model's chat template makes an empty text of a chat");
+    if (request.tokens.empty()) {
+      throw Error(ErrorKind::kInvalid, "The model's chat template makes an empty text of a chat");
+    }
   }
   return requests;
 }

@@ -11,11 +11,11 @@
 namespace athanor::llm {
 
 struct Request {
-  std::string prompt;       // a text to continue; empty for a chat
-  json::array messages;     // a chat to answer; empty for a text
+  std::string prompt;    // a text to continue; empty for a chat
+  json::array messages;  // a chat to answer; empty for a text
   std::vector<model::TokenId> tokens;
-  json::value tools = nullptr;   // what a chat's answer may call: a list of JSON schemas, or null
-  json::object variables = {};   // what else the chat's template sees
+  json::value tools = nullptr;  // what a chat's answer may call: a list of JSON schemas, or null
+  json::object variables = {};  // what else the chat's template sees
 };
 
 struct RequestOptions {
@@ -23,8 +23,8 @@ struct RequestOptions {
   // A prompt a line, or {"prompt": …} or {"messages": […]}; chats may have "tools" and "chat_template_kwargs" (data/example.h).
   // Empty: none.
   std::string file;
-  bool chat = false;                 // prompts are what a user says
-  std::string system;                // goes before every chat that has no message of the system's
+  bool chat = false;   // prompts are what a user says
+  std::string system;  // goes before every chat that has no message of the system's
 };
 
 // At least one: without prompts, the empty text. Throws kInvalid, naming the line; kNotFound.

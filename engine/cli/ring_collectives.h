@@ -15,7 +15,9 @@ class RingCollectives final : public parallel::Collectives {
   int rank() const override { return ring_.rank(); }
   int size() const override { return ring_.world_size(); }
   void all_reduce_sum(std::span<float> buffer) override { ring_.all_reduce_sum(buffer); }
-  void broadcast(std::span<std::byte> buffer, int root) override { ring_.broadcast(buffer.data(), buffer.size(), root); }
+  void broadcast(std::span<std::byte> buffer, int root) override {
+    ring_.broadcast(buffer.data(), buffer.size(), root);
+  }
   void barrier() override { ring_.barrier(); }
 
  private:

@@ -54,7 +54,9 @@ std::string recomputation(const model::DecoderSizes& sizes, std::int64_t layers)
   const std::int64_t of = std::min(layers, sizes.recompute_layers);
   const bool whole = sizes.recompute == model::Recompute::kLayer;
   return fmt::format("; backward, {} of {} layers {}", of, layers,
-                     !whole ? "compute gate and up again" : of < layers ? "are computed again, of the others gate and up" : "are computed again");
+                     !whole        ? "compute gate and up again"
+                     : of < layers ? "are computed again, of the others gate and up"
+                                   : "are computed again");
 }
 
 void say_sizes(LogFormat log, const Material& material, const TrainSettings& s, const train::Trainer& trainer,
@@ -71,16 +73,17 @@ void say_sizes(LogFormat log, const Material& material, const TrainSettings& s, 
                               .memory_bytes = trainer.memory().bytes()}));
   for (const std::string& line : material.notes) note(log, "{}", line);
   note(log, "model       {} parameters: {} layers, width {}, {} heads ({} for keys and values) of {}, feed-forward {}",
-      format_count(model::parameter_count(c)), c.num_hidden_layers, c.hidden_size, c.num_attention_heads,
-      c.num_key_value_heads, c.head_dim, c.intermediate_size);
+       format_count(model::parameter_count(c)), c.num_hidden_layers, c.hidden_size, c.num_attention_heads,
+       c.num_key_value_heads, c.head_dim, c.intermediate_size);
   const Task task = task_of(s.task);
   note(log, "training    {} step{} of {} {} {} tokens ({:.2f} times the {}), on {} rank{} with {} thread{} each",
-      format_count(t.steps), t.steps == 1 ? "" : "s", t.batch, task == Task::kDpo ? "pairs of answers of at most" : "sequences of", t.length,
-      static_cast<double>(t.steps) * static_cast<double>(t.batch) / static_cast<double>(material.examples_in_epoch),
-      tunes(task) ? "data" : "text", collectives.size(),
-      collectives.size() == 1 ? "" : "s", threads, threads == 1 ? "" : "s");
-  note(log, "memory of each rank, all of it taken before the first step{}:\n{}", recomputation(trainer.sizes(), c.num_hidden_layers),
-       trainer.memory().table());
+       format_count(t.steps), t.steps == 1 ? "" : "s", t.batch,
+       task == Task::kDpo ? "pairs of answers of at most" : "sequences of", t.length,
+       static_cast<double>(t.steps) * static_cast<double>(t.batch) / static_cast<double>(material.examples_in_epoch),
+       tunes(task) ? "data" : "text", collectives.size(), collectives.size() == 1 ? "" : "s", threads,
+       threads == 1 ? "" : "s");
+  note(log, "memory of each rank, all of it taken before the first step{}:\n{}",
+       recomputation(trainer.sizes(), c.num_hidden_layers), trainer.memory().table());
 }
 
 // What a step takes, by the rate at which this machine makes products of its type just now. What is computed again comes on
@@ -90,11 +93,15 @@ void say_step(LogFormat log, tensor::Context& context, const Clock& clock, const
   constexpr double kMeasure_s = 0.5;
   const double rate = product_rate(context, train::dtype_of(options.dtype), clock, kMeasure_s);
   // Frozen weights have no gradient, a third of the work.
-  const double operations = model::training_flops_per_token(config, options.length) * (options.lora_rank > 0 ? 2.0 / 3 : 1.0) *
-                            static_cast<double>(options.batch * rows) * static_cast<double>(options.length);
+  const double operations = model::training_flops_per_token(config, options.length) *
+                            (options.lora_rank > 0 ? 2.0 / 3 : 1.0) * static_cast<double>(options.batch * rows) *
+                            static_cast<double>(options.length);
   const double step_s = operations / ranks / rate;
-  note(log, "a step      {}{:.3g} floating-point operations over all ranks; at the {:.3g} a second that products of {} make here, "
-       "{:.3g} s or more, and {:.3g} s for {} steps", rows > 1 ? "of the longest answers: " : "", operations, rate, options.dtype, step_s,
+  note(log,
+       "a step      {}{:.3g} floating-point operations over all ranks; at the {:.3g} a second that products of {} make "
+       "here, "
+       "{:.3g} s or more, and {:.3g} s for {} steps",
+       rows > 1 ? "of the longest answers: " : "", operations, rate, options.dtype, step_s,
        step_s * static_cast<double>(options.steps), options.steps);
 }
 
@@ -107,7 +114,8 @@ void begin(train::Trainer& trainer, const Material& material, bool goes_on, para
 }
 
 // A text in the model's own words, on standard output.
-void say_sample(LogFormat log, tensor::Context& context, train::Trainer& trainer, const Material& material, const TrainSettings& settings) {
+void say_sample(LogFormat log, tensor::Context& context, train::Trainer& trainer, const Material& material,
+                const TrainSettings& settings) {
   const model::Config& config = material.model.config;
   const bool goes_on = tunes(task_of(settings.task));
   if (settings.sample_tokens == 0 || (goes_on && settings.prompt.empty())) return;
@@ -122,14 +130,19 @@ void say_sample(LogFormat log, tensor::Context& context, train::Trainer& trainer
   if (size >= config.max_position_embeddings) return;
   tensor::MemoryPlan plan;
   model::CachedDecoder decoder(context, trainer.parameters(),
-                               {.length_max = std::min(config.max_position_embeddings, size + settings.sample_tokens)}, plan);
-  plan.allocate(tensor::available_memory_bytes(), "Fewer sample_tokens need less; sample_tokens 0 leaves the sample out");
+                               {.length_max = std::min(config.max_position_embeddings, size + settings.sample_tokens)},
+                               plan);
+  plan.allocate(tensor::available_memory_bytes(),
+                "Fewer sample_tokens need less; sample_tokens 0 leaves the sample out");
   std::vector<model::TokenId> written;
   model::generate(decoder, prompt, config.vocab_size,
-                  {.tokens = settings.sample_tokens, .temperature = settings.temperature, .seed = settings.train.seed,
+                  {.tokens = settings.sample_tokens,
+                   .temperature = settings.temperature,
+                   .seed = settings.train.seed,
                    .end_of_text = material.model.end_of_text},
                   [&](model::TokenId token) { return written.push_back(token), true; });
-  note(log, "sample:\n{}{}{}", settings.prompt, goes_on && !material.tokenizer.parts().chat_template.empty() ? "\n" : "",
+  note(log, "sample:\n{}{}{}", settings.prompt,
+       goes_on && !material.tokenizer.parts().chat_template.empty() ? "\n" : "",
        model::utf8_repaired(material.tokenizer.decode(written)));
 }
 
@@ -138,19 +151,24 @@ void check_writable(Files& files, const std::string& folder) {
   if (folder.empty()) return;
   train::make_durable_folders(files, folder);
   if (::access(folder.c_str(), W_OK | X_OK) == 0) return;
-  throw Error(ErrorKind::kDenied, "Nothing can be written to {}: {}. Give another folder", folder, std::strerror(errno));
+  throw Error(ErrorKind::kDenied, "Nothing can be written to {}: {}. Give another folder", folder,
+              std::strerror(errno));
 }
 
 // The whole model, or the adapters of `base`.
-void save_model(Files& files, const std::string& folder, const std::string& base, const Material& material, train::Trainer& trainer) {
-  if (const model::Adapters* adapters = trainer.model().adapters()) return save_adapters(files, folder, *adapters, base);
+void save_model(Files& files, const std::string& folder, const std::string& base, const Material& material,
+                train::Trainer& trainer) {
+  if (const model::Adapters* adapters = trainer.model().adapters()) {
+    return save_adapters(files, folder, *adapters, base);
+  }
   files.make_folders(folder);
   model::save_tokenizer(files, folder, material.tokenizer, material.model.config.max_position_embeddings);
   model::save_huggingface(files, folder, material.model, trainer.parameters());
 }
 
 // What is said while it trains, and sent to the agent. Rank 0 speaks for all.
-train::Events events_of(const TrainSettings& settings, const Clock& clock, AgentSocket& agent, train::Evaluation& last) {
+train::Events events_of(const TrainSettings& settings, const Clock& clock, AgentSocket& agent,
+                        train::Evaluation& last) {
   train::Events events;
   const LogFormat log = log_format(settings.log);
   const auto seconds = [&clock] { return static_cast<double>(clock.monotonic_ns()) * 1e-9; };
@@ -191,11 +209,13 @@ bool settle_evaluation(train::TrainOptions& options, train::Objective& objective
 
 void say_improvement(LogFormat log, double before, const train::Evaluation& after) {
   if (const auto& preferences = after.preferences) {
-    return note(log, "evaluation loss before {:.4f}, after {:.4f} (of {:.1f}% of the pairs the chosen answer is preferred, by {:.4f} in the mean)",
+    return note(log,
+                "evaluation loss before {:.4f}, after {:.4f} (of {:.1f}% of the pairs the chosen answer is preferred, "
+                "by {:.4f} in the mean)",
                 before, after.loss, 100 * preferences->accuracy, preferences->margin());
   }
-  note(log, "evaluation loss before {:.4f}, after {:.4f} (perplexity {:.1f} before, {:.1f} after)", before, after.loss, std::exp(before),
-       std::exp(after.loss));
+  note(log, "evaluation loss before {:.4f}, after {:.4f} (perplexity {:.1f} before, {:.1f} after)", before, after.loss,
+       std::exp(before), std::exp(after.loss));
 }
 
 }  // namespace
@@ -219,14 +239,18 @@ int carry_out(Run run, Files& files, StopSignals& signals) {
   const train::TrainOptions& options = material.options;
 
   tensor::Context context(static_cast<int>(run.settings.threads));
-  train::Trainer trainer(material.model.config, options, context, *collectives, *material.objective, files, clock, material.text);
+  train::Trainer trainer(material.model.config, options, context, *collectives, *material.objective, files, clock,
+                         material.text);
   if (speaks) say_sizes(log, material, run.settings, trainer, *collectives, context.threads());
   if (speaks && !evaluates) {
-    note(log, "There is no evaluation: {}", goes_on ? "nothing is held out; give --validation, or a larger held_out"
-         : fmt::format("the held-out text has not one sequence of {} tokens", options.length));
+    note(log, "There is no evaluation: {}",
+         goes_on ? "nothing is held out; give --validation, or a larger held_out"
+                 : fmt::format("the held-out text has not one sequence of {} tokens", options.length));
   }
   if (run.dry) {
-    if (speaks) say_step(log, context, clock, material.model.config, options, material.objective->rows(), collectives->size());
+    if (speaks) {
+      say_step(log, context, clock, material.model.config, options, material.objective->rows(), collectives->size());
+    }
     collectives->barrier();
     return 0;
   }
@@ -250,7 +274,8 @@ int carry_out(Run run, Files& files, StopSignals& signals) {
   if (speaks) {
     save_model(files, run.out, run.base.empty() ? run.sources.model : run.base, material, trainer);
     if (stopped) {
-      note(log, "stopped after step {} of {}; the model as it stands is in {}", trainer.state().step, options.steps, run.out);
+      note(log, "stopped after step {} of {}; the model as it stands is in {}", trainer.state().step, options.steps,
+           run.out);
     } else {
       if (evaluates) say_improvement(log, trainer.state().first_evaluation_loss, evaluation);
       note(log, "the {} {} in {}", frozen ? "adapters" : "model", frozen ? "are" : "is", run.out);

@@ -17,10 +17,10 @@ namespace athanor::llm {
 struct Run {
   TrainSettings settings;
   Sources sources;
-  std::string base;         // how adapters name their model; empty: as sources.model does
+  std::string base;                           // how adapters name their model; empty: as sources.model does
   std::unique_ptr<TemporaryFolder> unpacked;  // where sources.model is, if it came in an archive
-  std::string out;          // folder to leave the model in
-  std::string checkpoints;  // folder; may be empty
+  std::string out;                            // folder to leave the model in
+  std::string checkpoints;                    // folder; may be empty
   bool resume = false;
   bool dry = false;  // only say what it would take
   Peers peers;

@@ -34,7 +34,9 @@ bool parse_number(std::string_view text, Number& into) {
   return parsed.ec == std::errc() && parsed.ptr == text.data() + text.size();
 }
 
-std::int64_t round_up(double value, std::int64_t to) { return static_cast<std::int64_t>(std::ceil(value / static_cast<double>(to))) * to; }
+std::int64_t round_up(double value, std::int64_t to) {
+  return static_cast<std::int64_t>(std::ceil(value / static_cast<double>(to))) * to;
+}
 
 }  // namespace
 
@@ -42,8 +44,11 @@ Task task_of(std::string_view name) {
   if (name == "pretrain") return Task::kPretrain;
   if (name == "finetune") return Task::kFinetune;
   if (name == "dpo") return Task::kDpo;
-  throw Error(ErrorKind::kInvalid, "task is \"{}\"; it must be pretrain (a model from nothing), finetune (a model goes on learning) or dpo (it "
-              "learns which answers are better)", name);
+  throw Error(
+      ErrorKind::kInvalid,
+      "task is \"{}\"; it must be pretrain (a model from nothing), finetune (a model goes on learning) or dpo (it "
+      "learns which answers are better)",
+      name);
 }
 
 TrainSettings default_settings(Task task) {
@@ -68,13 +73,14 @@ TrainSettings default_settings(Task task) {
 
 std::vector<Setting> table_of(TrainSettings& s) {
   train::TrainOptions& t = s.train;
-  const char *model = kModelGroup, *batches = "Batches", *lora = "Adapters", *optimizer = "Optimizer", *run = "Run", *sample = "Sample",
-             *preferences = kPreferencesGroup;
+  const char *model = kModelGroup, *batches = "Batches", *lora = "Adapters", *optimizer = "Optimizer", *run = "Run",
+             *sample = "Sample", *preferences = kPreferencesGroup;
   return {
       {"vocabulary", model, "Tokens of the tokenizer that is trained on the text (257 or more)", &s.vocabulary},
       {"layers", model, "Decoder blocks", &s.layers},
       {"hidden_size", model, "Width of the residual stream", &s.hidden_size},
-      {"intermediate_size", model, "Width inside the feed-forward part; 0: 8/3 of hidden_size, rounded up to 64", &s.intermediate_size},
+      {"intermediate_size", model, "Width inside the feed-forward part; 0: 8/3 of hidden_size, rounded up to 64",
+       &s.intermediate_size},
       {"heads", model, "Attention heads; 0: one for each 64 of hidden_size", &s.heads},
       {"kv_heads", model, "Heads of keys and values, a divisor of heads; 0: as many as heads", &s.kv_heads},
       {"head_dim", model, "Width of a head; 0: hidden_size / heads", &s.head_dim},
@@ -83,21 +89,38 @@ std::vector<Setting> table_of(TrainSettings& s) {
       {"steps", batches, "Optimizer steps; 0: as epochs says", &t.steps},
       {"epochs", batches, "Times through the data, instead of steps; 0: as steps says", &s.epochs},
       {"batch", batches, "Sequences in a step, or pairs of answers, over all instances", &t.batch},
-      {"micro_batch", batches, "Sequences or pairs that an instance computes at once; fewer need less memory", &t.micro_batch},
-      {"length", batches, "Tokens in a sequence, and the context of a new model; 0, where a model goes on learning: its context, 512 at most", &t.length},
-      {"dtype", batches, "What parameters and activations are stored in: float32 or bfloat16 (half the memory; sums, and what is trained, stay float32)", &t.dtype},
-      {"recompute", batches, "What the backward pass computes again to save memory: little, gate_up, layer (the most), or auto: the least that fits", &t.recompute},
-      {"recompute_layers", batches, "In so many layers, in the others what is next less; 0: in all. With recompute gate_up or layer", &t.recompute_layers},
+      {"micro_batch", batches, "Sequences or pairs that an instance computes at once; fewer need less memory",
+       &t.micro_batch},
+      {"length", batches,
+       "Tokens in a sequence, and the context of a new model; 0, where a model goes on learning: its context, 512 at "
+       "most",
+       &t.length},
+      {"dtype", batches,
+       "What parameters and activations are stored in: float32 or bfloat16 (half the memory; sums, and what is "
+       "trained, stay float32)",
+       &t.dtype},
+      {"recompute", batches,
+       "What the backward pass computes again to save memory: little, gate_up, layer (the most), or auto: the least "
+       "that fits",
+       &t.recompute},
+      {"recompute_layers", batches,
+       "In so many layers, in the others what is next less; 0: in all. With recompute gate_up or layer",
+       &t.recompute_layers},
       {"memory", batches, "GiB of memory that an instance may take; 0: what is free", &s.memory},
-      {"lora_rank", lora, "Freezes the model and trains adapters of this rank on its linear layers; 0: trains all of it", &t.lora_rank},
+      {"lora_rank", lora,
+       "Freezes the model and trains adapters of this rank on its linear layers; 0: trains all of it", &t.lora_rank},
       {"lora_alpha", lora, "Adapters are weighted by lora_alpha / lora_rank", &t.lora_alpha},
       {"lora_dropout", lora, "Part of an adapter's input that is dropped in training", &t.lora_dropout},
       {"lora_layers", lora, "Which layers have adapters: some of q,k,v,o,gate,up,down", &t.lora_layers},
-      {"base_dtype", lora, "What frozen weights are kept in: float32, bfloat16, q8_0 or q4_0 (8 or 4 bits); auto: dtype", &t.base_dtype},
-      {"optimizer", optimizer, "adamw, adamw8 (its moments in 8 bits) or muon (for the layers' matrices; AdamW for the rest)", &t.optimizer},
+      {"base_dtype", lora,
+       "What frozen weights are kept in: float32, bfloat16, q8_0 or q4_0 (8 or 4 bits); auto: dtype", &t.base_dtype},
+      {"optimizer", optimizer,
+       "adamw, adamw8 (its moments in 8 bits) or muon (for the layers' matrices; AdamW for the rest)", &t.optimizer},
       {"learning_rate", optimizer, "Peak of the learning rate", &t.learning_rate},
-      {"schedule", optimizer, "What the learning rate does after its peak: cosine, linear, wsd or constant", &t.schedule},
-      {"learning_rate_min", optimizer, "Where the schedule ends, at the last step; -1: a tenth of learning_rate", &t.learning_rate_min},
+      {"schedule", optimizer, "What the learning rate does after its peak: cosine, linear, wsd or constant",
+       &t.schedule},
+      {"learning_rate_min", optimizer, "Where the schedule ends, at the last step; -1: a tenth of learning_rate",
+       &t.learning_rate_min},
       {"warmup_steps", optimizer, "Steps in which the learning rate rises to its peak", &t.warmup_steps},
       {"decay_steps", optimizer, "Steps of the fall at the end of wsd; 0: a fifth of the steps", &t.decay_steps},
       {"weight_decay", optimizer, "Decay of matrices", &t.weight_decay},
@@ -106,18 +129,32 @@ std::vector<Setting> table_of(TrainSettings& s) {
       {"adam_eps", optimizer, "AdamW's epsilon", &t.adam_eps},
       {"muon_momentum", optimizer, "Muon's momentum", &t.muon_momentum},
       {"gradient_clip", optimizer, "Largest norm of the gradient; 0: none", &t.gradient_clip},
-      {"z_loss", optimizer, "Coefficient of z-loss, which keeps softmax's normaliser near 1; 0: none, 1e-4 is usual", &t.z_loss},
-      {"beta", preferences, "How dear it is to move away from the model as it was: larger values stay nearer", &s.dpo.beta},
-      {"label_smoothing", preferences, "Part of the pairs whose labels are taken to be wrong (from 0, below 0.5)", &s.dpo.label_smoothing},
-      {"task", run, "What is made: pretrain (a model from nothing), finetune (a model goes on learning) or dpo (it learns which answers are better)", &s.task},
+      {"z_loss", optimizer, "Coefficient of z-loss, which keeps softmax's normaliser near 1; 0: none, 1e-4 is usual",
+       &t.z_loss},
+      {"beta", preferences, "How dear it is to move away from the model as it was: larger values stay nearer",
+       &s.dpo.beta},
+      {"label_smoothing", preferences, "Part of the pairs whose labels are taken to be wrong (from 0, below 0.5)",
+       &s.dpo.label_smoothing},
+      {"task", run,
+       "What is made: pretrain (a model from nothing), finetune (a model goes on learning) or dpo (it learns which "
+       "answers are better)",
+       &s.task},
       {"held_out", run, "Part of the data kept for evaluation when none is given for it (0 to 0.5)", &s.held_out},
       {"evaluate_every", run, "Steps between evaluations; 0: before and after only", &t.evaluate_every},
-      {"evaluate_sequences", run, "Held-out sequences or pairs of an evaluation, at most; 0: no evaluation", &t.evaluate_sequences},
+      {"evaluate_sequences", run, "Held-out sequences or pairs of an evaluation, at most; 0: no evaluation",
+       &t.evaluate_sequences},
       {"checkpoint_every", run, "Steps between checkpoints; 0: at the end and when stopped", &t.checkpoint_every},
       {"checkpoints_kept", run, "Checkpoints kept, the newest", &t.checkpoints_kept},
-      {"checkpoint_room", run, "With checkpoint_every: plan memory to copy what is not written when the next update comes; false: it waits", &t.checkpoint_room},
-      {"non_finite_steps_max", run, "Steps in a row without a finite loss and gradient, which are skipped; more end the run", &t.non_finite_steps_max},
-      {"spike_factor", run, "A loss above so many times the median of the last ones goes back to the last checkpoint, and on with later data; 0: never", &t.spike_factor},
+      {"checkpoint_room", run,
+       "With checkpoint_every: plan memory to copy what is not written when the next update comes; false: it waits",
+       &t.checkpoint_room},
+      {"non_finite_steps_max", run,
+       "Steps in a row without a finite loss and gradient, which are skipped; more end the run",
+       &t.non_finite_steps_max},
+      {"spike_factor", run,
+       "A loss above so many times the median of the last ones goes back to the last checkpoint, and on with later "
+       "data; 0: never",
+       &t.spike_factor},
       {"spike_rollbacks_max", run, "Times that a run goes back to one checkpoint", &t.spike_rollbacks_max},
       {"log", run, "Lines of progress for people (text), or for machines (json)", &s.log},
       {"log_every", run, "Steps between lines of progress", &s.log_every},
@@ -133,10 +170,15 @@ std::string type_name(const Setting& setting) {
   return std::visit(
       [](const auto* value) -> std::string {
         using Value = std::remove_const_t<std::remove_pointer_t<decltype(value)>>;
-        if constexpr (std::is_same_v<Value, bool>) return "true|false";
-        else if constexpr (std::is_same_v<Value, double>) return "NUMBER";
-        else if constexpr (std::is_same_v<Value, std::string>) return "TEXT";
-        else return "INTEGER";
+        if constexpr (std::is_same_v<Value, bool>) {
+          return "true|false";
+        } else if constexpr (std::is_same_v<Value, double>) {
+          return "NUMBER";
+        } else if constexpr (std::is_same_v<Value, std::string>) {
+          return "TEXT";
+        } else {
+          return "INTEGER";
+        }
       },
       setting.value);
 }
@@ -165,7 +207,9 @@ void set(const Setting& setting, std::string_view text, std::string_view source)
         } else if constexpr (std::is_same_v<Value, double>) {
           if (!parse_number(text, *value) || !std::isfinite(*value)) refuse("a number");
         } else {
-          if (!parse_number(text, *value)) refuse(std::is_unsigned_v<Value> ? "a whole number, 0 or more" : "a whole number");
+          if (!parse_number(text, *value)) {
+            refuse(std::is_unsigned_v<Value> ? "a whole number, 0 or more" : "a whole number");
+          }
         }
       },
       setting.value);
@@ -184,7 +228,9 @@ std::string nearest(std::string_view name, const std::vector<std::string>& candi
   if (!best.empty()) return best;
   // "num_layers" and "hidden" are far by edits, and yet what is meant is plain.
   for (const std::string& candidate : candidates) {
-    if (name.size() >= 4 && (candidate.find(name) != candidate.npos || name.find(candidate) != name.npos)) return candidate;
+    if (name.size() >= 4 && (candidate.find(name) != candidate.npos || name.find(candidate) != name.npos)) {
+      return candidate;
+    }
   }
   return {};
 }
@@ -196,15 +242,18 @@ void apply_hyperparameters(const std::vector<Setting>& table, const json::object
     const std::string name(key);
     // SageMaker's SDKs put values of their own beside the user's.
     if (name.starts_with("sagemaker_")) continue;
-    const auto found = std::find_if(table.begin(), table.end(), [&](const Setting& setting) { return setting.name == name; });
+    const auto found =
+        std::find_if(table.begin(), table.end(), [&](const Setting& setting) { return setting.name == name; });
     if (found == table.end()) {
       const std::string meant = nearest(name, names);
       throw Error(ErrorKind::kInvalid, "There is no hyperparameter \"{}\". {}", name,
-                  meant.empty() ? fmt::format("There are: {}", fmt::join(names, ", ")) : fmt::format("Did you mean \"{}\"?", meant));
+                  meant.empty() ? fmt::format("There are: {}", fmt::join(names, ", "))
+                                : fmt::format("Did you mean \"{}\"?", meant));
     }
     std::string text = value.is_string() ? std::string(value.get_string()) : json::serialize(value);
     // Some SDKs send every value as JSON: a text then comes with quotes of its own.
-    if (std::holds_alternative<std::string*>(found->value) && text.size() >= 2 && text.front() == '"' && text.back() == '"') {
+    if (std::holds_alternative<std::string*>(found->value) && text.size() >= 2 && text.front() == '"' &&
+        text.back() == '"') {
       text = std::string(json::parse(text, "hyperparameter " + name).as_string());
     }
     set(*found, text, fmt::format("Hyperparameter {}", name));
@@ -217,23 +266,29 @@ void settle(TrainSettings& s, const std::vector<std::string>& given, bool model_
     if (says("epochs") && says("steps")) {
       throw Error(ErrorKind::kInvalid, "steps is {} and epochs is {}: give one of them", s.train.steps, s.epochs);
     }
-    if (says("steps")) s.epochs = 0;
-    else s.train.steps = 0;
+    if (says("steps")) {
+      s.epochs = 0;
+    } else {
+      s.train.steps = 0;
+    }
   }
   const Task task = task_of(s.task);
   for (const Setting& setting : table_of(s)) {
     if (setting.group != kPreferencesGroup || task == Task::kDpo || !says(setting.name)) continue;
-    throw Error(ErrorKind::kInvalid, "{} is given, and the task is {}, which learns no preferences: leave {} out, or use dpo", setting.name, s.task,
-                setting.name);
+    throw Error(ErrorKind::kInvalid,
+                "{} is given, and the task is {}, which learns no preferences: leave {} out, or use dpo", setting.name,
+                s.task, setting.name);
   }
   if (task == Task::kDpo && s.train.z_loss != 0) {
-    throw Error(ErrorKind::kInvalid, "z_loss is {}, and dpo learns preferences without it: leave z_loss out", s.train.z_loss);
+    throw Error(ErrorKind::kInvalid, "z_loss is {}, and dpo learns preferences without it: leave z_loss out",
+                s.train.z_loss);
   }
   if (!model_given && !tunes(task)) return;
   for (const Setting& setting : table_of(s)) {
     const bool learns_tokenizer = setting.name == "vocabulary" && !tunes(task);
     if (setting.group != kModelGroup || learns_tokenizer || !says(setting.name)) continue;
-    throw Error(ErrorKind::kInvalid, "{} is given, and so is a model, which has a shape of its own: leave {} out", setting.name, setting.name);
+    throw Error(ErrorKind::kInvalid, "{} is given, and so is a model, which has a shape of its own: leave {} out",
+                setting.name, setting.name);
   }
 }
 
@@ -244,7 +299,7 @@ void check(const TrainSettings& s) {
   const bool goes_on = tunes(task_of(s.task));
   require(s.epochs >= 0 && s.epochs <= 1e6, "epochs", s.epochs, "between 0 and 1000000");
   train::TrainOptions told = s.train;
-  if (s.epochs > 0) told.steps = 1;                // the data will tell
+  if (s.epochs > 0) told.steps = 1;                  // the data will tell
   if (goes_on && told.length == 0) told.length = 1;  // the model will tell
   train::check(told);
   train::check(s.dpo);
@@ -264,8 +319,10 @@ model::Config model_config(const TrainSettings& s, std::int64_t vocabulary) {
   for (const auto& [name, value] : {std::pair{"layers", s.layers}, {"hidden_size", s.hidden_size}}) {
     if (value < 1) throw Error(ErrorKind::kInvalid, "{} is {}; it must be 1 or more", name, value);
   }
-  for (const auto& [name, value] : {std::pair{"intermediate_size", s.intermediate_size}, {"heads", s.heads},
-                                    {"kv_heads", s.kv_heads}, {"head_dim", s.head_dim}}) {
+  for (const auto& [name, value] : {std::pair{"intermediate_size", s.intermediate_size},
+                                    {"heads", s.heads},
+                                    {"kv_heads", s.kv_heads},
+                                    {"head_dim", s.head_dim}}) {
     if (value < 0) throw Error(ErrorKind::kInvalid, "{} is {}; it must be 0 (chosen by us) or more", name, value);
   }
   const std::int64_t heads = s.heads ? s.heads : std::max<std::int64_t>(1, s.hidden_size / 64);
@@ -276,7 +333,8 @@ model::Config model_config(const TrainSettings& s, std::int64_t vocabulary) {
   const model::Config config{
       .vocab_size = vocabulary,
       .hidden_size = s.hidden_size,
-      .intermediate_size = s.intermediate_size ? s.intermediate_size : round_up(static_cast<double>(s.hidden_size) * 8 / 3, 64),
+      .intermediate_size =
+          s.intermediate_size ? s.intermediate_size : round_up(static_cast<double>(s.hidden_size) * 8 / 3, 64),
       .num_hidden_layers = s.layers,
       .num_attention_heads = heads,
       .num_key_value_heads = s.kv_heads ? s.kv_heads : heads,

@@ -38,8 +38,8 @@ struct TrainSettings {
 
   train::TrainOptions train;  // its length may be 0 where a model goes on learning: what suits it
   train::DpoOptions dpo;
-  double epochs = 0;          // above 0: instead of train.steps
-  double memory = 0;          // GiB; 0: what is free
+  double epochs = 0;  // above 0: instead of train.steps
+  double memory = 0;  // GiB; 0: what is free
 
   double held_out = 0.02;
   std::string prompt;

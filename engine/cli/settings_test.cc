@@ -65,14 +65,20 @@ TEST(Settings, StepsAndEpochsStandForEachOther) {
   EXPECT_EQ(settled("finetune", {}), std::pair(std::int64_t{0}, 3.0));
   EXPECT_EQ(settled("pretrain", {{"epochs", "0.5"}}), std::pair(std::int64_t{0}, 0.5));
   EXPECT_EQ(settled("finetune", {{"steps", "7"}}), std::pair(std::int64_t{7}, 0.0));
-  EXPECT_THAT(refusal([&] { settled("finetune", {{"steps", "7"}, {"epochs", "2"}}); }), HasSubstr("steps is 7 and epochs is 2: give one of them"));
+  EXPECT_THAT(refusal([&] {
+                settled("finetune", {{"steps", "7"}, {"epochs", "2"}});
+              }),
+              HasSubstr("steps is 7 and epochs is 2: give one of them"));
 }
 
 TEST(Settings, AModelThatIsGivenHasItsOwnShape) {
   TrainSettings settings = default_settings(Task::kFinetune);
   EXPECT_THAT(refusal([&] { settle(settings, {"layers"}, true); }), HasSubstr("layers is given, and so is a model"));
   settings = default_settings(Task::kPretrain);
-  EXPECT_THAT(refusal([&] { settle(settings, {"steps", "tied"}, true); }), HasSubstr("tied is given, and so is a model"));
+  EXPECT_THAT(refusal([&] {
+                settle(settings, {"steps", "tied"}, true);
+              }),
+              HasSubstr("tied is given, and so is a model"));
   settle(settings, {"vocabulary", "length"}, true);  // of a tokenizer that the model may lack
   settle(settings, {"layers"}, false);
 }
@@ -81,10 +87,14 @@ TEST(Settings, PreferencesHaveTheirOwn) {
   TrainSettings settings = default_settings(Task::kDpo);
   settle(settings, {"beta", "label_smoothing"}, true);
   settings.train.z_loss = 1e-4;
-  EXPECT_THAT(refusal([&] { settle(settings, {"z_loss"}, true); }), HasSubstr("dpo learns preferences without it: leave z_loss out"));
+  EXPECT_THAT(refusal([&] { settle(settings, {"z_loss"}, true); }),
+              HasSubstr("dpo learns preferences without it: leave z_loss out"));
   for (const Task task : {Task::kPretrain, Task::kFinetune}) {
     settings = default_settings(task);
-    EXPECT_THAT(refusal([&] { settle(settings, {"steps", "beta"}, tunes(task)); }), HasSubstr("beta is given, and the task is " + settings.task));
+    EXPECT_THAT(refusal([&] {
+                  settle(settings, {"steps", "beta"}, tunes(task));
+                }),
+                HasSubstr("beta is given, and the task is " + settings.task));
   }
 }
 
@@ -111,19 +121,22 @@ TEST(Settings, TakeWhatSdksMakeOfValues) {
 }
 
 TEST(Settings, WrongTypesAreRefusedByName) {
-  for (const auto& [name, value, rule] : std::vector<std::tuple<const char*, const char*, const char*>>{
-           {"hidden_size", "big", "a whole number"},
-           {"hidden_size", "12.5", "a whole number"},
-           {"hidden_size", "", "a whole number"},
-           {"hidden_size", " 12", "a whole number"},
-           {"hidden_size", "99999999999999999999", "a whole number"},
-           {"learning_rate", "fast", "a number"},
-           {"learning_rate", "nan", "a number"},
-           {"learning_rate", "inf", "a number"},
-           {"learning_rate", "1e-3x", "a number"},
-           {"tied", "yes", "true or false"},
-           {"seed", "-1", "0 or more"}}) {
-    EXPECT_THAT(refusal([&] { applied({{name, value}}); }),
+  for (const auto& [name, value, rule] :
+       std::vector<std::tuple<const char*, const char*, const char*>>{{"hidden_size", "big", "a whole number"},
+                                                                      {"hidden_size", "12.5", "a whole number"},
+                                                                      {"hidden_size", "", "a whole number"},
+                                                                      {"hidden_size", " 12", "a whole number"},
+                                                                      {"hidden_size", "99999999999999999999",
+                                                                       "a whole number"},
+                                                                      {"learning_rate", "fast", "a number"},
+                                                                      {"learning_rate", "nan", "a number"},
+                                                                      {"learning_rate", "inf", "a number"},
+                                                                      {"learning_rate", "1e-3x", "a number"},
+                                                                      {"tied", "yes", "true or false"},
+                                                                      {"seed", "-1", "0 or more"}}) {
+    EXPECT_THAT(refusal([&] {
+                  applied({{name, value}});
+                }),
                 AllOf(HasSubstr(std::string("Hyperparameter ") + name + " is \"" + value + "\""), HasSubstr(rule)));
   }
 }
@@ -136,8 +149,11 @@ TEST(Settings, AnUnknownNameIsRefusedWithTheNearest) {
                                                                                     {"learning_rte", "learning_rate"},
                                                                                     {"batch_size", "batch"},
                                                                                     {"bacth", "batch"}}) {
-    EXPECT_THAT(refusal([&] { applied({{name, "1"}}); }),
-                AllOf(HasSubstr(std::string("\"") + name + "\""), HasSubstr(std::string("Did you mean \"") + meant + "\"")));
+    EXPECT_THAT(refusal([&] {
+                  applied({{name, "1"}});
+                }),
+                AllOf(HasSubstr(std::string("\"") + name + "\""),
+                      HasSubstr(std::string("Did you mean \"") + meant + "\"")));
   }
   EXPECT_THAT(refusal([] { applied({{"zzzzzzzz", "1"}}); }), AllOf(HasSubstr("There are: "), HasSubstr("hidden_size")));
 }
@@ -176,7 +192,9 @@ TEST(ModelConfig, ChoosesWhatIsNotSaid) {
 }
 
 TEST(ModelConfig, ImpossibleShapesAreRefusedWithWhatToChange) {
-  EXPECT_THAT(refusal([] { model_config(applied({{"hidden_size", "100"}, {"heads", "3"}}), 300); }),
+  EXPECT_THAT(refusal([] {
+                model_config(applied({{"hidden_size", "100"}, {"heads", "3"}}), 300);
+              }),
               AllOf(HasSubstr("hidden_size (100)"), HasSubstr("heads (3)"), HasSubstr("head_dim")));
   EXPECT_THAT(refusal([] { model_config(applied({{"heads", "4"}, {"kv_heads", "3"}}), 300); }), HasSubstr("multiple"));
   EXPECT_THAT(refusal([] { model_config(applied({{"hidden_size", "30"}, {"heads", "2"}}), 300); }), HasSubstr("even"));

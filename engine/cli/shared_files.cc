@@ -20,7 +20,8 @@ constexpr std::size_t kBroadcastBytes = 4 << 20;
 constexpr std::int64_t kBroadcastBytesMax = std::int64_t{1} << 46;
 
 // Rank 0 gives `bytes`; on the others `take` gets them, piece after piece.
-void share_bytes(parallel::Collectives& collectives, std::string_view bytes, const std::function<void(std::string_view)>& take) {
+void share_bytes(parallel::Collectives& collectives, std::string_view bytes,
+                 const std::function<void(std::string_view)>& take) {
   auto size = static_cast<std::int64_t>(bytes.size());
   collectives.broadcast(std::as_writable_bytes(std::span(&size, 1)), 0);
   if (size < 0 || size > kBroadcastBytesMax) throw Error(ErrorKind::kCorrupt, "Rank 0 announced {} bytes", size);
@@ -47,9 +48,12 @@ ScratchFile::~ScratchFile() { ::close(descriptor_); }
 std::string ScratchFile::path() const { return fmt::format("{}{}", kNameless, descriptor_); }
 
 Error with_scratch_advice(const Error& error) {
-  if (error.kind() != ErrorKind::kExhausted || std::string_view(error.what()).find(kNameless) == std::string_view::npos) return error;
-  return Error(ErrorKind::kExhausted, "{}. The tokens lie in {}: make room there, or set TMPDIR to another folder", error.what(),
-               std::filesystem::temp_directory_path().string());
+  if (error.kind() != ErrorKind::kExhausted ||
+      std::string_view(error.what()).find(kNameless) == std::string_view::npos) {
+    return error;
+  }
+  return Error(ErrorKind::kExhausted, "{}. The tokens lie in {}: make room there, or set TMPDIR to another folder",
+               error.what(), std::filesystem::temp_directory_path().string());
 }
 
 std::string share_text(parallel::Collectives& collectives, std::string text) {

@@ -31,7 +31,9 @@ void collect(Files& files, const std::string& path, int depth, std::vector<std::
   if (!info) throw Error(ErrorKind::kNotFound, "There is no file or folder {}", path);
   if (info->type == FileInfo::Type::kFile) into.push_back(path);
   if (info->type != FileInfo::Type::kFolder) return;
-  if (depth == kDepthMax) throw Error(ErrorKind::kInvalid, "Looking for texts: {} lies more than {} folders deep", path, kDepthMax);
+  if (depth == kDepthMax) {
+    throw Error(ErrorKind::kInvalid, "Looking for texts: {} lies more than {} folders deep", path, kDepthMax);
+  }
   for (const std::string& name : files.list(path)) {
     if (!name.starts_with('.')) collect(files, path + "/" + name, depth + 1, into);
   }
@@ -69,9 +71,10 @@ void for_each_piece(Files& files, const std::string& path, const std::function<v
     if (pending.empty() || (!ended && pending.size() < wanted)) continue;
     const std::size_t valid = std::min(model::utf8_valid_prefix(pending), pending.find('\0'));
     if (valid < pending.size() && (ended || pending.size() - valid >= kCharacterBytesMax)) {
-      throw Error(ErrorKind::kInvalid,
-                  "{} is not UTF-8 text: byte {} is 0x{:02x}. Convert it (`iconv -t UTF-8`), unpack it, or leave it out", path,
-                  read - pending.size() + valid, static_cast<unsigned char>(pending[valid]));
+      throw Error(
+          ErrorKind::kInvalid,
+          "{} is not UTF-8 text: byte {} is 0x{:02x}. Convert it (`iconv -t UTF-8`), unpack it, or leave it out", path,
+          read - pending.size() + valid, static_cast<unsigned char>(pending[valid]));
     }
     const std::string_view text = std::string_view(pending).substr(0, valid);
     const std::size_t cut = ended ? text.size() : model::safe_cut(text, text.size() - 1);

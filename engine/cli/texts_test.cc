@@ -98,12 +98,14 @@ TEST(Pieces, AFileThatIsNotTextIsRefusedWithThePlace) {
   const TemporaryFolder folder;
   SystemFiles files;
   const std::string long_text = some_text(6'000'000);
-  for (const auto& [contents, place] : std::vector<std::pair<std::string, std::string>>{
-           {std::string("ab\0c", 4), "byte 2 is 0x00"},
-           {"abc\xff", "byte 3 is 0xff"},
-           {"caf\xe9 au lait", "byte 3 is 0xe9"},
-           {std::string(30'000'000, '7').replace(9'000'000, 1, "\xff"), "byte 9000000 is 0xff"},
-           {long_text + "\xff and more", "byte " + std::to_string(long_text.size()) + " is 0xff"}}) {
+  for (const auto& [contents, place] :
+       std::vector<std::pair<std::string, std::string>>{{std::string("ab\0c", 4), "byte 2 is 0x00"},
+                                                        {"abc\xff", "byte 3 is 0xff"},
+                                                        {"caf\xe9 au lait", "byte 3 is 0xe9"},
+                                                        {std::string(30'000'000, '7').replace(9'000'000, 1, "\xff"),
+                                                         "byte 9000000 is 0xff"},
+                                                        {long_text + "\xff and more",
+                                                         "byte " + std::to_string(long_text.size()) + " is 0xff"}}) {
     const std::string path = folder.put("bad.txt", contents);
     try {
       for_each_piece(files, path, [](std::string_view) {});

@@ -22,7 +22,8 @@ int train_tokenizer(const TokenizerTrainCommand& command) {
   SystemFiles files;
   const std::vector<std::string> texts = text_files(files, command.text);
   if (total_bytes(files, texts) == 0) {
-    throw Error(ErrorKind::kInvalid, "There is nothing to learn from: {} has empty files only", fmt::join(command.text, ", "));
+    throw Error(ErrorKind::kInvalid, "There is nothing to learn from: {} has empty files only",
+                fmt::join(command.text, ", "));
   }
   const model::Tokenizer tokenizer = train_tokenizer(files, texts, command.vocabulary);
   static_cast<Files&>(files).make_folders(command.out);

@@ -41,7 +41,8 @@ TrainSettings settings_of(const TrainCommand& command, const json::object& hyper
   settle(settings, given, model_given);
   if (settings.train.lora_rank > 0) {
     if (!tunes(task_of(settings.task))) {
-      throw Error(ErrorKind::kInvalid, "lora_rank trains adapters on a model that is there already, and pretrain begins from nothing: use "
+      throw Error(ErrorKind::kInvalid,
+                  "lora_rank trains adapters on a model that is there already, and pretrain begins from nothing: use "
                   "finetune or dpo, or leave it out");
     }
     // Adapters are few and begin at nothing: they learn at ten times the rate that suits a whole model.
@@ -85,7 +86,9 @@ Run run_of_job(const TrainCommand& command, const Contract& contract, Files& fil
                 : tunes(task)      ? "the examples to learn from, and optionally \"validation\""
                                    : "the texts, and optionally \"validation\" and \"tokenizer\"");
   }
-  if (tunes(task) && !model) throw Error(ErrorKind::kInvalid, "The job has no channel \"model\": give one with the model to fine-tune");
+  if (tunes(task) && !model) {
+    throw Error(ErrorKind::kInvalid, "The job has no channel \"model\": give one with the model to fine-tune");
+  }
   run.sources.train = {*train};
   if (const auto validation = contract.channel("validation")) run.sources.held_out = {*validation};
   run.sources.tokenizer = contract.channel("tokenizer").value_or("");
@@ -106,14 +109,23 @@ Run run_by_hand(const TrainCommand& command, Files& files) {
   run.settings = settings_of(command, {}, !command.model.empty());
   run.peers = peers_of(environment, {});
   const bool reads = run.peers.rank == 0, goes_on = tunes(task_of(run.settings.task));
-  if (reads && goes_on && command.model.empty()) throw Error(ErrorKind::kInvalid, "There is no model to fine-tune: give --model PATH");
+  if (reads && goes_on && command.model.empty()) {
+    throw Error(ErrorKind::kInvalid, "There is no model to fine-tune: give --model PATH");
+  }
   if (reads && command.text.empty()) {
-    throw Error(ErrorKind::kInvalid, goes_on ? "There is nothing to learn from: give --data FILE" : "There is no text to train on: give --text FILE");
+    throw Error(ErrorKind::kInvalid, goes_on ? "There is nothing to learn from: give --data FILE"
+                                             : "There is no text to train on: give --text FILE");
   }
   run.dry = command.dry_run;
-  if (command.out.empty() && !run.dry) throw Error(ErrorKind::kInvalid, "There is no place for the model: give --out DIR");
-  run.sources = {.train = command.text, .held_out = command.validation, .model = command.model, .tokenizer = command.tokenizer,
-                 .chat_template = command.chat_template, .checkpoints = ""};
+  if (command.out.empty() && !run.dry) {
+    throw Error(ErrorKind::kInvalid, "There is no place for the model: give --out DIR");
+  }
+  run.sources = {.train = command.text,
+                 .held_out = command.validation,
+                 .model = command.model,
+                 .tokenizer = command.tokenizer,
+                 .chat_template = command.chat_template,
+                 .checkpoints = ""};
   run.out = command.out;
   run.checkpoints = command.checkpoints.empty() ? command.out + "/checkpoints" : command.checkpoints;
   run.resume = command.resume;
@@ -131,7 +143,8 @@ Run run_by_hand(const TrainCommand& command, Files& files) {
 int train_model(const TrainCommand& command) {
   SystemFiles files;
   const Contract contract(files, command.contract);
-  const bool by_contract = !command.contract.empty() && command.text.empty() && command.out.empty() && contract.present();
+  const bool by_contract =
+      !command.contract.empty() && command.text.empty() && command.out.empty() && contract.present();
   StopSignals signals;
   try {
     return carry_out(by_contract ? run_of_job(command, contract, files) : run_by_hand(command, files), files, signals);

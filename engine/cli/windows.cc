@@ -19,7 +19,8 @@ void Windows::add(std::span<const model::TokenId> tokens) {
   // A full window needs the token after it too.
   const std::vector<model::TokenId> all = std::exchange(tokens_, {});
   for (; begin + length_ < all.size(); begin += stride_) {
-    tokens_.assign(all.begin() + static_cast<std::ptrdiff_t>(begin), all.begin() + static_cast<std::ptrdiff_t>(begin + length_ + 1));
+    tokens_.assign(all.begin() + static_cast<std::ptrdiff_t>(begin),
+                   all.begin() + static_cast<std::ptrdiff_t>(begin + length_ + 1));
     emit(length_);
     predicted_ = length_ + 1 - stride_;
   }

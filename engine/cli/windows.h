@@ -31,7 +31,7 @@ class Windows {
   const std::size_t length_;
   const std::size_t stride_;
   const Window window_;
-  std::vector<model::TokenId> tokens_;   // from the next window's first on
+  std::vector<model::TokenId> tokens_;  // from the next window's first on
   std::vector<std::int32_t> targets_;
   std::size_t predicted_ = 1;  // of tokens_, those before it were predicted, or are the text's first
 };

@@ -22,17 +22,13 @@ thread_local std::string open_error;
 athanor_comm_status status_of(const Error& error) {
   switch (error.kind()) {
     case ErrorKind::kInvalid:
-    case ErrorKind::kNotFound:
-      return ATHANOR_COMM_INVALID;
+    case ErrorKind::kNotFound: return ATHANOR_COMM_INVALID;
     case ErrorKind::kConflict:
     case ErrorKind::kDenied:
-    case ErrorKind::kUnavailable:
-      return ATHANOR_COMM_UNAVAILABLE;
-    case ErrorKind::kCorrupt:
-      return ATHANOR_COMM_CORRUPT;
+    case ErrorKind::kUnavailable: return ATHANOR_COMM_UNAVAILABLE;
+    case ErrorKind::kCorrupt: return ATHANOR_COMM_CORRUPT;
     case ErrorKind::kExhausted:
-    case ErrorKind::kInternal:
-      break;
+    case ErrorKind::kInternal: break;
   }
   return ATHANOR_COMM_INTERNAL;
 }

@@ -35,7 +35,7 @@ typedef enum {
   ATHANOR_COMM_OK = 0,
   ATHANOR_COMM_INVALID = 1,     /* the call is wrong: repeating it will not help */
   ATHANOR_COMM_UNAVAILABLE = 2, /* a peer died, did not answer in time, or refused us */
-  ATHANOR_COMM_CORRUPT = 3,     /* a peer sent what the protocol does not allow, or ranks called different collectives */
+  ATHANOR_COMM_CORRUPT = 3, /* a peer sent what the protocol does not allow, or ranks called different collectives */
   ATHANOR_COMM_INTERNAL = 4
 } athanor_comm_status;
 
@@ -52,9 +52,9 @@ typedef enum { ATHANOR_COMM_SUM = 0 } athanor_comm_operation;
 typedef struct {
   size_t struct_size; /* sizeof(athanor_comm_options): lets the struct grow */
   int32_t rank;
-  int32_t world_size;      /* 1 … 4096 */
-  const char* rendezvous;  /* "HOST:PORT" or "[IPV6]:PORT"; may be NULL when world_size is 1 */
-  uint64_t generation;     /* the job's restart count */
+  int32_t world_size;         /* 1 … 4096 */
+  const char* rendezvous;     /* "HOST:PORT" or "[IPV6]:PORT"; may be NULL when world_size is 1 */
+  uint64_t generation;        /* the job's restart count */
   int64_t connect_timeout_ms; /* bound of athanor_comm_open; 0 means 120,000 */
   int64_t timeout_ms;         /* longest wait in a collective without a byte moving; 0 means 600,000 */
 } athanor_comm_options;

@@ -131,9 +131,9 @@ void Communicator::all_reduce_sum(std::span<float> buffer) {
       return Segment{s.begin * sizeof(float), s.end * sizeof(float)};
     };
 
-    int out_step = 0, in_step = 0;            // in_step: the incoming segment is bytes_of(in_step + 1)
-    std::size_t out_done = 0, in_done = 0;    // bytes of the current segments
-    std::size_t staged = 0;                   // bytes of staging_ that wait for the rest of their float
+    int out_step = 0, in_step = 0;          // in_step: the incoming segment is bytes_of(in_step + 1)
+    std::size_t out_done = 0, in_done = 0;  // bytes of the current segments
+    std::size_t staged = 0;                 // bytes of staging_ that wait for the rest of their float
     Deadline deadline = Deadline::after_ms(options_.timeout_ms);
     for (;;) {
       bool moved = false;

@@ -24,9 +24,7 @@ namespace {
 
 using std::chrono::steady_clock;
 
-std::string free_rendezvous() {
-  return "127.0.0.1:" + std::to_string(local_port(listen_at("0")));
-}
+std::string free_rendezvous() { return "127.0.0.1:" + std::to_string(local_port(listen_at("0"))); }
 
 CommOptions options_for(int rank, int world, const std::string& rendezvous) {
   CommOptions options;
@@ -175,8 +173,8 @@ TEST(Communicator, ASecondProcessOfARankIsToldWhenTheRanksHaveMet) {
   });
   const Socket listener = listen_at("0");
   // magic, purpose, rank; world size, port; generation, process
-  const std::uint64_t hello[] = {0x324d4d4f43485441, 1 | 1ULL << 32, 2 | static_cast<std::uint64_t>(local_port(listener)) << 32,
-                                 0, 7};
+  const std::uint64_t hello[] = {0x324d4d4f43485441, 1 | 1ULL << 32,
+                                 2 | static_cast<std::uint64_t>(local_port(listener)) << 32, 0, 7};
   const Deadline deadline = Deadline::after_ms(20'000);
   std::string why;
   Peer first{Socket(), "rank 0"};
@@ -231,8 +229,12 @@ TEST(Communicator, ARankComesAgainAfterALostConnection) {
     std::string why;
     towards_host.push_back({Socket(), "rank 0"});
     Peer& there = towards_host.back();
-    while (!there.socket.open() && !deadline.over()) there.socket = try_connect(parse_host_port(rendezvous), deadline, why);
-    while (!deadline.over() && !forward(visitor, there)) wait_ready(nullptr, &visitor, deadline);  // the hello, a packet
+    while (!there.socket.open() && !deadline.over()) {
+      there.socket = try_connect(parse_host_port(rendezvous), deadline, why);
+    }
+    while (!deadline.over() && !forward(visitor, there)) {
+      wait_ready(nullptr, &visitor, deadline);  // the hello, a packet
+    }
     if (lost) continue;
     std::thread second(meet, 2, rendezvous);
     try {

@@ -65,9 +65,7 @@ void pause_before_retry(Deadline deadline) {
   ::nanosleep(&pause, nullptr);
 }
 
-std::string taken_twice(std::uint32_t rank) {
-  return fmt::format("two processes say that they are rank {}", rank);
-}
+std::string taken_twice(std::uint32_t rank) { return fmt::format("two processes say that they are rank {}", rank); }
 
 // Why a greeting does not belong here, or nothing.
 std::optional<std::string> objection(const CommOptions& options, const Greeting& greeting) {
@@ -209,10 +207,11 @@ std::vector<TableEntry> host(const CommOptions& options, const HostPort& rendezv
   for (std::size_t missing = world - 1; missing > 0;) {
     std::optional<Door::Visitor> visitor = door.next(deadline);
     if (!visitor) {
-      throw Error(ErrorKind::kUnavailable,
-                  "rank 0 waited {} s at {} and these ranks did not come: {}.{} Look at their output, or give them more "
-                  "time to start",
-                  options.connect_timeout_ms / 1000, rendezvous.text(), missing_ranks(present), turned_away);
+      throw Error(
+          ErrorKind::kUnavailable,
+          "rank 0 waited {} s at {} and these ranks did not come: {}.{} Look at their output, or give them more "
+          "time to start",
+          options.connect_timeout_ms / 1000, rendezvous.text(), missing_ranks(present), turned_away);
     }
     const Greeting& greeting = visitor->greeting;
     std::optional<std::string> why = objection(options, greeting);
@@ -283,10 +282,11 @@ std::vector<TableEntry> visit(const CommOptions& options, const HostPort& rendez
     }
     pause_before_retry(deadline);
   }
-  throw Error(ErrorKind::kUnavailable,
-              "rank {} could not reach rank 0 at {} within {} s: {}. Look at rank 0's output, and check that the address "
-              "is reachable from here",
-              options.rank, rendezvous.text(), options.connect_timeout_ms / 1000, why);
+  throw Error(
+      ErrorKind::kUnavailable,
+      "rank {} could not reach rank 0 at {} within {} s: {}. Look at rank 0's output, and check that the address "
+      "is reachable from here",
+      options.rank, rendezvous.text(), options.connect_timeout_ms / 1000, why);
 }
 
 Peer link_to(const CommOptions& options, int rank, const HostPort& to, Deadline deadline) {
@@ -320,7 +320,9 @@ Peer link_from(const CommOptions& options, int rank, Door& door, Deadline deadli
                                         visitor->greeting.rank));
       continue;
     }
-    if (visitor->greeting.purpose != Purpose::kLink || visitor->greeting.rank != static_cast<std::uint32_t>(rank)) continue;
+    if (visitor->greeting.purpose != Purpose::kLink || visitor->greeting.rank != static_cast<std::uint32_t>(rank)) {
+      continue;
+    }
     visitor->peer.name = rank_name(rank, visitor->address);
     return std::move(visitor->peer);
   }

@@ -24,7 +24,10 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
   } catch (const Error&) {
   }
   const std::string port = std::to_string(comm::local_port(comm::listen_at("0")));
-  const comm::CommOptions first{.rank = 0, .world_size = 2, .rendezvous = "127.0.0.1:" + port, .connect_timeout_ms = 500};
+  const comm::CommOptions first{.rank = 0,
+                                .world_size = 2,
+                                .rendezvous = "127.0.0.1:" + port,
+                                .connect_timeout_ms = 500};
   comm::CommOptions second = first;
   second.rank = 1;
   std::thread host(join_ring, first);

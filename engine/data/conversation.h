@@ -25,8 +25,8 @@ struct Message {
 struct Conversation {
   std::vector<Message> messages;
   std::size_t answers_from = 0;
-  json::value tools = nullptr;   // what the model may call: a list of JSON schemas, or null
-  json::object variables = {};   // what else the template shall see ("enable_thinking")
+  json::value tools = nullptr;  // what the model may call: a list of JSON schemas, or null
+  json::object variables = {};  // what else the template shall see ("enable_thinking")
   bool operator==(const Conversation&) const = default;
 };
 

@@ -69,12 +69,15 @@ std::uint64_t rounded_to_8(std::uint64_t bytes) { return (bytes + 7) / 8 * 8; }
 std::uint64_t DocumentFileHeader::ends_offset() const {
   return kBytes + rounded_to_8(static_cast<std::uint64_t>(ids) * id_bytes);
 }
-std::uint64_t DocumentFileHeader::loss_offset() const { return ends_offset() + static_cast<std::uint64_t>(documents) * 8; }
+std::uint64_t DocumentFileHeader::loss_offset() const {
+  return ends_offset() + static_cast<std::uint64_t>(documents) * 8;
+}
 std::uint64_t DocumentFileHeader::file_bytes() const {
   return loss_offset() + (static_cast<std::uint64_t>(ids) + 63) / 64 * 8;
 }
 
-DocumentFileHeader parse_document_file_header(std::string_view start, std::uint64_t file_bytes, std::string_view source) {
+DocumentFileHeader parse_document_file_header(std::string_view start, std::uint64_t file_bytes,
+                                              std::string_view source) {
   if (file_bytes == 0) throw damaged(source, "it is empty");
   if (file_bytes < sizeof(Raw) || start.size() < sizeof(Raw)) {
     throw damaged(source, "it has {} bytes, and a header alone has {}", file_bytes, sizeof(Raw));
@@ -82,17 +85,26 @@ DocumentFileHeader parse_document_file_header(std::string_view start, std::uint6
   if (!start.starts_with(kMagic)) throw damaged(source, "it does not begin with {}, so it is none", kMagic);
   Raw raw;
   std::memcpy(&raw, start.data(), sizeof raw);
-  if (raw.version != kVersion) throw damaged(source, "it has version {}, and we read version {}", raw.version, kVersion);
-  if (raw.id_bytes != 2 && raw.id_bytes != 4) throw damaged(source, "its ids have {} bytes instead of 2 or 4", raw.id_bytes);
-  if (raw.vocabulary < 1 || raw.vocabulary > kVocabularyMax) throw damaged(source, "its vocabulary is {}", raw.vocabulary);
+  if (raw.version != kVersion) {
+    throw damaged(source, "it has version {}, and we read version {}", raw.version, kVersion);
+  }
+  if (raw.id_bytes != 2 && raw.id_bytes != 4) {
+    throw damaged(source, "its ids have {} bytes instead of 2 or 4", raw.id_bytes);
+  }
+  if (raw.vocabulary < 1 || raw.vocabulary > kVocabularyMax) {
+    throw damaged(source, "its vocabulary is {}", raw.vocabulary);
+  }
   if (raw.ids < 0 || raw.ids > kCountMax || raw.documents < 0 || raw.documents > raw.ids) {
     throw damaged(source, "its header speaks of {} ids in {} documents", raw.ids, raw.documents);
   }
   if ((raw.group != 1 && raw.group != 2) || raw.documents % raw.group != 0) {
     throw damaged(source, "its header speaks of {} documents in groups of {}", raw.documents, raw.group);
   }
-  DocumentFileHeader header{.id_bytes = raw.id_bytes, .vocabulary = raw.vocabulary, .ids = raw.ids,
-                            .documents = raw.documents, .group = raw.group};
+  DocumentFileHeader header{.id_bytes = raw.id_bytes,
+                            .vocabulary = raw.vocabulary,
+                            .ids = raw.ids,
+                            .documents = raw.documents,
+                            .group = raw.group};
   if (header.file_bytes() != file_bytes) {
     throw damaged(source, "it has {} bytes, and {} ids in {} documents take {}", file_bytes, raw.ids, raw.documents,
                   header.file_bytes());
@@ -104,7 +116,8 @@ DocumentFileHeader parse_document_file_header(std::string_view start, std::uint6
 
 DocumentFileWriter::DocumentFileWriter(Files& files, const std::string& path, std::int64_t vocabulary,
                                        std::string_view tokenizer_sha256, std::int64_t group)
-    : DocumentFileWriter(files, files.open(temporary_path(path), Files::Open::kTruncate), vocabulary, tokenizer_sha256, group, path) {}
+    : DocumentFileWriter(files, files.open(temporary_path(path), Files::Open::kTruncate), vocabulary, tokenizer_sha256,
+                         group, path) {}
 
 DocumentFileWriter::DocumentFileWriter(Files& files, std::unique_ptr<File> file, std::int64_t vocabulary,
                                        std::string_view tokenizer_sha256, std::int64_t group)
@@ -115,7 +128,9 @@ DocumentFileWriter::DocumentFileWriter(Files& files, std::unique_ptr<File> file,
     : files_(files), path_(path), file_(std::move(file)) {
   ATHANOR_ASSERT(vocabulary >= 1 && vocabulary <= kVocabularyMax && (group == 1 || group == 2));
   ATHANOR_ASSERT(tokenizer_sha256.empty() || tokenizer_sha256.size() == kDigestBytes);
-  header_ = {.id_bytes = vocabulary <= 1 << 16 ? 2U : 4U, .vocabulary = vocabulary, .group = group,
+  header_ = {.id_bytes = vocabulary <= 1 << 16 ? 2U : 4U,
+             .vocabulary = vocabulary,
+             .group = group,
              .tokenizer_sha256 = std::string(tokenizer_sha256)};
   file_->append(header_bytes(header_));
 }
@@ -140,8 +155,8 @@ void DocumentFileWriter::append(std::span<const TokenRun> document) {
   for (const TokenRun& run : document) {
     for (const std::int32_t id : run.tokens) {
       if (id < 0 || id >= header_.vocabulary) {
-        throw Error(ErrorKind::kInvalid, "Writing the document file {}: the id {} is not below its vocabulary of {}", path_, id,
-                    header_.vocabulary);
+        throw Error(ErrorKind::kInvalid, "Writing the document file {}: the id {} is not below its vocabulary of {}",
+                    path_, id, header_.vocabulary);
       }
       buffer_.append(reinterpret_cast<const char*>(&id), header_.id_bytes);
       if (header_.ids % 64 == 0) in_loss_.push_back(0);
@@ -186,7 +201,8 @@ void DocumentFile::check_ends() const {
   std::int64_t before = 0;
   for (std::int64_t i = 0; i < header_.documents; ++i) {
     if (end(i) <= before || end(i) > header_.ids) {
-      throw damaged(file_.path(), "document {} of {} ends at id {}, after {} and of {}", i, header_.documents, end(i), before, header_.ids);
+      throw damaged(file_.path(), "document {} of {} ends at id {}, after {} and of {}", i, header_.documents, end(i),
+                    before, header_.ids);
     }
     before = end(i);
   }
@@ -206,8 +222,8 @@ void DocumentFile::read(std::int64_t first, std::span<std::int32_t> into) const 
   }
   for (std::size_t i = 0; i < into.size(); ++i) {
     if (into[i] < 0 || into[i] >= header_.vocabulary) {
-      throw damaged(file_.path(), "id {} is {}, and the vocabulary has {}", first + static_cast<std::int64_t>(i), into[i],
-                    header_.vocabulary);
+      throw damaged(file_.path(), "id {} is {}, and the vocabulary has {}", first + static_cast<std::int64_t>(i),
+                    into[i], header_.vocabulary);
     }
   }
 }

@@ -48,7 +48,8 @@ struct DocumentFileHeader {
 
 // Reads the header at the start of a file of `file_bytes` bytes. `source` names it in errors. Throws kCorrupt with what
 // was found for anything but a whole document file.
-DocumentFileHeader parse_document_file_header(std::string_view start, std::uint64_t file_bytes, std::string_view source);
+DocumentFileHeader parse_document_file_header(std::string_view start, std::uint64_t file_bytes,
+                                              std::string_view source);
 
 // Writes a document file that appears at its path whole, in finish(), or not at all. Holds a bit for each id and 8 bytes
 // for each document in memory.
@@ -58,8 +59,8 @@ class DocumentFileWriter {
   DocumentFileWriter(Files& files, const std::string& path, std::int64_t vocabulary, std::string_view tokenizer_sha256,
                      std::int64_t group);
   // Writes into an empty file that is open already, and is the caller's to remove; nothing is made durable.
-  DocumentFileWriter(Files& files, std::unique_ptr<File> file, std::int64_t vocabulary, std::string_view tokenizer_sha256,
-                     std::int64_t group);
+  DocumentFileWriter(Files& files, std::unique_ptr<File> file, std::int64_t vocabulary,
+                     std::string_view tokenizer_sha256, std::int64_t group);
   ~DocumentFileWriter();  // an unfinished file is removed
   DocumentFileWriter(const DocumentFileWriter&) = delete;
   DocumentFileWriter& operator=(const DocumentFileWriter&) = delete;
@@ -70,8 +71,8 @@ class DocumentFileWriter {
   void finish();
 
  private:
-  DocumentFileWriter(Files& files, std::unique_ptr<File> file, std::int64_t vocabulary, std::string_view tokenizer_sha256,
-                     std::int64_t group, const std::string& path);
+  DocumentFileWriter(Files& files, std::unique_ptr<File> file, std::int64_t vocabulary,
+                     std::string_view tokenizer_sha256, std::int64_t group, const std::string& path);
   void flush();
 
   Files& files_;

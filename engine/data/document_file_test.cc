@@ -16,7 +16,8 @@ using testing::HasSubstr;
 
 class DocumentFileTest : public testing::Test {
  protected:
-  std::string write(std::int64_t vocabulary, const std::vector<std::vector<TokenRun>>& documents, std::int64_t group = 1) {
+  std::string write(std::int64_t vocabulary, const std::vector<std::vector<TokenRun>>& documents,
+                    std::int64_t group = 1) {
     const std::string path = folder_ / "chats.documents";
     DocumentFileWriter writer(files_, path, vocabulary, std::string(32, 'd'), group);
     for (const auto& document : documents) writer.append(document);
@@ -55,7 +56,9 @@ TEST_F(DocumentFileTest, GivesBackWhatWasWrittenInBothWidths) {
 
 TEST_F(DocumentFileTest, KnowsWhichPartsAreLearntAcrossWords) {
   std::vector<TokenRun> runs;
-  for (std::int32_t i = 0; i < 700'000; ++i) runs.push_back({{i % 1000}, i == 100 || i == 699'999});  // beyond the buffer
+  for (std::int32_t i = 0; i < 700'000; ++i) {
+    runs.push_back({{i % 1000}, i == 100 || i == 699'999});  // beyond the buffer
+  }
   const DocumentFile file(write(1000, {runs}));
   for (const std::int64_t first : {0, 1, 63, 64, 65, 100, 101, 128}) {
     for (const std::int64_t last : {0, 1, 64, 99, 100, 101, 102, 164, 200'000, 699'999}) {

@@ -6,7 +6,8 @@
 
 namespace athanor::data {
 
-TokenDocuments::TokenDocuments(std::shared_ptr<const TokenFile> file, std::int32_t end_of_text) : file_(std::move(file)) {
+TokenDocuments::TokenDocuments(std::shared_ptr<const TokenFile> file, std::int32_t end_of_text)
+    : file_(std::move(file)) {
   ATHANOR_ASSERT(file_);
   std::vector<std::int32_t> piece(1 << 16);
   for (std::int64_t first = 0; first < file_->count();) {
@@ -18,7 +19,9 @@ TokenDocuments::TokenDocuments(std::shared_ptr<const TokenFile> file, std::int32
     }
     first += size;
   }
-  if (const std::int64_t last = ends_.empty() ? 0 : ends_.back(); last < file_->count()) ends_.push_back(file_->count());
+  if (const std::int64_t last = ends_.empty() ? 0 : ends_.back(); last < file_->count()) {
+    ends_.push_back(file_->count());
+  }
 }
 
 }  // namespace athanor::data

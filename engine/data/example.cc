@@ -38,7 +38,9 @@ Message message_of(const json::object& from) {
 Example example_of(const json::object& line) {
   const auto has = [&](std::string_view key) { return line.contains(key); };
   if (has("messages")) {
-    Conversation chat{.messages = messages_of(line, "messages"), .tools = tools_of(line), .variables = variables_of(line)};
+    Conversation chat{.messages = messages_of(line, "messages"),
+                      .tools = tools_of(line),
+                      .variables = variables_of(line)};
     const auto answers = [](const Message& message) { return message.role == kAssistant; };
     if (std::none_of(chat.messages.begin(), chat.messages.end(), answers)) {
       throw wrong("none of its messages has the role \"{}\", so there is nothing to learn", kAssistant);
@@ -49,11 +51,14 @@ Example example_of(const json::object& line) {
     if (!line.at("prompt").is_array() && !line.at("completion").is_array()) {
       return Completion{text_of(line, "prompt", true), text_of(line, "completion", false)};
     }
-    Conversation chat{.messages = messages_of(line, "prompt"), .tools = tools_of(line), .variables = variables_of(line)};
+    Conversation chat{.messages = messages_of(line, "prompt"),
+                      .tools = tools_of(line),
+                      .variables = variables_of(line)};
     chat.answers_from = chat.messages.size();
     for (Message& message : messages_of(line, "completion")) chat.messages.push_back(std::move(message));
     if (chat.messages[chat.answers_from].role != kAssistant) {
-      throw wrong("\"completion\" begins with the role \"{}\" instead of \"{}\"", chat.messages[chat.answers_from].role, kAssistant);
+      throw wrong("\"completion\" begins with the role \"{}\" instead of \"{}\"", chat.messages[chat.answers_from].role,
+                  kAssistant);
     }
     return chat;
   }
@@ -71,7 +76,9 @@ std::vector<Message> messages_of(const json::object& from, std::string_view key)
   std::vector<Message> messages;
   for (const json::value& item : *list) {
     const std::size_t number = messages.size() + 1;
-    if (!item.is_object()) throw wrong("message {} of \"{}\" is not an object with \"role\" and \"content\"", number, key);
+    if (!item.is_object()) {
+      throw wrong("message {} of \"{}\" is not an object with \"role\" and \"content\"", number, key);
+    }
     try {
       messages.push_back(message_of(item.get_object()));
     } catch (const Error& error) {
@@ -95,7 +102,9 @@ json::value tools_of(const json::object& from) {
 json::object variables_of(const json::object& from) {
   const json::value* given = from.if_contains("chat_template_kwargs");
   if (given == nullptr || given->is_null()) return {};
-  if (!given->is_object()) throw wrong("\"chat_template_kwargs\" must be an object: names of variables and their values");
+  if (!given->is_object()) {
+    throw wrong("\"chat_template_kwargs\" must be an object: names of variables and their values");
+  }
   return given->get_object();
 }
 

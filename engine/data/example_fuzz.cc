@@ -15,7 +15,8 @@ using namespace athanor::data;
 void check(const Example& example) {
   if (const auto* chat = std::get_if<Conversation>(&example)) {
     ATHANOR_ASSERT(chat->answers_from < chat->messages.size());
-    ATHANOR_ASSERT(std::any_of(chat->messages.begin() + static_cast<std::ptrdiff_t>(chat->answers_from), chat->messages.end(),
+    ATHANOR_ASSERT(std::any_of(chat->messages.begin() + static_cast<std::ptrdiff_t>(chat->answers_from),
+                               chat->messages.end(),
                                [](const Message& message) { return message.role == "assistant"; }));
   } else if (const auto* text = std::get_if<Text>(&example)) {
     ATHANOR_ASSERT(!text->text.empty());

@@ -27,7 +27,11 @@ TEST(Example, IsReadInEveryForm) {
        Conversation{{kAsk, kFour}, 1}},
       {R"({"messages": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "tool_calls": [{"name": "add"}], "content": null},
           {"role": "tool", "content": "4", "name": "add"}], "tools": [{"name": "add"}], "chat_template_kwargs": {"thinking": true}})",
-       Conversation{.messages = {kAsk, Message{"assistant", "", {{"tool_calls", json::array{json::object{{"name", "add"}}}}, {"content", nullptr}}},
+       Conversation{.messages = {kAsk,
+                                 Message{"assistant",
+                                         "",
+                                         {{"tool_calls", json::array{json::object{{"name", "add"}}}},
+                                          {"content", nullptr}}},
                                  Message{"tool", "4", {{"name", "add"}}}},
                     .tools = json::array{json::object{{"name", "add"}}},
                     .variables = {{"thinking", true}}}},
@@ -53,14 +57,18 @@ TEST(Example, IsRefusedWithItsLineAndTheReason) {
       {R"({"messages": []})", "\"messages\" is an empty list"},
       {R"({"messages": "hello"})", "'messages' must be an array"},
       {R"({"messages": ["hello"]})", "message 1 of \"messages\" is not an object"},
-      {R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant"}]})", "message 2 of \"messages\": JSON field 'content' is missing"},
+      {R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant"}]})",
+       "message 2 of \"messages\": JSON field 'content' is missing"},
       {R"({"messages": [{"role": "", "content": "a"}]})", "message 1 of \"messages\": its role is empty"},
       {R"({"messages": [{"role": "user", "content": [{"type": "text"}]}]})", "'content' must be a string"},
-      {R"({"messages": [{"role": "assistant", "tool_calls": []}]})", "message 1 of \"messages\": JSON field 'content' is missing"},
+      {R"({"messages": [{"role": "assistant", "tool_calls": []}]})",
+       "message 1 of \"messages\": JSON field 'content' is missing"},
       {R"({"messages": [{"role": "assistant", "tool_calls": {}}]})", "its \"tool_calls\" is no list"},
-      {R"({"messages": [{"role": "assistant", "content": "a"}], "tools": ["add"]})", "\"tools\" must be a list of JSON schemas"},
+      {R"({"messages": [{"role": "assistant", "content": "a"}], "tools": ["add"]})",
+       "\"tools\" must be a list of JSON schemas"},
       {R"({"messages": [{"role": "assistant", "content": "a"}], "tools": "add"})", "not JSON"},
-      {R"({"messages": [{"role": "assistant", "content": "a"}], "chat_template_kwargs": 1})", "\"chat_template_kwargs\" must be an object"},
+      {R"({"messages": [{"role": "assistant", "content": "a"}], "chat_template_kwargs": 1})",
+       "\"chat_template_kwargs\" must be an object"},
       {R"({"messages": [{"role": "user", "content": "a"}]})", "none of its messages has the role \"assistant\""},
   };
   for (const auto& [line, expected] : cases) {
@@ -78,7 +86,8 @@ TEST(Example, IsRefusedWithItsLineAndTheReason) {
 TEST(Preference, ItsAnswersMayCallTools) {
   const Preference pair = parse_preference(
       R"({"prompt": [{"role": "user", "content": "2 + 2?"}], "chosen": [{"role": "assistant", "tool_calls": [{"name": "add"}]}],
-          "rejected": [{"role": "assistant", "tool_calls": [{"name": "sub"}]}], "tools": [{"name": "add"}]})", "x");
+          "rejected": [{"role": "assistant", "tool_calls": [{"name": "sub"}]}], "tools": [{"name": "add"}]})",
+      "x");
   for (const Example& example : {pair.chosen, pair.rejected}) {
     EXPECT_EQ(std::get<Conversation>(example).tools, json::value(json::array{json::object{{"name", "add"}}}));
   }
@@ -98,9 +107,10 @@ TEST(Preference, IsReadInEveryForm) {
     EXPECT_EQ(pair(line).rejected, Example(Conversation{{kAsk, kFive}, 1}));
   }
   // What the user says as a text; or said again, as in datasets that have both.
-  for (const char* line :
-       {R"({"prompt": "2 + 2?", "chosen": [{"role": "assistant", "content": "4"}], "rejected": [{"role": "assistant", "content": "5"}]})",
-        R"({"prompt": "2 + 2?", "chosen": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}],
+  for (
+      const char* line :
+      {R"({"prompt": "2 + 2?", "chosen": [{"role": "assistant", "content": "4"}], "rejected": [{"role": "assistant", "content": "5"}]})",
+       R"({"prompt": "2 + 2?", "chosen": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}],
             "rejected": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "5"}]})"}) {
     EXPECT_EQ(pair(line).chosen, Example(Conversation{{kAsk, kFour}, 1}));
     EXPECT_EQ(pair(line).rejected, Example(Conversation{{kAsk, kFive}, 1}));
@@ -112,12 +122,18 @@ TEST(Preference, IsReadInEveryForm) {
   EXPECT_EQ(begun.chosen, Example(Conversation{{kAsk, kFive, kSure, kFour}, 1}));
   EXPECT_EQ(begun.rejected, Example(Conversation{{kAsk, kFive, kSure, kFive}, 1}));
   // Texts without a prompt: what both begin with, to before a space, and in whole characters.
-  for (const auto& [chosen, rejected, prompt] : std::vector<std::tuple<const char*, const char*, const char*>>{
-           {"The sky is blue.", "The sky is green.", "The sky is"}, {"caf\u00e9", "caf\u00e8", "caf"}, {"yes", "no", ""}, {"ab", "abc", "ab"}}) {
-    const Preference made = pair(fmt::format(R"({{"chosen": "{}", "rejected": "{}", "prompt": null}})", chosen, rejected));
+  for (const auto& [chosen, rejected, prompt] :
+       std::vector<std::tuple<const char*, const char*, const char*>>{{"The sky is blue.", "The sky is green.",
+                                                                       "The sky is"},
+                                                                      {"caf\u00e9", "caf\u00e8", "caf"},
+                                                                      {"yes", "no", ""},
+                                                                      {"ab", "abc", "ab"}}) {
+    const Preference made =
+        pair(fmt::format(R"({{"chosen": "{}", "rejected": "{}", "prompt": null}})", chosen, rejected));
     EXPECT_EQ(std::get<Completion>(made.chosen).prompt, prompt);
     EXPECT_EQ(std::get<Completion>(made.rejected).prompt, prompt);
-    EXPECT_EQ(std::get<Completion>(made.chosen).completion, json::parse(fmt::format("\"{}\"", chosen), "x").as_string().subview(std::string(prompt).size()));
+    EXPECT_EQ(std::get<Completion>(made.chosen).completion,
+              json::parse(fmt::format("\"{}\"", chosen), "x").as_string().subview(std::string(prompt).size()));
   }
   // Answers that both have said before are read, not learnt.
   const Preference later = pair(
@@ -133,7 +149,8 @@ TEST(Preference, IsRefusedWithItsLineAndTheReason) {
       {R"({"prompt": "a", "chosen": "b"})", "\"rejected\" is missing: a line of preferences has"},
       {R"({"prompt": "a", "rejected": "b"})", "\"chosen\" is missing"},
       {R"({"prompt": "a", "chosen": "b", "rejected": "b"})", "the same"},
-      {R"({"prompt": "a", "chosen": [{"role": "assistant", "content": "b"}], "rejected": "c"})", "'rejected' must be an array"},
+      {R"({"prompt": "a", "chosen": [{"role": "assistant", "content": "b"}], "rejected": "c"})",
+       "'rejected' must be an array"},
       {R"({"prompt": 7, "chosen": "b", "rejected": "c"})", "'prompt' must be a string"},
       {R"({"chosen": [{"role": "user", "content": "a"}], "rejected": [{"role": "user", "content": "b"}]})",
        "begin with different messages"},

@@ -37,8 +37,8 @@ void for_each_line(Files& files, const std::string& path,
     }
     pending.erase(0, begin);
     if (pending.size() > kLineBytesMax) {
-      throw Error(ErrorKind::kInvalid, "{}, line {}: it has more than {} MiB; is this a file of one JSON value a line?", path,
-                  number + 1, kLineBytesMax >> 20);
+      throw Error(ErrorKind::kInvalid, "{}, line {}: it has more than {} MiB; is this a file of one JSON value a line?",
+                  path, number + 1, kLineBytesMax >> 20);
     }
   }
   if (!pending.empty()) give(pending);

@@ -19,7 +19,9 @@ Pieces pieces_of(const Documents& documents, std::int64_t length, LongDocuments 
     const std::size_t before = result.pieces.size();
     for (std::int64_t at = 0; at < taken; at += length) {
       const std::int64_t first = begin + at, size = std::min(length, taken - at);
-      if (documents.learns(first + 1, first + size + 1)) result.pieces.push_back({first, static_cast<std::int32_t>(size)});
+      if (documents.learns(first + 1, first + size + 1)) {
+        result.pieces.push_back({first, static_cast<std::int32_t>(size)});
+      }
     }
     result.left_out += result.pieces.size() == before;
   }
@@ -36,7 +38,8 @@ PackedSequences::PackedSequences(std::shared_ptr<const Documents> train, std::sh
   ATHANOR_ASSERT(options_.length > 0 && options_.batch > 0);
   if (packing_.rows() == 0) {
     throw Error(ErrorKind::kInvalid,
-                "Of {} documents to train on none has anything to learn in its first {} tokens: give others, or a larger length",
+                "Of {} documents to train on none has anything to learn in its first {} tokens: give others, or a "
+                "larger length",
                 train_->count(), options_.length + 1);
   }
   if (held_out_) {
@@ -49,7 +52,8 @@ double PackedSequences::filled() const {
   return static_cast<double>(packing_.predictions()) / static_cast<double>(packing_.rows() * options_.length);
 }
 
-void PackedSequences::fill(const Documents& from, const Packing& packing, std::int64_t index, std::uint64_t key, const Row& row) {
+void PackedSequences::fill(const Documents& from, const Packing& packing, std::int64_t index, std::uint64_t key,
+                           const Row& row) {
   ATHANOR_ASSERT(static_cast<std::int64_t>(row.tokens.size()) == options_.length);
   ATHANOR_ASSERT(row.tokens.size() == row.targets.size() && row.tokens.size() == row.document_starts.size());
   packing.row(index, key, row_);
@@ -71,7 +75,8 @@ void PackedSequences::training(std::int64_t step, std::int64_t index, const Row&
   ATHANOR_ASSERT(step >= 1 && index >= 0 && index < options_.batch);
   const std::int64_t number = (step - 1) * options_.batch + index, rows = packing_.rows();
   const std::uint64_t key = mixed(options_.seed, static_cast<std::uint64_t>(number / rows));
-  const std::uint64_t place = permuted(static_cast<std::uint64_t>(number % rows), static_cast<std::uint64_t>(rows), key);
+  const std::uint64_t place =
+      permuted(static_cast<std::uint64_t>(number % rows), static_cast<std::uint64_t>(rows), key);
   fill(*train_, packing_, static_cast<std::int64_t>(place), key, row);
 }
 
@@ -80,6 +85,8 @@ std::int64_t PackedSequences::evaluation_count(std::int64_t length) {
   return held_out_packing_ ? held_out_packing_->rows() : 0;
 }
 
-void PackedSequences::evaluation(std::int64_t index, const Row& row) { fill(*held_out_, *held_out_packing_, index, 0, row); }
+void PackedSequences::evaluation(std::int64_t index, const Row& row) {
+  fill(*held_out_, *held_out_packing_, index, 0, row);
+}
 
 }  // namespace athanor::data

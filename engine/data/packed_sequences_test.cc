@@ -6,8 +6,8 @@
 #include <set>
 
 #include "common/error.h"
-#include "engine/data/preference_sequences.h"
 #include "common/temporary_folder.h"
+#include "engine/data/preference_sequences.h"
 
 namespace athanor::data {
 namespace {
@@ -16,7 +16,8 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 // Documents whose every token is its own place in the file; the first `read_only` of each are not in the loss.
-std::shared_ptr<const DocumentFile> documents(const std::vector<int>& sizes, int read_only = 0, std::int64_t group = 1) {
+std::shared_ptr<const DocumentFile> documents(const std::vector<int>& sizes, int read_only = 0,
+                                              std::int64_t group = 1) {
   const TemporaryFolder folder;
   SystemFiles files;
   std::int32_t next = 0;

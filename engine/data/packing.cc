@@ -52,7 +52,8 @@ class OpenRows {
 Packing::Packing(std::vector<Piece> pieces, std::int64_t length) {
   ATHANOR_ASSERT(length >= 1 && length < std::numeric_limits<std::int32_t>::max());
   if (pieces.size() >= kNone) {
-    throw Error(ErrorKind::kExhausted, "Packing {} documents: {} are the most; divide the data", pieces.size(), kNone - 1);
+    throw Error(ErrorKind::kExhausted, "Packing {} documents: {} are the most; divide the data", pieces.size(),
+                kNone - 1);
   }
   std::sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) {
     return a.length != b.length ? a.length > b.length : a.first < b.first;

@@ -20,8 +20,11 @@ Conversation joined(std::vector<Message> prompt, std::vector<Message> answer, st
   Conversation chat{.messages = std::move(prompt)};
   chat.answers_from = chat.messages.size();
   if (answer.front().role != "assistant") {
-    throw wrong("\"{}\" goes on after the prompt with the role \"{}\" instead of \"assistant\", and what is learnt are answers: move what "
-                "comes before the answer to \"prompt\"", key, answer.front().role);
+    throw wrong(
+        "\"{}\" goes on after the prompt with the role \"{}\" instead of \"assistant\", and what is learnt are "
+        "answers: move what "
+        "comes before the answer to \"prompt\"",
+        key, answer.front().role);
   }
   std::move(answer.begin(), answer.end(), std::back_inserter(chat.messages));
   return chat;
@@ -34,7 +37,9 @@ Error nothing_preferred() {
 // What two texts begin with alike, cut as TRL does before a space and never within a character.
 std::size_t common_prefix(std::string_view a, std::string_view b) {
   auto size = static_cast<std::size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
-  const auto inside_character = [](std::string_view text, std::size_t at) { return at < text.size() && (text[at] & 0xC0) == 0x80; };
+  const auto inside_character = [](std::string_view text, std::size_t at) {
+    return at < text.size() && (text[at] & 0xC0) == 0x80;
+  };
   while (size > 0 && (inside_character(a, size) || inside_character(b, size))) --size;
   return size > 0 && a[size - 1] == ' ' ? size - 1 : size;
 }
@@ -66,18 +71,23 @@ Preference chats_of(const json::object& line, bool prompted) {
     const auto differ = std::mismatch(chosen.begin(), chosen.end(), rejected.begin(), rejected.end());
     const auto common = differ.first - chosen.begin();
     if (common == 0) {
-      throw wrong("it has no \"prompt\", and \"chosen\" and \"rejected\" begin with different messages: give the messages before the "
-                  "answers as \"prompt\", or at the start of both");
+      throw wrong(
+          "it has no \"prompt\", and \"chosen\" and \"rejected\" begin with different messages: give the messages "
+          "before the "
+          "answers as \"prompt\", or at the start of both");
     }
     if (differ.first == chosen.end() || differ.second == rejected.end()) {
-      throw wrong("one of \"chosen\" and \"rejected\" ends where the other goes on, so it has no answer of its own: give both an answer, "
-                  "or leave the line out");
+      throw wrong(
+          "one of \"chosen\" and \"rejected\" ends where the other goes on, so it has no answer of its own: give both "
+          "an answer, "
+          "or leave the line out");
     }
     prompt.assign(chosen.begin(), differ.first);
     chosen.erase(chosen.begin(), chosen.begin() + common);
     rejected.erase(rejected.begin(), rejected.begin() + common);
   }
-  Conversation better = joined(prompt, std::move(chosen), "chosen"), worse = joined(prompt, std::move(rejected), "rejected");
+  Conversation better = joined(prompt, std::move(chosen), "chosen"),
+               worse = joined(prompt, std::move(rejected), "rejected");
   better.tools = worse.tools = tools_of(line);
   better.variables = worse.variables = variables_of(line);
   return {std::move(better), std::move(worse)};
@@ -86,11 +96,15 @@ Preference chats_of(const json::object& line, bool prompted) {
 Preference preference_of(const json::object& line) {
   for (const char* key : {"chosen", "rejected"}) {
     if (!line.contains(key)) {
-      throw wrong("\"{}\" is missing: a line of preferences has \"prompt\", \"chosen\" and \"rejected\", texts or lists of messages", key);
+      throw wrong(
+          "\"{}\" is missing: a line of preferences has \"prompt\", \"chosen\" and \"rejected\", texts or lists of "
+          "messages",
+          key);
     }
   }
   const bool prompted = line.contains("prompt") && !line.at("prompt").is_null();
-  const bool texts = !line.at("chosen").is_array() && !line.at("rejected").is_array() && !(prompted && line.at("prompt").is_array());
+  const bool texts =
+      !line.at("chosen").is_array() && !line.at("rejected").is_array() && !(prompted && line.at("prompt").is_array());
   return texts ? texts_of(line, prompted) : chats_of(line, prompted);
 }
 

@@ -9,12 +9,14 @@
 
 namespace athanor::data {
 
-PreferenceSequences::PreferenceSequences(std::shared_ptr<const DocumentFile> pairs, const PreferenceSequencesOptions& options)
+PreferenceSequences::PreferenceSequences(std::shared_ptr<const DocumentFile> pairs,
+                                         const PreferenceSequencesOptions& options)
     : file_(std::move(pairs)), options_(options) {
   ATHANOR_ASSERT(file_ && options_.length > 0 && options_.batch > 0);
   if (file_->header().group != 2) {
-    throw Error(ErrorKind::kInvalid, "The data has single documents, and preferences come in pairs: give lines with \"chosen\" and "
-                                     "\"rejected\"");
+    throw Error(ErrorKind::kInvalid,
+                "The data has single documents, and preferences come in pairs: give lines with \"chosen\" and "
+                "\"rejected\"");
   }
   const auto learns = [this](std::int64_t document) {
     const std::int64_t first = file_->begin(document) + 1;
@@ -23,7 +25,9 @@ PreferenceSequences::PreferenceSequences(std::shared_ptr<const DocumentFile> pai
   for (std::int64_t pair = 0; pair < file_->count() / 2; ++pair) {
     if (!learns(2 * pair) || !learns(2 * pair + 1)) continue;
     pairs_.push_back(pair);
-    const auto is_long = [this](std::int64_t document) { return file_->end(document) - file_->begin(document) - 1 > options_.length; };
+    const auto is_long = [this](std::int64_t document) {
+      return file_->end(document) - file_->begin(document) - 1 > options_.length;
+    };
     long_pairs_ += is_long(2 * pair) || is_long(2 * pair + 1);
   }
 }

@@ -9,8 +9,8 @@ namespace athanor::data {
 
 // A sequence to be filled, T tokens long; the three have the same size.
 struct Row {
-  std::span<std::int32_t> tokens;           // (T)
-  std::span<std::int32_t> targets;          // (T)  what follows each token, or tensor::kNoTarget: then nothing is learnt there
+  std::span<std::int32_t> tokens;   // (T)
+  std::span<std::int32_t> targets;  // (T)  what follows each token, or tensor::kNoTarget: then nothing is learnt there
   std::span<std::int32_t> document_starts;  // (T)  where the document of each token begins in the row; never falls
 };
 

@@ -61,8 +61,12 @@ TokenFileHeader parse_token_file_header(std::string_view start, std::uint64_t fi
   if (!looks_like_token_file(start)) throw damaged(source, "it does not begin with {}, so it is none", kMagic);
   Raw raw;
   std::memcpy(&raw, start.data(), sizeof raw);
-  if (raw.version != kVersion) throw damaged(source, "it has version {}, and we read version {}", raw.version, kVersion);
-  if (raw.id_bytes != 2 && raw.id_bytes != 4) throw damaged(source, "its ids have {} bytes instead of 2 or 4", raw.id_bytes);
+  if (raw.version != kVersion) {
+    throw damaged(source, "it has version {}, and we read version {}", raw.version, kVersion);
+  }
+  if (raw.id_bytes != 2 && raw.id_bytes != 4) {
+    throw damaged(source, "its ids have {} bytes instead of 2 or 4", raw.id_bytes);
+  }
   if (raw.vocabulary < 1 || raw.vocabulary > kVocabularyMax) {
     throw damaged(source, "its vocabulary is {}", raw.vocabulary);
   }
@@ -79,17 +83,21 @@ TokenFileHeader parse_token_file_header(std::string_view start, std::uint64_t fi
 
 TokenFileWriter::TokenFileWriter(Files& files, const std::string& path, std::int64_t vocabulary,
                                  std::string_view tokenizer_sha256)
-    : TokenFileWriter(files, files.open(temporary_path(path), Files::Open::kTruncate), vocabulary, tokenizer_sha256, path) {}
+    : TokenFileWriter(files, files.open(temporary_path(path), Files::Open::kTruncate), vocabulary, tokenizer_sha256,
+                      path) {}
 
-TokenFileWriter::TokenFileWriter(Files& files, std::unique_ptr<File> file, std::int64_t vocabulary, std::string_view tokenizer_sha256)
+TokenFileWriter::TokenFileWriter(Files& files, std::unique_ptr<File> file, std::int64_t vocabulary,
+                                 std::string_view tokenizer_sha256)
     : TokenFileWriter(files, std::move(file), vocabulary, tokenizer_sha256, "") {}
 
-TokenFileWriter::TokenFileWriter(Files& files, std::unique_ptr<File> file, std::int64_t vocabulary, std::string_view tokenizer_sha256,
-                                 const std::string& path)
+TokenFileWriter::TokenFileWriter(Files& files, std::unique_ptr<File> file, std::int64_t vocabulary,
+                                 std::string_view tokenizer_sha256, const std::string& path)
     : files_(files), path_(path), file_(std::move(file)) {
   ATHANOR_ASSERT(vocabulary >= 1 && vocabulary <= kVocabularyMax);
   ATHANOR_ASSERT(tokenizer_sha256.empty() || tokenizer_sha256.size() == kDigestBytes);
-  header_ = {.id_bytes = vocabulary <= 1 << 16 ? 2U : 4U, .vocabulary = vocabulary, .tokenizer_sha256 = std::string(tokenizer_sha256)};
+  header_ = {.id_bytes = vocabulary <= 1 << 16 ? 2U : 4U,
+             .vocabulary = vocabulary,
+             .tokenizer_sha256 = std::string(tokenizer_sha256)};
   file_->append(header_bytes(header_));
 }
 
@@ -106,8 +114,8 @@ TokenFileWriter::~TokenFileWriter() {
 void TokenFileWriter::append(std::span<const std::int32_t> ids) {
   for (const std::int32_t id : ids) {
     if (id < 0 || id >= header_.vocabulary) {
-      throw Error(ErrorKind::kInvalid, "Writing the token file {}: the id {} is not below its vocabulary of {}", path_, id,
-                  header_.vocabulary);
+      throw Error(ErrorKind::kInvalid, "Writing the token file {}: the id {} is not below its vocabulary of {}", path_,
+                  id, header_.vocabulary);
     }
     buffer_.append(reinterpret_cast<const char*>(&id), header_.id_bytes);
     if (buffer_.size() >= kBufferBytes) {
@@ -150,8 +158,8 @@ void TokenFile::read(std::int64_t first, std::span<std::int32_t> into) const {
   }
   for (std::size_t i = 0; i < into.size(); ++i) {
     if (into[i] < 0 || into[i] >= header_.vocabulary) {
-      throw damaged(file_.path(), "id {} is {}, and the vocabulary has {}", first + static_cast<std::int64_t>(i), into[i],
-                    header_.vocabulary);
+      throw damaged(file_.path(), "id {} is {}, and the vocabulary has {}", first + static_cast<std::int64_t>(i),
+                    into[i], header_.vocabulary);
     }
   }
 }

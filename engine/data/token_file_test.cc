@@ -34,7 +34,9 @@ class TokenFileTest : public testing::Test {
 TEST_F(TokenFileTest, GivesBackWhatWasWrittenInBothWidths) {
   for (const std::int64_t vocabulary : {300, 1 << 16, (1 << 16) + 1, 1 << 20}) {
     std::vector<std::int32_t> ids(700'000);  // more than the writer's buffer
-    for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<std::int32_t>(i * 7919 % static_cast<std::size_t>(vocabulary));
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      ids[i] = static_cast<std::int32_t>(i * 7919 % static_cast<std::size_t>(vocabulary));
+    }
     const TokenFile file(write(vocabulary, ids, std::string(32, 'd')));
     EXPECT_EQ(file.header().id_bytes, vocabulary <= 1 << 16 ? 2U : 4U);
     EXPECT_EQ(file.header().vocabulary, vocabulary);

@@ -45,7 +45,9 @@ TokenizedCounts tokenize_examples(Files& files, const std::vector<std::string>& 
       }
     });
   }
-  if (counts.lines == 0) throw Error(ErrorKind::kInvalid, "There is nothing to learn: {} has no lines", fmt::join(paths, ", "));
+  if (counts.lines == 0) {
+    throw Error(ErrorKind::kInvalid, "There is nothing to learn: {} has no lines", fmt::join(paths, ", "));
+  }
   return counts;
 }
 

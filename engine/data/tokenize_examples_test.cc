@@ -87,7 +87,8 @@ TEST_F(TokenizeExamplesTest, APreferenceBecomesTwo) {
 TEST_F(TokenizeExamplesTest, BadLinesAreNamed) {
   const std::pair<std::string, const char*> cases[] = {
       {"{\"text\": \"a\"}\n\n{\"text\": 1}", "0.jsonl, line 3: JSON field 'text'"},
-      {"{\"text\": \"a\"}\n{\"messages\": [{\"role\": \"pirate\", \"content\": \"x\"}, {\"role\": \"assistant\", \"content\": \"x\"}]}",
+      {"{\"text\": \"a\"}\n{\"messages\": [{\"role\": \"pirate\", \"content\": \"x\"}, {\"role\": \"assistant\", "
+       "\"content\": \"x\"}]}",
        "0.jsonl, line 2: the template knows no role"},
       {"{\"text\": \"\xFF\"}", "0.jsonl, line 1: not JSON"},
       {"\n\n", "has no lines"},

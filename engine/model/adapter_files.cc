@@ -27,13 +27,16 @@ std::array<bool, kLoraTargets> targets_of(const json::object& config, const std:
   std::string names;
   if (value && value->is_array()) {
     for (const json::value& name : value->get_array()) {
-      if (!name.is_string()) throw Error(ErrorKind::kCorrupt, "{}: \"target_modules\" has something that is no name", path);
+      if (!name.is_string()) {
+        throw Error(ErrorKind::kCorrupt, "{}: \"target_modules\" has something that is no name", path);
+      }
       names += std::string(names.empty() ? "" : ",") + std::string(name.get_string());
     }
   } else if (value && value->is_string() && value->get_string() == "all-linear") {
     names = "q,k,v,o,gate,up,down";
   } else {
-    throw Error(ErrorKind::kInvalid, "{}: \"target_modules\" must be a list of the layers' names (q_proj, …) or \"all-linear\"", path);
+    throw Error(ErrorKind::kInvalid,
+                "{}: \"target_modules\" must be a list of the layers' names (q_proj, …) or \"all-linear\"", path);
   }
   try {
     return lora_targets_from(names);
@@ -46,22 +49,31 @@ std::array<bool, kLoraTargets> targets_of(const json::object& config, const std:
 std::unique_ptr<SafetensorsFile> open_weights(Files& files, const std::string& folder, const Layout& layout) {
   const std::string path = folder + "/" + kWeights;
   if (!files.stat(path)) {
-    throw Error(ErrorKind::kNotFound, "{} does not exist: {} has no adapters with safetensors (older ones are saved anew by "
-                "PEFT's save_pretrained)", path, folder);
+    throw Error(ErrorKind::kNotFound,
+                "{} does not exist: {} has no adapters with safetensors (older ones are saved anew by "
+                "PEFT's save_pretrained)",
+                path, folder);
   }
   auto file = std::make_unique<SafetensorsFile>(path);
   for (const ParameterInfo& info : layout.all()) {
     const SafetensorsEntry* entry = file->find(info.name);
-    if (!entry) throw Error(ErrorKind::kCorrupt, "{} lacks the tensor {}: the adapters are of another model, or damaged", path, info.name);
+    if (!entry) {
+      throw Error(ErrorKind::kCorrupt, "{} lacks the tensor {}: the adapters are of another model, or damaged", path,
+                  info.name);
+    }
     if (entry->shape == info.shape) continue;
-    throw Error(ErrorKind::kInvalid, "{}: {} has the shape ({}), and the model with its adapter_config.json makes it ({}): they do "
-                "not belong together", path, info.name, fmt::join(entry->shape, ", "), fmt::join(info.shape, ", "));
+    throw Error(ErrorKind::kInvalid,
+                "{}: {} has the shape ({}), and the model with its adapter_config.json makes it ({}): they do "
+                "not belong together",
+                path, info.name, fmt::join(entry->shape, ", "), fmt::join(info.shape, ", "));
   }
   if (file->entries().size() != layout.all().size()) {
     for (const SafetensorsEntry& entry : file->entries()) {
       bool known = false;
       for (const ParameterInfo& info : layout.all()) known = known || info.name == entry.name;
-      if (!known) throw Error(ErrorKind::kInvalid, "{} has the tensor {}, for which the model has no place", path, entry.name);
+      if (!known) {
+        throw Error(ErrorKind::kInvalid, "{} has the tensor {}, for which the model has no place", path, entry.name);
+      }
     }
   }
   return file;
@@ -157,8 +169,10 @@ void save_adapters(Files& files, const std::string& folder, const Adapters& adap
 LoraOptions load_adapter_config(Files& files, const std::string& folder) {
   const std::string path = folder + "/" + kConfig;
   if (!files.stat(path)) {
-    throw Error(ErrorKind::kNotFound, "{} does not exist: {} has no adapters; a folder that PEFT or a fine-tuning with lora_rank "
-                "has written is one", path, folder);
+    throw Error(ErrorKind::kNotFound,
+                "{} does not exist: {} has no adapters; a folder that PEFT or a fine-tuning with lora_rank "
+                "has written is one",
+                path, folder);
   }
   const json::value document = json::parse(files.read_all(path), path);
   if (!document.is_object()) throw Error(ErrorKind::kCorrupt, "{} is no JSON object", path);
@@ -167,16 +181,20 @@ LoraOptions load_adapter_config(Files& files, const std::string& folder) {
     throw Error(ErrorKind::kInvalid, "{} is of adapters of the type \"{}\"; only LORA is known here", path,
                 json::find_string(config, "peft_type").value_or(""));
   }
-  for (const char* name : {"use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "layers_to_transform", "fan_in_fan_out",
-                           "layer_replication", "exclude_modules", "target_parameters", "trainable_token_indices", "lora_bias"}) {
+  for (const char* name :
+       {"use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "layers_to_transform", "fan_in_fan_out",
+        "layer_replication", "exclude_modules", "target_parameters", "trainable_token_indices", "lora_bias"}) {
     const json::value* value = config.if_contains(name);
     if (value && !is_empty(*value)) {
-      throw Error(ErrorKind::kInvalid, "{} sets \"{}\", which is not known here; merge the adapters in PEFT (merge_and_unload) and "
-                  "use the merged model", path, name);
+      throw Error(ErrorKind::kInvalid,
+                  "{} sets \"{}\", which is not known here; merge the adapters in PEFT (merge_and_unload) and "
+                  "use the merged model",
+                  path, name);
     }
   }
   if (const std::string bias = json::find_string(config, "bias").value_or("none"); bias != "none") {
-    throw Error(ErrorKind::kInvalid, "{} trains biases (\"{}\"), which is not known here; merge the adapters in PEFT", path, bias);
+    throw Error(ErrorKind::kInvalid, "{} trains biases (\"{}\"), which is not known here; merge the adapters in PEFT",
+                path, bias);
   }
   LoraOptions options;
   const double rank = json::find_double(config, "r").value_or(8);

@@ -12,10 +12,10 @@ namespace {
 
 constexpr std::int64_t kRankMax = 4096;
 constexpr const char* kNames[kLoraTargets] = {"q", "k", "v", "o", "gate", "up", "down"};
-constexpr const char* kModules[kLoraTargets] = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
+constexpr const char* kModules[kLoraTargets] = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
+                                                "gate_proj", "up_proj", "down_proj"};
 constexpr std::initializer_list<LoraTarget> kQkv = {LoraTarget::kQ, LoraTarget::kK, LoraTarget::kV},
-                                            kO = {LoraTarget::kO},
-                                            kGateUp = {LoraTarget::kGate, LoraTarget::kUp},
+                                            kO = {LoraTarget::kO}, kGateUp = {LoraTarget::kGate, LoraTarget::kUp},
                                             kDown = {LoraTarget::kDown};
 
 struct Shape {
@@ -61,7 +61,8 @@ std::array<bool, kLoraTargets> lora_targets_from(std::string_view text) {
       if (word == kNames[i] || word == kModules[i]) any = found = targets[i] = true;
     }
     if (!found) {
-      throw Error(ErrorKind::kInvalid, "'{}' is no layer that can have an adapter; name some of q,k,v,o,gate,up,down", word);
+      throw Error(ErrorKind::kInvalid, "'{}' is no layer that can have an adapter; name some of q,k,v,o,gate,up,down",
+                  word);
     }
   }
   if (!any) throw Error(ErrorKind::kInvalid, "No layer is to have an adapter; name some of q,k,v,o,gate,up,down");
@@ -70,13 +71,15 @@ std::array<bool, kLoraTargets> lora_targets_from(std::string_view text) {
 
 void check(const LoraOptions& options) {
   if (options.rank < 1 || options.rank > kRankMax) {
-    throw Error(ErrorKind::kInvalid, "The rank of an adapter must lie between 1 and {}, and is {}", kRankMax, options.rank);
+    throw Error(ErrorKind::kInvalid, "The rank of an adapter must lie between 1 and {}, and is {}", kRankMax,
+                options.rank);
   }
   if (!std::isfinite(options.alpha) || options.alpha <= 0) {
     throw Error(ErrorKind::kInvalid, "The alpha of an adapter must be above 0, and is {}", options.alpha);
   }
   if (!(options.dropout >= 0 && options.dropout < 1)) {
-    throw Error(ErrorKind::kInvalid, "The dropout of an adapter must be at least 0 and below 1, and is {}", options.dropout);
+    throw Error(ErrorKind::kInvalid, "The dropout of an adapter must be at least 0 and below 1, and is {}",
+                options.dropout);
   }
 }
 
@@ -99,7 +102,8 @@ AdapterLayout::AdapterLayout(const Config& config, const LoraOptions& options) {
   align();
 }
 
-Adapters::Adapters(const Config& config, const LoraOptions& options, const ParameterTypes& types, tensor::MemoryPlan& plan)
+Adapters::Adapters(const Config& config, const LoraOptions& options, const ParameterTypes& types,
+                   tensor::MemoryPlan& plan)
     : FlatParameters(AdapterLayout(config, options), "adapters", types, plan), config_(config), options_(options) {}
 
 void Adapters::initialize(std::uint64_t seed) {
@@ -133,8 +137,10 @@ Lora Adapters::lora(std::size_t& at, std::initializer_list<LoraTarget> targets) 
     column += shape_of(config_, target).out;
     if (!has(target)) continue;
     const ParameterInfo& b = layout().all()[at++];
-    lora.parts[static_cast<std::size_t>(lora.count++)] = {
-        layout().view(values(), b), with_gradients() ? layout().view(gradients(), b) : tensor::Tensor(), begin, column};
+    lora.parts[static_cast<std::size_t>(lora.count++)] = {layout().view(values(), b),
+                                                          with_gradients() ? layout().view(gradients(), b)
+                                                                           : tensor::Tensor(),
+                                                          begin, column};
   }
   return lora;
 }

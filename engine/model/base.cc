@@ -10,9 +10,9 @@ namespace athanor::model {
 
 using tensor::BlockType;
 using tensor::DType;
+using tensor::name_of;
 using tensor::Tensor;
 using tensor::Weight;
-using tensor::name_of;
 
 namespace {
 
@@ -35,7 +35,8 @@ BaseType base_type_from(std::string_view text) {
   for (const BaseType type : {BaseType::kFloat32, BaseType::kBFloat16, BaseType::kQ8_0, BaseType::kQ4_0}) {
     if (text == name_of(type)) return type;
   }
-  throw Error(ErrorKind::kInvalid, "'{}' is no type that frozen weights can be kept in; name float32, bfloat16, q8_0 or q4_0", text);
+  throw Error(ErrorKind::kInvalid,
+              "'{}' is no type that frozen weights can be kept in; name float32, bfloat16, q8_0 or q4_0", text);
 }
 
 const char* name_of(BaseType type) { return kNames[static_cast<std::size_t>(type)]; }
@@ -44,8 +45,10 @@ Base::Base(const Config& config, const BaseTypes& types, tensor::MemoryPlan& pla
   check(config);
   const BaseType type = types.matrices;
   if (type == BaseType::kFloat32 && types.activations != DType::kFloat32) {
-    throw Error(ErrorKind::kInvalid, "Frozen weights of float32 cannot be multiplied with activations of {}: keep them in bfloat16, "
-                "q8_0 or q4_0, or train in float32", name_of(types.activations));
+    throw Error(ErrorKind::kInvalid,
+                "Frozen weights of float32 cannot be multiplied with activations of {}: keep them in bfloat16, "
+                "q8_0 or q4_0, or train in float32",
+                name_of(types.activations));
   }
   const std::int64_t C = config.hidden_size, F = config.intermediate_size, V = config.vocab_size;
   const std::int64_t H = config.num_attention_heads, G = config.num_key_value_heads, D = config.head_dim;
@@ -53,8 +56,10 @@ Base::Base(const Config& config, const BaseTypes& types, tensor::MemoryPlan& pla
     const std::string line = fmt::format("frozen weights, {}", name_of(as));
     if (is_dense(as)) return {&plan.add(line, name, types.activations, {rows, columns}), rows, columns};
     if (columns % tensor::kBlockElements != 0) {
-      throw Error(ErrorKind::kInvalid, "The model's {} has rows of {} numbers, which are no multiple of the {} of a block: keep "
-                  "the frozen weights in float32", name, columns, tensor::kBlockElements);
+      throw Error(ErrorKind::kInvalid,
+                  "The model's {} has rows of {} numbers, which are no multiple of the {} of a block: keep "
+                  "the frozen weights in float32",
+                  name, columns, tensor::kBlockElements);
     }
     const std::int64_t bytes = rows * (columns / tensor::kBlockElements) * tensor::block_bytes(blocks_of(as));
     return {&plan.add(line, name, DType::kUInt8, {bytes}), rows, columns};
@@ -94,7 +99,8 @@ std::vector<Tensor> Base::buffers() const {
   std::vector<Tensor> all{*embedding_.memory, *norm_};
   if (head_.memory != embedding_.memory) all.push_back(*head_.memory);
   for (const Layer& l : layers_) {
-    for (const Tensor* part : {l.norm1, l.bias, l.q_norm, l.k_norm, l.norm2, l.qkv.memory, l.o.memory, l.gate_up.memory, l.down.memory}) {
+    for (const Tensor* part :
+         {l.norm1, l.bias, l.q_norm, l.k_norm, l.norm2, l.qkv.memory, l.o.memory, l.gate_up.memory, l.down.memory}) {
       if (part) all.push_back(*part);
     }
   }
@@ -130,7 +136,8 @@ Weight Base::find(std::string_view name) const {
   if (error != std::errc() || number < 0 || number >= config_.num_hidden_layers) throw missing();
   const std::string_view part(rest, name.data() + name.size());
   const BaseLayer l = layer(number);
-  const std::int64_t q = config_.num_attention_heads * config_.head_dim, kv = config_.num_key_value_heads * config_.head_dim;
+  const std::int64_t q = config_.num_attention_heads * config_.head_dim,
+                     kv = config_.num_key_value_heads * config_.head_dim;
   const std::int64_t F = config_.intermediate_size;
   if (part == ".input_layernorm.weight") return l.norm1;
   if (part == ".self_attn.q_proj.weight") return rows_of(l.qkv, 0, q);

@@ -10,9 +10,10 @@ namespace athanor::model {
 
 namespace {
 
-constexpr std::int64_t kMax = 1 << 24;           // of a size; keeps every product of two within 64 bits
-constexpr std::int64_t kLayersMax = 1 << 12;     // twenty times what anybody has trained
-constexpr double kParametersMax = 1ULL << 44;    // their bytes, and those of gradients and moments, are numbers of 64 bits
+constexpr std::int64_t kMax = 1 << 24;        // of a size; keeps every product of two within 64 bits
+constexpr std::int64_t kLayersMax = 1 << 12;  // twenty times what anybody has trained
+constexpr double kParametersMax =
+    1ULL << 44;  // their bytes, and those of gradients and moments, are numbers of 64 bits
 
 // As parameter_count(), for shapes whose count may be no number of 64 bits.
 double rough_parameter_count(const Config& c) {
@@ -25,23 +26,28 @@ double rough_parameter_count(const Config& c) {
 void check(const tensor::RopeScaling& scaling, const Config& config) {
   using Kind = tensor::RopeScaling::Kind;
   const auto require = [](bool holds, std::string_view name, double value, std::string_view must) {
-    if (!holds) throw Error(ErrorKind::kInvalid, "The model's RoPE scaling has the {} {}; it must {}", name, value, must);
+    if (!holds) {
+      throw Error(ErrorKind::kInvalid, "The model's RoPE scaling has the {} {}; it must {}", name, value, must);
+    }
   };
   constexpr double kMost = 1e6;
   if (scaling.kind == Kind::kNone) return;
   require(scaling.factor >= 1 && scaling.factor <= kMost, "factor", scaling.factor, "lie between 1 and 1e6");
   if (scaling.kind == Kind::kLinear) return;
-  require(scaling.original_length >= 1 && scaling.original_length <= 1e9 && scaling.original_length == std::floor(scaling.original_length),
+  require(scaling.original_length >= 1 && scaling.original_length <= 1e9 &&
+              scaling.original_length == std::floor(scaling.original_length),
           "original_max_position_embeddings", scaling.original_length, "be a whole number, at least 1");
   if (scaling.kind == Kind::kLlama3) {
-    require(scaling.low_frequency > 0 && scaling.low_frequency <= kMost, "low_freq_factor", scaling.low_frequency, "be positive");
+    require(scaling.low_frequency > 0 && scaling.low_frequency <= kMost, "low_freq_factor", scaling.low_frequency,
+            "be positive");
     require(scaling.high_frequency > scaling.low_frequency && scaling.high_frequency <= kMost, "high_freq_factor",
             scaling.high_frequency, "be above low_freq_factor");
     return;
   }
   require(config.rope_theta > 1, "theta", config.rope_theta, "be above 1");
   require(scaling.beta_slow > 0 && scaling.beta_slow <= kMost, "beta_slow", scaling.beta_slow, "be positive");
-  require(scaling.beta_fast > scaling.beta_slow && scaling.beta_fast <= kMost, "beta_fast", scaling.beta_fast, "be above beta_slow");
+  require(scaling.beta_fast > scaling.beta_slow && scaling.beta_fast <= kMost, "beta_fast", scaling.beta_fast,
+          "be above beta_slow");
   require(scaling.attention > 0 && scaling.attention <= kMost, "attention_factor", scaling.attention, "be positive");
 }
 
@@ -65,14 +71,16 @@ void check(const Config& config) {
     }
   }
   if (const double count = rough_parameter_count(config); count > kParametersMax) {
-    throw Error(ErrorKind::kInvalid,
-                "The model would have {:.1e} parameters, and the most are {:.1e}: make hidden_size ({}), intermediate_size "
-                "({}), the heads ({} of {}) or num_hidden_layers ({}) smaller",
-                count, kParametersMax, config.hidden_size, config.intermediate_size, config.num_attention_heads,
-                config.head_dim, config.num_hidden_layers);
+    throw Error(
+        ErrorKind::kInvalid,
+        "The model would have {:.1e} parameters, and the most are {:.1e}: make hidden_size ({}), intermediate_size "
+        "({}), the heads ({} of {}) or num_hidden_layers ({}) smaller",
+        count, kParametersMax, config.hidden_size, config.intermediate_size, config.num_attention_heads,
+        config.head_dim, config.num_hidden_layers);
   }
   if (config.num_attention_heads % config.num_key_value_heads != 0) {
-    throw Error(ErrorKind::kInvalid, "The model's num_attention_heads ({}) must be a multiple of num_key_value_heads ({})",
+    throw Error(ErrorKind::kInvalid,
+                "The model's num_attention_heads ({}) must be a multiple of num_key_value_heads ({})",
                 config.num_attention_heads, config.num_key_value_heads);
   }
   if (config.head_dim % 2 != 0) {
@@ -94,7 +102,8 @@ void check(const Config& config) {
   if (!config.sliding_layers.empty() &&
       (config.sliding_window == 0 || config.family == Family::kMistral ||
        config.sliding_layers.size() != static_cast<std::size_t>(config.num_hidden_layers))) {
-    throw Error(ErrorKind::kInvalid, "The model says for {} layers whether they have its window of {}; it has {} layers",
+    throw Error(ErrorKind::kInvalid,
+                "The model says for {} layers whether they have its window of {}; it has {} layers",
                 config.sliding_layers.size(), config.sliding_window, config.num_hidden_layers);
   }
   check(config.rope_scaling, config);
@@ -122,7 +131,8 @@ std::int64_t parameter_count(const Config& c) {
   const std::int64_t tables = c.tie_word_embeddings ? 1 : 2;
   const std::int64_t biases = c.qkv_bias() ? (c.num_attention_heads + 2 * c.num_key_value_heads) * c.head_dim : 0;
   const std::int64_t gains = 2 * c.hidden_size + (c.qk_norm() ? 2 * c.head_dim : 0);
-  return tables * c.vocab_size * c.hidden_size + c.num_hidden_layers * (layer_weights(c) + biases + gains) + c.hidden_size;
+  return tables * c.vocab_size * c.hidden_size + c.num_hidden_layers * (layer_weights(c) + biases + gains) +
+         c.hidden_size;
 }
 
 double training_flops_per_token(const Config& c, std::int64_t length) {

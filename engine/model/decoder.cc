@@ -109,7 +109,9 @@ Decoder::Decoder(tensor::Context& context, const Weights& weights, const Decoder
   if (lora && lora->dropout > 0 && sizes.backward) {
     dropped_ = &plan.add_rows("activations: adapters", "dropped", type, N, std::max({C, F, H * D}), all);
   }
-  if (lora && sizes.backward) d_low_ = &plan.add_rows("activation gradients", "d_low", type, N, 3 * lora->rank, {L + 2, 2 * L + 1});
+  if (lora && sizes.backward) {
+    d_low_ = &plan.add_rows("activation gradients", "d_low", type, N, 3 * lora->rank, {L + 2, 2 * L + 1});
+  }
 
   // What layers use and leave nothing in.
   const Lifetime layers{1, 2 * L + 1, L + 1, L + 1};
@@ -213,7 +215,8 @@ void Decoder::linear(const Block& b, int place, const Linear& layer, const Tenso
   linear_forward(context_, layer, dropout(b, place), x, y, b.low[place], {dropped_ ? *dropped_ : Tensor(), {}});
 }
 
-void Decoder::linear_back(const Block& b, int place, const Linear& layer, const Tensor& x, const Tensor& dy, const Tensor& dx) {
+void Decoder::linear_back(const Block& b, int place, const Linear& layer, const Tensor& x, const Tensor& dy,
+                          const Tensor& dx) {
   linear_backward(context_, layer, dropout(b, place), x, dy, dx, b.low[place],
                   {dropped_ ? *dropped_ : Tensor(), d_low_ ? *d_low_ : Tensor()});
 }
@@ -254,7 +257,8 @@ void Decoder::recompute_block(const Block& b, const LayerWeights& w, const Tenso
 
 // dx_ enters as the gradient of the stream that leaves the layer and leaves as that of the stream that enters it: the
 // residual path carries it through, each half adds its own.
-void Decoder::backward_block(const Block& b, const LayerWeights& w, bool input_gradient, const Tensor& document_starts) {
+void Decoder::backward_block(const Block& b, const LayerWeights& w, bool input_gradient,
+                             const Tensor& document_starts) {
   const std::int64_t N = b.x.dim(0), D = b.shape.head_dim, H = b.shape.heads, G = b.shape.kv_heads;
   const Tensor dx = dx_->rows(0, N);                  // (N, C)
   const Tensor d_normed = d_normed_->rows(0, N);      // (N, C)
@@ -312,7 +316,8 @@ double Decoder::loss(const Tensor& tokens, const Tensor& targets, const Tensor& 
   return cross_entropy_forward(context_, normed, weights_.outer().head, targets, *logits_);
 }
 
-void Decoder::losses(const Tensor& tokens, const Tensor& targets, std::span<double> losses, const Tensor& document_starts) {
+void Decoder::losses(const Tensor& tokens, const Tensor& targets, std::span<double> losses,
+                     const Tensor& document_starts) {
   dropout_rate_ = 0;
   const Tensor normed = forward(tokens, document_starts);
   cross_entropy_forward(context_, normed, weights_.outer().head, targets, *logits_, losses);
@@ -325,15 +330,15 @@ Tensor Decoder::forward_with_dropout(const Tensor& tokens, const Tensor& documen
   return forward(tokens, document_starts);
 }
 
-double Decoder::forward_backward(const Tensor& tokens, const Tensor& targets, float scale, const Tensor& document_starts,
-                                 const DropoutMasks& masks, float z_loss) {
+double Decoder::forward_backward(const Tensor& tokens, const Tensor& targets, float scale,
+                                 const Tensor& document_starts, const DropoutMasks& masks, float z_loss) {
   const Tensor normed = forward_with_dropout(tokens, document_starts, masks);
   return backward(tokens, targets, scale, z_loss, normed, document_starts);
 }
 
 // The head's product is made twice, before and after the weights are known, because its logits are never all there.
-void Decoder::forward_backward(const Tensor& tokens, const Tensor& targets, const Weigh& weigh, const Tensor& document_starts,
-                               const DropoutMasks& masks) {
+void Decoder::forward_backward(const Tensor& tokens, const Tensor& targets, const Weigh& weigh,
+                               const Tensor& document_starts, const DropoutMasks& masks) {
   const Tensor normed = forward_with_dropout(tokens, document_starts, masks);
   std::vector<double> losses(static_cast<std::size_t>(tokens.dim(0)));
   std::vector<float> weights(losses.size());

@@ -104,7 +104,7 @@ class Decoder {
     const tensor::Tensor* middle;    // (N, C)          the stream after attention
     const tensor::Tensor* r2;        // (N)
     const tensor::Tensor* gate_up;   // (N, 2F)
-    const tensor::Tensor* low;       // (N, R)          what adapters' A give, for all of a layer's; R the sum of their ranks
+    const tensor::Tensor* low;  // (N, R)          what adapters' A give, for all of a layer's; R the sum of their ranks
   };
   struct Block;  // views of a layer for one call
 
@@ -112,10 +112,11 @@ class Decoder {
   Block block(std::int64_t layer, std::int64_t B, std::int64_t T) const;
   // Returns the normed final stream (N, C).
   tensor::Tensor forward(const tensor::Tensor& tokens, const tensor::Tensor& document_starts);
-  tensor::Tensor forward_with_dropout(const tensor::Tensor& tokens, const tensor::Tensor& document_starts, const DropoutMasks& masks);
+  tensor::Tensor forward_with_dropout(const tensor::Tensor& tokens, const tensor::Tensor& document_starts,
+                                      const DropoutMasks& masks);
   // From the normed stream of that forward pass to all gradients. Returns the sum of the losses.
-  double backward(const tensor::Tensor& tokens, const tensor::Tensor& targets, const tensor::RowWeights& weights, float z_loss,
-                  const tensor::Tensor& normed, const tensor::Tensor& document_starts);
+  double backward(const tensor::Tensor& tokens, const tensor::Tensor& targets, const tensor::RowWeights& weights,
+                  float z_loss, const tensor::Tensor& normed, const tensor::Tensor& document_starts);
   void turn_heads(const Block& block, const LayerWeights& w);
   // From the stream that enters, normed, to gate and up.
   void forward_to_gate_up(const Block& block, const LayerWeights& w, const tensor::Tensor& document_starts);
@@ -123,22 +124,23 @@ class Decoder {
   // What backward_block() needs and the layer did not keep.
   void recompute_block(const Block& block, const LayerWeights& w, const tensor::Tensor& document_starts);
   // The first layer's input has no gradient when the embedding is frozen.
-  void backward_block(const Block& block, const LayerWeights& w, bool input_gradient, const tensor::Tensor& document_starts);
+  void backward_block(const Block& block, const LayerWeights& w, bool input_gradient,
+                      const tensor::Tensor& document_starts);
   // Of linear layer `place` (0 to 3) of a block.
   tensor::Dropout dropout(const Block& block, int place) const;
   // That layer.
   void linear(const Block& block, int place, const Linear& layer, const tensor::Tensor& x, const tensor::Tensor& y);
-  void linear_back(const Block& block, int place, const Linear& layer, const tensor::Tensor& x, const tensor::Tensor& dy,
-                   const tensor::Tensor& dx);
+  void linear_back(const Block& block, int place, const Linear& layer, const tensor::Tensor& x,
+                   const tensor::Tensor& dy, const tensor::Tensor& dx);
 
   tensor::Context& context_;
   const Weights weights_;
   const DecoderSizes sizes_;
   std::int64_t sharing_ = 0;  // layers [0, sharing) have something in memory that they share
-  std::vector<Kept> kept_;  // L + 1
+  std::vector<Kept> kept_;    // L + 1
 
-  const tensor::Tensor* cos_;                // (T, D/2)
-  const tensor::Tensor* sin_;                // (T, D/2)
+  const tensor::Tensor* cos_;  // (T, D/2)
+  const tensor::Tensor* sin_;  // (T, D/2)
   bool table_filled_ = false;
   const tensor::Tensor* turned_ = nullptr;   // (N, (H+G)·D) q and k normed and turned; only with a norm on them
   const tensor::Tensor* normed_;             // (N, C)      the stream after a norm
@@ -152,14 +154,15 @@ class Decoder {
   const tensor::Tensor* logits_;             // (R, V)      a chunk of rows
 
   // Gradients, of what is named; only with `backward`.
-  const tensor::Tensor* dx_ = nullptr;          // (N, C)
-  const tensor::Tensor* d_normed_ = nullptr;    // (N, C)
-  const tensor::Tensor* d_qkv_ = nullptr;       // (N, (H+2G)·D)
-  const tensor::Tensor* d_attended_ = nullptr;  // (N, H·D)
-  const tensor::Tensor* d_hidden_ = nullptr;    // (N, F)
-  const tensor::Tensor* d_gain_ = nullptr;      // (threads, C)
+  const tensor::Tensor* dx_ = nullptr;           // (N, C)
+  const tensor::Tensor* d_normed_ = nullptr;     // (N, C)
+  const tensor::Tensor* d_qkv_ = nullptr;        // (N, (H+2G)·D)
+  const tensor::Tensor* d_attended_ = nullptr;   // (N, H·D)
+  const tensor::Tensor* d_hidden_ = nullptr;     // (N, F)
+  const tensor::Tensor* d_gain_ = nullptr;       // (threads, C)
   const tensor::Tensor* d_head_gain_ = nullptr;  // (threads, D)
-  const tensor::Tensor* d_head_sums_ = nullptr;  // (V, C) float32, where the head's gradient is a sum over chunks in bfloat16
+  const tensor::Tensor* d_head_sums_ =
+      nullptr;  // (V, C) float32, where the head's gradient is a sum over chunks in bfloat16
 };
 
 }  // namespace athanor::model

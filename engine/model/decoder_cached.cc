@@ -36,7 +36,8 @@ CachedDecoder::CachedDecoder(tensor::Context& context, const Parameters& paramet
 void CachedDecoder::plan_memory(tensor::MemoryPlan& plan) {
   ATHANOR_ASSERT(sizes_.length_max >= 1 && sizes_.chunk_max >= 1 && sizes_.sequences >= 1);
   const Config& c = weights_.config();
-  const std::int64_t T = sizes_.length_max, S = sizes_.sequences, N = std::min(sizes_.chunk_max, S * T), C = c.hidden_size;
+  const std::int64_t T = sizes_.length_max, S = sizes_.sequences, N = std::min(sizes_.chunk_max, S * T),
+                     C = c.hidden_size;
   const std::int64_t H = c.num_attention_heads, G = c.num_key_value_heads, D = c.head_dim, F = c.intermediate_size;
   const auto f32 = tensor::DType::kFloat32;
   for (std::int64_t l = 0; l < c.num_hidden_layers; ++l) {
@@ -55,7 +56,8 @@ void CachedDecoder::plan_memory(tensor::MemoryPlan& plan) {
   gate_up_ = &plan.add(group, "gate_up", f32, {N, 2 * F});
   hidden_ = &plan.add(group, "hidden", f32, {N, F});
   scores_ = &plan.add(group, "scores", f32, {context_.threads(), T});
-  scratch_ = &plan.add(group, "products", f32, {tensor::stored_scratch_floats(std::max(N, S), std::max({C, H * D, F}), context_.threads())});
+  scratch_ = &plan.add(group, "products", f32,
+                       {tensor::stored_scratch_floats(std::max(N, S), std::max({C, H * D, F}), context_.threads())});
   lasts_ = &plan.add(group, "lasts", f32, {S, C});
   logits_ = &plan.add(group, "logits", f32, {S, c.vocab_size});
 }
@@ -77,7 +79,8 @@ Tensor CachedDecoder::step(std::span<const Piece> pieces) {
   for (std::size_t p = 0; p < pieces.size(); ++p) {
     const auto& [sequence, tokens] = pieces[p];
     const bool first = seen.insert(sequence).second;
-    ATHANOR_ASSERT(first && !tokens.empty() && length(sequence) + static_cast<std::int64_t>(tokens.size()) <= sizes_.length_max);
+    ATHANOR_ASSERT(first && !tokens.empty() &&
+                   length(sequence) + static_cast<std::int64_t>(tokens.size()) <= sizes_.length_max);
     for (const std::int32_t token : tokens) {
       ATHANOR_ASSERT(token >= 0 && token < c.vocab_size);
       rows_.push_back({token, sequence, lengths_[static_cast<std::size_t>(sequence)]++, -1});
@@ -105,15 +108,18 @@ void CachedDecoder::attend(std::span<const Row> rows, std::int64_t layer, const 
     const auto from = static_cast<std::int64_t>(begin), to = static_cast<std::int64_t>(end);
     const Tensor of_run = qkv.rows(from, to);
     rope(context_, of_run.columns(0, (H + G) * D), D, to - from, first.position, *cos_, *sin_, tensor::Turn::kForward);
-    const Tensor keys = keys_[static_cast<std::size_t>(layer)]->rows(first.sequence * T, (first.sequence + 1) * T);      // (T, G·D)
-    const Tensor values = values_[static_cast<std::size_t>(layer)]->rows(first.sequence * T, (first.sequence + 1) * T);  // (T, G·D)
+    const Tensor keys =
+        keys_[static_cast<std::size_t>(layer)]->rows(first.sequence * T, (first.sequence + 1) * T);  // (T, G·D)
+    const Tensor values =
+        values_[static_cast<std::size_t>(layer)]->rows(first.sequence * T, (first.sequence + 1) * T);  // (T, G·D)
     for (std::int64_t n = 0; n < to - from; ++n) {
       const float* row = of_run.f32() + n * of_run.stride(0) + H * D;
       std::memcpy(keys.f32() + (first.position + n) * G * D, row, bytes);
       std::memcpy(values.f32() + (first.position + n) * G * D, row + G * D, bytes);
     }
     const tensor::AttentionShape shape{1, first.position + to - from, H, G, D, c.window(layer)};
-    attention_cached(context_, shape, first.position, of_run.columns(0, H * D), keys, values, attended.rows(from, to), *scores_);
+    attention_cached(context_, shape, first.position, of_run.columns(0, H * D), keys, values, attended.rows(from, to),
+                     *scores_);
   }
 }
 
@@ -122,14 +128,14 @@ void CachedDecoder::step_chunk(std::span<const Row> rows) {
   const std::int64_t N = static_cast<std::int64_t>(rows.size());
   const std::int64_t H = c.num_attention_heads, G = c.num_key_value_heads, D = c.head_dim;
   const auto eps = static_cast<float>(c.rms_norm_eps);
-  const Tensor x = x_->rows(0, N);                 // (N, C)
-  const Tensor normed = normed_->rows(0, N);       // (N, C)
-  const Tensor r = r_->rows(0, N);                 // (N)
-  const Tensor qkv = qkv_->rows(0, N);             // (N, (H+2G)·D)
-  const Tensor attended = attended_->rows(0, N);   // (N, H·D)
-  const Tensor delta = delta_->rows(0, N);         // (N, C)
-  const Tensor gate_up = gate_up_->rows(0, N);     // (N, 2F)
-  const Tensor hidden = hidden_->rows(0, N);       // (N, F)
+  const Tensor x = x_->rows(0, N);                // (N, C)
+  const Tensor normed = normed_->rows(0, N);      // (N, C)
+  const Tensor r = r_->rows(0, N);                // (N)
+  const Tensor qkv = qkv_->rows(0, N);            // (N, (H+2G)·D)
+  const Tensor attended = attended_->rows(0, N);  // (N, H·D)
+  const Tensor delta = delta_->rows(0, N);        // (N, C)
+  const Tensor gate_up = gate_up_->rows(0, N);    // (N, 2F)
+  const Tensor hidden = hidden_->rows(0, N);      // (N, F)
 
   for (std::int64_t n = 0; n < N; ++n) {
     stored_row(outer_.embedding, rows[static_cast<std::size_t>(n)].token, x.f32() + n * x.stride(0));

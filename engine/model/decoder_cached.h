@@ -29,9 +29,11 @@ struct CachedDecoderSizes {
 class CachedDecoder {
  public:
   // `weights` must outlive it, and is read at the first step.
-  CachedDecoder(tensor::Context& context, const DecoderWeights& weights, const CachedDecoderSizes& sizes, tensor::MemoryPlan& plan);
+  CachedDecoder(tensor::Context& context, const DecoderWeights& weights, const CachedDecoderSizes& sizes,
+                tensor::MemoryPlan& plan);
   // With the weights that training has.
-  CachedDecoder(tensor::Context& context, const Parameters& parameters, const CachedDecoderSizes& sizes, tensor::MemoryPlan& plan);
+  CachedDecoder(tensor::Context& context, const Parameters& parameters, const CachedDecoderSizes& sizes,
+                tensor::MemoryPlan& plan);
 
   std::int64_t sequences() const { return sizes_.sequences; }
   std::int64_t length_max() const { return sizes_.length_max; }
@@ -67,7 +69,7 @@ class CachedDecoder {
   const DecoderWeights& weights_;
   const CachedDecoderSizes sizes_;
   std::vector<std::int64_t> lengths_;  // by sequence
-  std::vector<StoredLayer> layers_;   // filled at the first step
+  std::vector<StoredLayer> layers_;    // filled at the first step
   StoredOuter outer_;
   std::vector<Row> rows_;
 
@@ -75,18 +77,18 @@ class CachedDecoder {
   std::vector<const tensor::Tensor*> values_;  // a layer: (S·T, G·D)
   const tensor::Tensor* cos_;                  // (T, D/2)
   const tensor::Tensor* sin_;                  // (T, D/2)
-  const tensor::Tensor* x_;         // (N, C)
-  const tensor::Tensor* normed_;    // (N, C)
-  const tensor::Tensor* r_;         // (N)
-  const tensor::Tensor* qkv_;       // (N, (H+2G)·D)
-  const tensor::Tensor* attended_;  // (N, H·D)
-  const tensor::Tensor* delta_;     // (N, C)
-  const tensor::Tensor* gate_up_;   // (N, 2F)
-  const tensor::Tensor* hidden_;    // (N, F)
-  const tensor::Tensor* scores_;    // (threads, T)
-  const tensor::Tensor* scratch_;   // of the products
-  const tensor::Tensor* lasts_;     // (S, C) the final stream of the pieces' last tokens
-  const tensor::Tensor* logits_;    // (S, V)
+  const tensor::Tensor* x_;                    // (N, C)
+  const tensor::Tensor* normed_;               // (N, C)
+  const tensor::Tensor* r_;                    // (N)
+  const tensor::Tensor* qkv_;                  // (N, (H+2G)·D)
+  const tensor::Tensor* attended_;             // (N, H·D)
+  const tensor::Tensor* delta_;                // (N, C)
+  const tensor::Tensor* gate_up_;              // (N, 2F)
+  const tensor::Tensor* hidden_;               // (N, F)
+  const tensor::Tensor* scores_;               // (threads, T)
+  const tensor::Tensor* scratch_;              // of the products
+  const tensor::Tensor* lasts_;                // (S, C) the final stream of the pieces' last tokens
+  const tensor::Tensor* logits_;               // (S, V)
 };
 
 }  // namespace athanor::model

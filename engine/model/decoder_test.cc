@@ -46,9 +46,12 @@ std::vector<Config> families() {
 
 struct Model {
   Model(const Config& config, const DecoderSizes& sizes, int threads = 2)
-      : Model(config, sizes, {.gradients = sizes.backward ? std::optional(tensor::DType::kFloat32) : std::nullopt}, threads) {}
+      : Model(config, sizes, {.gradients = sizes.backward ? std::optional(tensor::DType::kFloat32) : std::nullopt},
+              threads) {}
   Model(const Config& config, const DecoderSizes& sizes, const ParameterTypes& types, int threads = 2)
-      : context(threads), parameters(config, types, plan), decoder(context, parameters, sizes, plan),
+      : context(threads),
+        parameters(config, types, plan),
+        decoder(context, parameters, sizes, plan),
         cached(context, parameters, {.length_max = sizes.length_max, .chunk_max = 5}, plan) {
     plan.allocate(1 << 28, "");
     parameters.initialize(11);
@@ -192,10 +195,13 @@ TEST(Decoder, WeighsSequencesByWhatAllOfThemLose) {
     Model apart(small_config(), {.batch_max = 1, .length_max = 33, .backward = true});
     std::vector<double> losses(4), seen;
     together.decoder.losses(batch.tokens(), batch.targets(), losses);
-    together.decoder.forward_backward(batch.tokens(), batch.targets(), [&](std::span<const double> found, std::span<float> weights) {
-      seen.assign(found.begin(), found.end());
-      for (std::size_t b = 0; b < 4; ++b) weights[b] = static_cast<float>((found[b] - found[3 - b]) / 10 + 0.5);
-    });
+    together.decoder.forward_backward(batch.tokens(), batch.targets(),
+                                      [&](std::span<const double> found, std::span<float> weights) {
+                                        seen.assign(found.begin(), found.end());
+                                        for (std::size_t b = 0; b < 4; ++b) {
+                                          weights[b] = static_cast<float>((found[b] - found[3 - b]) / 10 + 0.5);
+                                        }
+                                      });
     EXPECT_EQ(seen, losses);
     for (std::int64_t b = 0; b < 4; ++b) {
       Batch one = batch.part(b, b + 1);
@@ -225,7 +231,11 @@ TEST(Decoder, RecomputingSavesMemoryAndChangesNoBit) {
       for (std::int64_t layers = 1; layers <= all_layers; ++layers) ladder.emplace_back(recompute, layers);
     }
     for (const auto& [recompute, layers] : ladder) {
-      Model model(config, {.batch_max = 2, .length_max = 67, .backward = true, .recompute = recompute, .recompute_layers = layers});
+      Model model(config, {.batch_max = 2,
+                           .length_max = 67,
+                           .backward = true,
+                           .recompute = recompute,
+                           .recompute_layers = layers});
       losses.push_back(model.decoder.forward_backward(batch.tokens(), batch.targets(), 1.0F / 134));
       const auto all = model.parameters.gradients().floats();
       gradients.emplace_back(all.begin(), all.end());
@@ -295,7 +305,8 @@ TEST(Decoder, InBFloat16IsTheSameDecoder) {
         return std::sqrt(difference / norm);
       };
       EXPECT_LT(error(logits, expected), 0.02);
-      EXPECT_NEAR(narrow.decoder.forward_backward(batch.tokens(), batch.targets(), 1.0F / (B * T)), expected_loss, 2e-3 * expected_loss);
+      EXPECT_NEAR(narrow.decoder.forward_backward(batch.tokens(), batch.targets(), 1.0F / (B * T)), expected_loss,
+                  2e-3 * expected_loss);
       const Tensor found = narrow.parameters.gradients();
       const std::vector<double> flat = found.type() == tensor::DType::kFloat32
                                            ? std::vector<double>(found.floats().begin(), found.floats().end())
@@ -323,8 +334,8 @@ TEST(CachedDecoder, GivesTheLogitsOfTheWholeSequenceHoweverItIsCut) {
       model.cached.reset();
       for (std::int64_t done = 0; done < T;) {
         const std::int64_t count = done == 0 ? first : 1;
-        const auto logits = model.cached.step(std::span(batch.ids).subspan(static_cast<std::size_t>(done),
-                                                                           static_cast<std::size_t>(count)));
+        const auto logits = model.cached.step(
+            std::span(batch.ids).subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(count)));
         done += count;
         ASSERT_EQ(model.cached.length(), done);
         for (std::int64_t v = 0; v < V; ++v) {
@@ -345,18 +356,24 @@ TEST(CachedDecoder, SequencesDoNotSeeEachOther) {
     plan.allocate(1 << 26, "");
     const std::span<const std::int32_t> ids(batch.ids);
     const auto part = [&](std::int64_t sequence, std::int64_t begin, std::int64_t end) {
-      return CachedDecoder::Piece{sequence, ids.subspan(static_cast<std::size_t>(sequence * T + begin), static_cast<std::size_t>(end - begin))};
+      return CachedDecoder::Piece{sequence, ids.subspan(static_cast<std::size_t>(sequence * T + begin),
+                                                        static_cast<std::size_t>(end - begin))};
     };
-    const std::vector<std::vector<CachedDecoder::Piece>> steps{
-        {part(2, 0, 5), part(0, 0, 1)}, {part(1, 0, 11)}, {part(0, 1, 4), part(1, 11, 12), part(2, 5, 6)}, {part(1, 12, 20), part(2, 6, 20), part(0, 4, 5)}};
+    const std::vector<std::vector<CachedDecoder::Piece>> steps{{part(2, 0, 5), part(0, 0, 1)},
+                                                               {part(1, 0, 11)},
+                                                               {part(0, 1, 4), part(1, 11, 12), part(2, 5, 6)},
+                                                               {part(1, 12, 20), part(2, 6, 20), part(0, 4, 5)}};
     for (const auto& pieces : steps) {
       const Tensor found = three.step(pieces);
       for (std::size_t p = 0; p < pieces.size(); ++p) {
         const auto& [sequence, tokens] = pieces[p];
         model.cached.reset();
-        const auto expected = model.cached.step(ids.subspan(static_cast<std::size_t>(sequence * T), static_cast<std::size_t>(three.length(sequence))));
+        const auto expected = model.cached.step(
+            ids.subspan(static_cast<std::size_t>(sequence * T), static_cast<std::size_t>(three.length(sequence))));
         for (std::int64_t v = 0; v < V; ++v) {
-          ASSERT_NEAR(found.rows(static_cast<std::int64_t>(p), static_cast<std::int64_t>(p) + 1).floats()[static_cast<std::size_t>(v)], expected[static_cast<std::size_t>(v)], 2e-5);
+          ASSERT_NEAR(found.rows(static_cast<std::int64_t>(p), static_cast<std::int64_t>(p) + 1)
+                          .floats()[static_cast<std::size_t>(v)],
+                      expected[static_cast<std::size_t>(v)], 2e-5);
         }
       }
     }

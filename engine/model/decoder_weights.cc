@@ -39,10 +39,13 @@ StoredLayer ParameterWeights::layer(std::int64_t layer) const {
 
 StoredOuter ParameterWeights::outer() const {
   const OuterViews views = parameters_.layout().outer(parameters_.values());
-  return {.embedding = StoredMatrix::of(views.embedding), .norm = widened(views.norm), .head = {StoredMatrix::of(views.head)}};
+  return {.embedding = StoredMatrix::of(views.embedding),
+          .norm = widened(views.norm),
+          .head = {StoredMatrix::of(views.head)}};
 }
 
-PackedWeights::PackedWeights(ModelSource& source, tensor::MemoryPlan& plan) : source_(source), config_(source.model().config) {
+PackedWeights::PackedWeights(ModelSource& source, tensor::MemoryPlan& plan)
+    : source_(source), config_(source.model().config) {
   const ParameterLayout layout(config_);
   for (const ParameterInfo& info : layout.all()) {
     Entry entry{.info = info, .matrix = {}, .memory = nullptr};
@@ -98,14 +101,14 @@ StoredMatrix PackedWeights::matrix(const std::string& name) const {
 StoredLayer PackedWeights::layer(std::int64_t layer) const {
   const auto of = [&](const char* part) { return matrix(layer_name(layer, part)); };
   StoredLayer weights{.norm1 = vector(layer_name(layer, "input_layernorm")),
-                       .qkv = {of("self_attn.q_proj"), of("self_attn.k_proj"), of("self_attn.v_proj")},
-                       .bias = {},
-                       .q_norm = {},
-                       .k_norm = {},
-                       .o = {of("self_attn.o_proj")},
-                       .norm2 = vector(layer_name(layer, "post_attention_layernorm")),
-                       .gate_up = {of("mlp.gate_proj"), of("mlp.up_proj")},
-                       .down = {of("mlp.down_proj")}};
+                      .qkv = {of("self_attn.q_proj"), of("self_attn.k_proj"), of("self_attn.v_proj")},
+                      .bias = {},
+                      .q_norm = {},
+                      .k_norm = {},
+                      .o = {of("self_attn.o_proj")},
+                      .norm2 = vector(layer_name(layer, "post_attention_layernorm")),
+                      .gate_up = {of("mlp.gate_proj"), of("mlp.up_proj")},
+                      .down = {of("mlp.down_proj")}};
   if (config_.qkv_bias()) weights.bias = vector(layer_name(layer, "self_attn.q_proj", "bias"));
   if (config_.qk_norm()) {
     weights.q_norm = vector(layer_name(layer, "self_attn.q_norm"));

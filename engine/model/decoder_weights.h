@@ -85,7 +85,8 @@ class PackedWeights final : public DecoderWeights {
 
   ModelSource& source_;
   const Config config_;
-  std::vector<Entry> entries_;  // in the order of a ParameterLayout; vectors that are one product's lie in the first's memory
+  std::vector<Entry>
+      entries_;  // in the order of a ParameterLayout; vectors that are one product's lie in the first's memory
   std::map<std::string, std::size_t, std::less<>> by_name_;
 };
 

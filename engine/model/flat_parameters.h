@@ -32,7 +32,7 @@ class FlatParameters {
   const Layout& layout() const { return names_; }
   const tensor::Tensor& values() const { return *values_; }  // (size)
   bool with_gradients() const { return gradients_ != nullptr; }
-  const tensor::Tensor& gradients() const;                   // (size)
+  const tensor::Tensor& gradients() const;  // (size)
   tensor::DType type() const { return values_->type(); }
   // The values as they are trained.
   tensor::Masters masters() const { return {*values_, remainders_ ? *remainders_ : tensor::Tensor()}; }

@@ -21,12 +21,15 @@ void check_prompt(std::span<const TokenId> prompt, std::int64_t vocabulary, std:
   if (prompt.empty()) throw Error(ErrorKind::kInvalid, "generating needs at least one token to start from");
   for (const TokenId id : prompt) {
     if (id < 0 || id >= vocabulary) {
-      throw Error(ErrorKind::kInvalid, "the prompt has the token {}, but the model knows 0 to {}: tokenizer and model "
-                  "do not belong together", id, vocabulary - 1);
+      throw Error(ErrorKind::kInvalid,
+                  "the prompt has the token {}, but the model knows 0 to {}: tokenizer and model "
+                  "do not belong together",
+                  id, vocabulary - 1);
     }
   }
   if (static_cast<std::int64_t>(prompt.size()) >= length_max) {
-    throw Error(ErrorKind::kInvalid, "the prompt has {} tokens, but the model's context is {}: shorten it", prompt.size(), length_max);
+    throw Error(ErrorKind::kInvalid, "the prompt has {} tokens, but the model's context is {}: shorten it",
+                prompt.size(), length_max);
   }
 }
 
@@ -76,7 +79,8 @@ std::span<const Candidate> Sampler::distribution(std::span<const float> logits) 
     if (!std::isnan(logits[i])) sorted_.emplace_back(logits[i], static_cast<TokenId>(i));
   }
   if (sorted_.empty()) {
-    throw Error(ErrorKind::kInvalid, "the model's logits are not numbers: its weights are damaged or diverged in training");
+    throw Error(ErrorKind::kInvalid,
+                "the model's logits are not numbers: its weights are damaged or diverged in training");
   }
   // Likeliest first; equal ones by id, so that nothing depends on the sort.
   const auto likelier = [](const auto& a, const auto& b) {
@@ -125,7 +129,8 @@ void generate(CachedDecoder& decoder, std::span<const std::vector<TokenId>> prom
   check(options);
   for (const std::vector<TokenId>& prompt : prompts) check_prompt(prompt, vocabulary, decoder.length_max());
   const auto ends_text = [&](TokenId next) {
-    return next == options.end_of_text || std::find(options.other_ends.begin(), options.other_ends.end(), next) != options.other_ends.end();
+    return next == options.end_of_text ||
+           std::find(options.other_ends.begin(), options.other_ends.end(), next) != options.other_ends.end();
   };
   std::vector<std::optional<Text>> texts(static_cast<std::size_t>(decoder.sequences()));  // by sequence
   std::vector<CachedDecoder::Piece> pieces;
@@ -181,8 +186,9 @@ GenerateEnd generate(CachedDecoder& decoder, std::span<const TokenId> prompt, st
                      const GenerateOptions& options, const std::function<bool(TokenId)>& token) {
   const std::vector<TokenId> only(prompt.begin(), prompt.end());
   GenerateEnd found = GenerateEnd::kTokens;
-  generate(decoder, {&only, 1}, vocabulary, options, [&](std::size_t, TokenId next) { return token(next); },
-           [&](std::size_t, GenerateEnd end) { found = end; });
+  generate(
+      decoder, {&only, 1}, vocabulary, options, [&](std::size_t, TokenId next) { return token(next); },
+      [&](std::size_t, GenerateEnd end) { found = end; });
   return found;
 }
 

@@ -49,8 +49,8 @@ class Sampler {
  private:
   const GenerateOptions options_;
   SeededRandom random_;
-  std::vector<TokenId> seen_;        // each once, in order
-  std::vector<float> penalized_;     // a copy of the logits, where they are changed
+  std::vector<TokenId> seen_;     // each once, in order
+  std::vector<float> penalized_;  // a copy of the logits, where they are changed
   std::vector<std::pair<float, TokenId>> sorted_;
   std::vector<Candidate> candidates_;
 };

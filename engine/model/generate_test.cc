@@ -50,7 +50,8 @@ TEST(Sampler, TopKAndTopPKeepTheLikeliest) {
 }
 
 TEST(Sampler, MinPKeepsWhatIsLikelyBesideTheLikeliest) {
-  const auto found = frequencies({.temperature = 1, .top_k = 0, .min_p = 0.6}, kLogits);  // of 0.4: 0.3 is kept, 0.2 is not
+  const auto found =
+      frequencies({.temperature = 1, .top_k = 0, .min_p = 0.6}, kLogits);  // of 0.4: 0.3 is kept, 0.2 is not
   EXPECT_EQ(found.size(), 2u);
   EXPECT_NEAR(found.at(3), 3.0 / 7, 0.02);
   EXPECT_EQ(frequencies({.temperature = 1, .top_k = 0, .min_p = 1}, kLogits).size(), 1u);
@@ -156,7 +157,8 @@ TEST_F(GenerateTest, TextsWrittenTogetherAreThoseWrittenAlone) {
     GenerateOptions own = options;
     own.seed += i;
     alone.emplace_back();
-    alone_ends.push_back(generate(decoder_, prompts[i], 32, own, [&](TokenId token) { return alone.back().push_back(token), true; }));
+    alone_ends.push_back(
+        generate(decoder_, prompts[i], 32, own, [&](TokenId token) { return alone.back().push_back(token), true; }));
   }
   for (const std::int64_t at_once : {1, 2, 3, 5, 8}) {
     tensor::MemoryPlan plan;
@@ -164,8 +166,9 @@ TEST_F(GenerateTest, TextsWrittenTogetherAreThoseWrittenAlone) {
     plan.allocate(1 << 24, "");
     std::vector<std::vector<TokenId>> together(prompts.size());
     std::map<std::size_t, GenerateEnd> ends;
-    generate(decoder, prompts, 32, options, [&](std::size_t i, TokenId token) { return together[i].push_back(token), true; },
-             [&](std::size_t i, GenerateEnd end) { EXPECT_TRUE(ends.emplace(i, end).second); });
+    generate(
+        decoder, prompts, 32, options, [&](std::size_t i, TokenId token) { return together[i].push_back(token), true; },
+        [&](std::size_t i, GenerateEnd end) { EXPECT_TRUE(ends.emplace(i, end).second); });
     EXPECT_EQ(together, alone) << at_once;
     ASSERT_EQ(ends.size(), prompts.size());
     for (const auto& [i, end] : ends) EXPECT_EQ(end, alone_ends[i]);

@@ -9,12 +9,24 @@ namespace athanor::model {
 
 namespace {
 
-constexpr std::size_t kRankMax = 4;          // the format's own bound
+constexpr std::size_t kRankMax = 4;  // the format's own bound
 constexpr std::uint64_t kNameBytesMax = 1 << 16;
 constexpr std::uint64_t kAlignmentMax = 1 << 20;
 
 enum class FieldType : std::uint32_t {
-  kUint8, kInt8, kUint16, kInt16, kUint32, kInt32, kFloat32, kBool, kString, kArray, kUint64, kInt64, kFloat64
+  kUint8,
+  kInt8,
+  kUint16,
+  kInt16,
+  kUint32,
+  kInt32,
+  kFloat32,
+  kBool,
+  kString,
+  kArray,
+  kUint64,
+  kInt64,
+  kFloat64
 };
 
 template <typename... Args>
@@ -44,11 +56,15 @@ class Reader {
   }
   std::string_view name() {
     const std::string_view name = text();
-    if (name.empty() || name.size() > kNameBytesMax) damaged(source_, "a name of {} bytes ends at byte {}", name.size(), at_);
+    if (name.empty() || name.size() > kNameBytesMax) {
+      damaged(source_, "a name of {} bytes ends at byte {}", name.size(), at_);
+    }
     return name;
   }
 
-  bool whole(FieldType type) const { return type != FieldType::kFloat32 && type != FieldType::kFloat64 && type != FieldType::kString; }
+  bool whole(FieldType type) const {
+    return type != FieldType::kFloat32 && type != FieldType::kFloat64 && type != FieldType::kString;
+  }
   std::int64_t integer(FieldType type) {
     switch (type) {
       case FieldType::kUint8: return number<std::uint8_t>();
@@ -122,14 +138,19 @@ GgufTensor read_tensor(Reader& reader, std::string_view source) {
   const auto type = reader.number<std::uint32_t>();
   const GgufBlock block = gguf_block(static_cast<GgufType>(type));
   if (block.elements == 0) {
-    throw Error(ErrorKind::kInvalid, "{}: \"{}\" is of GGUF's type {}, which is not read; F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K and "
-                "Q6_K are: take a file quantized to one of these", std::string(source), tensor.name, type);
+    throw Error(ErrorKind::kInvalid,
+                "{}: \"{}\" is of GGUF's type {}, which is not read; F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K and "
+                "Q6_K are: take a file quantized to one of these",
+                std::string(source), tensor.name, type);
   }
   tensor.type = static_cast<GgufType>(type);
   if (tensor.shape.back() % static_cast<std::int64_t>(block.elements) != 0) {
-    damaged(source, "\"{}\" has rows of {} elements, but its type has blocks of {}", tensor.name, tensor.shape.back(), block.elements);
+    damaged(source, "\"{}\" has rows of {} elements, but its type has blocks of {}", tensor.name, tensor.shape.back(),
+            block.elements);
   }
-  if (__builtin_mul_overflow(count / block.elements, block.bytes, &tensor.bytes)) damaged(source, "\"{}\" is too large", tensor.name);
+  if (__builtin_mul_overflow(count / block.elements, block.bytes, &tensor.bytes)) {
+    damaged(source, "\"{}\" is too large", tensor.name);
+  }
   tensor.offset = reader.number<std::uint64_t>();
   return tensor;
 }
@@ -139,14 +160,17 @@ void place(GgufHeader& header, std::uint64_t header_bytes, std::uint64_t file_by
   std::uint64_t alignment = 32;
   if (const auto found = header.fields.find("general.alignment"); found != header.fields.end()) {
     const std::int64_t* given = std::get_if<std::int64_t>(&found->second);
-    if (given == nullptr || *given < 1 || static_cast<std::uint64_t>(*given) > kAlignmentMax) damaged(source, "its alignment is none");
+    if (given == nullptr || *given < 1 || static_cast<std::uint64_t>(*given) > kAlignmentMax) {
+      damaged(source, "its alignment is none");
+    }
     alignment = static_cast<std::uint64_t>(*given);
   }
   const std::uint64_t begin = (header_bytes + alignment - 1) / alignment * alignment;
   for (GgufTensor& tensor : header.tensors) {
     if (tensor.offset % alignment != 0) damaged(source, "\"{}\" is not aligned to {} bytes", tensor.name, alignment);
     if (begin > file_bytes || tensor.offset > file_bytes - begin || tensor.bytes > file_bytes - begin - tensor.offset) {
-      damaged(source, "the {} bytes of \"{}\" go past its end at byte {}: it was cut off", tensor.bytes, tensor.name, file_bytes);
+      damaged(source, "the {} bytes of \"{}\" go past its end at byte {}: it was cut off", tensor.bytes, tensor.name,
+              file_bytes);
     }
     tensor.offset += begin;
   }
@@ -169,8 +193,10 @@ GgufHeader parse_gguf(std::string_view file, std::string_view source) {
   GgufHeader header;
   header.version = reader.number<std::uint32_t>();
   if (header.version != 2 && header.version != 3) {
-    throw Error(ErrorKind::kInvalid, "{} is GGUF version {}; 2 and 3 (of little-endian machines) are read: convert it with "
-                "llama.cpp's present tools", std::string(source), header.version);
+    throw Error(ErrorKind::kInvalid,
+                "{} is GGUF version {}; 2 and 3 (of little-endian machines) are read: convert it with "
+                "llama.cpp's present tools",
+                std::string(source), header.version);
   }
   const auto tensors = reader.number<std::uint64_t>();
   const auto fields = reader.number<std::uint64_t>();
@@ -187,7 +213,9 @@ GgufHeader parse_gguf(std::string_view file, std::string_view source) {
   header.tensors.reserve(static_cast<std::size_t>(tensors));
   for (std::uint64_t i = 0; i < tensors; ++i) {
     header.tensors.push_back(read_tensor(reader, source));
-    if (names[header.tensors.back().name]++ > 0) damaged(source, "it has the tensor \"{}\" twice", header.tensors.back().name);
+    if (names[header.tensors.back().name]++ > 0) {
+      damaged(source, "it has the tensor \"{}\" twice", header.tensors.back().name);
+    }
   }
   place(header, reader.at(), file.size(), source);
   return header;

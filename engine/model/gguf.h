@@ -56,7 +56,9 @@ class GgufFile {
   const GgufTensor* find(std::string_view name) const;
   std::string_view bytes(const GgufTensor& tensor) const { return mapped_.bytes().substr(tensor.offset, tensor.bytes); }
   // Its elements as float32. `into` must have room for exactly all of them.
-  void read_floats(const GgufTensor& tensor, std::span<float> into) const { dequantize(tensor.type, bytes(tensor), into); }
+  void read_floats(const GgufTensor& tensor, std::span<float> into) const {
+    dequantize(tensor.type, bytes(tensor), into);
+  }
 
   // A field as a type of GgufValue, or nothing when it is absent or of another; whole numbers serve as double too.
   template <typename T>

@@ -20,7 +20,9 @@ void q4_k(const unsigned char* block, float* into) {
   for (int part = 0; part < 8; ++part, into += 32) {
     const Q4KPart of = q4_k_part(block, part);
     // Parts 2k and 2k + 1 share 32 bytes.
-    for (int i = 0; i < 32; ++i) into[i] = of.scale * static_cast<float>(q[part / 2 * 32 + i] >> part % 2 * 4 & 15) - of.least;
+    for (int i = 0; i < 32; ++i) {
+      into[i] = of.scale * static_cast<float>(q[part / 2 * 32 + i] >> part % 2 * 4 & 15) - of.least;
+    }
   }
 }
 
@@ -56,7 +58,8 @@ int q6_k_value(const unsigned char* block, int element) {
   const unsigned char* low = block;
   const unsigned char* high = block + 128;
   const int half = element / 128, part = element % 128 / 32, at = element % 32;
-  return ((low[half * 64 + part % 2 * 32 + at] >> part / 2 * 4 & 15) | (high[half * 32 + at] >> part * 2 & 3) << 4) - 32;
+  return ((low[half * 64 + part % 2 * 32 + at] >> part / 2 * 4 & 15) | (high[half * 32 + at] >> part * 2 & 3) << 4) -
+         32;
 }
 
 GgufBlock gguf_block(GgufType type) {
@@ -82,7 +85,8 @@ void dequantize(GgufType type, std::string_view blocks, std::span<float> into) {
     case GgufType::kF32:
       if (!blocks.empty()) std::memcpy(into.data(), blocks.data(), blocks.size());
       return;
-    case GgufType::kF16: return each_block(blocks, block, into, [](const unsigned char* from, float* to) { *to = half_at(from); });
+    case GgufType::kF16:
+      return each_block(blocks, block, into, [](const unsigned char* from, float* to) { *to = half_at(from); });
     case GgufType::kBF16:
       return each_block(blocks, block, into, [](const unsigned char* from, float* to) {
         tensor::BFloat16 value;

@@ -30,19 +30,27 @@ Family find_family(const GgufFile& file, const std::string& architecture) {
 
 // GGUF's name of a tensor that Hugging Face calls `name`.
 std::string gguf_name(std::string_view name) {
-  static const std::map<std::string_view, std::string_view> kOuter{
-      {"model.embed_tokens.weight", "token_embd.weight"}, {"model.norm.weight", "output_norm.weight"}, {"lm_head.weight", "output.weight"}};
-  static const std::map<std::string_view, std::string_view> kInner{
-      {"input_layernorm", "attn_norm"},   {"self_attn.q_proj", "attn_q"},      {"self_attn.k_proj", "attn_k"},
-      {"self_attn.v_proj", "attn_v"},     {"self_attn.q_norm", "attn_q_norm"}, {"self_attn.k_norm", "attn_k_norm"},
-      {"self_attn.o_proj", "attn_output"}, {"post_attention_layernorm", "ffn_norm"},
-      {"mlp.gate_proj", "ffn_gate"},      {"mlp.up_proj", "ffn_up"},           {"mlp.down_proj", "ffn_down"}};
+  static const std::map<std::string_view, std::string_view> kOuter{{"model.embed_tokens.weight", "token_embd.weight"},
+                                                                   {"model.norm.weight", "output_norm.weight"},
+                                                                   {"lm_head.weight", "output.weight"}};
+  static const std::map<std::string_view, std::string_view> kInner{{"input_layernorm", "attn_norm"},
+                                                                   {"self_attn.q_proj", "attn_q"},
+                                                                   {"self_attn.k_proj", "attn_k"},
+                                                                   {"self_attn.v_proj", "attn_v"},
+                                                                   {"self_attn.q_norm", "attn_q_norm"},
+                                                                   {"self_attn.k_norm", "attn_k_norm"},
+                                                                   {"self_attn.o_proj", "attn_output"},
+                                                                   {"post_attention_layernorm", "ffn_norm"},
+                                                                   {"mlp.gate_proj", "ffn_gate"},
+                                                                   {"mlp.up_proj", "ffn_up"},
+                                                                   {"mlp.down_proj", "ffn_down"}};
   if (const auto outer = kOuter.find(name); outer != kOuter.end()) return std::string(outer->second);
   constexpr std::string_view kLayers = "model.layers.";
   ATHANOR_ASSERT(name.starts_with(kLayers));
   name.remove_prefix(kLayers.size());
   const auto dot = name.find('.'), last = name.rfind('.');
-  return fmt::format("blk.{}.{}{}", name.substr(0, dot), kInner.at(name.substr(dot + 1, last - dot - 1)), name.substr(last));
+  return fmt::format("blk.{}.{}{}", name.substr(0, dot), kInner.at(name.substr(dot + 1, last - dot - 1)),
+                     name.substr(last));
 }
 
 // Llama 3's scaling is a tensor of what each frequency is divided by. Which numbers it was made from follows from it, if
@@ -51,7 +59,9 @@ void read_rope_factors(const GgufFile& file, Config& config) {
   const GgufTensor* tensor = file.find("rope_freqs.weight");
   if (tensor == nullptr) return;
   const std::int64_t half = config.head_dim / 2;
-  if (tensor->shape != std::vector<std::int64_t>{half}) refuse(file, "its rope_freqs has {} elements for heads of {}", tensor->shape.back(), config.head_dim);
+  if (tensor->shape != std::vector<std::int64_t>{half}) {
+    refuse(file, "its rope_freqs has {} elements for heads of {}", tensor->shape.back(), config.head_dim);
+  }
   std::vector<float> factors(static_cast<std::size_t>(half));
   file.read_floats(*tensor, factors);
   const double factor = *std::ranges::max_element(factors);
@@ -62,7 +72,10 @@ void read_rope_factors(const GgufFile& file, Config& config) {
   const auto scaled = tensor::rope_frequencies(config.rope_theta, config.head_dim, scaling);
   for (std::size_t i = 0; i < factors.size(); ++i) {
     if (!(std::abs(plain[i] / scaled[i] - factors[i]) <= 1e-4 * factors[i])) {
-      refuse(file, "its rope_freqs are not those of Llama 3 (factor {}, 1 to 4, 8192 positions); use the Hugging Face checkpoint", factor);
+      refuse(file,
+             "its rope_freqs are not those of Llama 3 (factor {}, 1 to 4, 8192 positions); use the Hugging Face "
+             "checkpoint",
+             factor);
     }
   }
   config.rope_scaling = scaling;
@@ -128,7 +141,9 @@ class GgufSource final : public ModelSource {
       known.insert(name);
     }
     for (const GgufTensor& tensor : file_.tensors()) {
-      if (!known.contains(tensor.name)) refuse(file_, "it has the tensor {}, for which this decoder has no place", tensor.name);
+      if (!known.contains(tensor.name)) {
+        refuse(file_, "it has the tensor {}, for which this decoder has no place", tensor.name);
+      }
     }
   }
 
@@ -159,13 +174,16 @@ HuggingFaceModel gguf_model(const GgufFile& file) {
   config.intermediate_size = need("feed_forward_length");
   config.num_hidden_layers = need("block_count");
   config.num_attention_heads = need("attention.head_count");
-  config.num_key_value_heads = file.get<std::int64_t>(prefix + "attention.head_count_kv").value_or(config.num_attention_heads);
+  config.num_key_value_heads =
+      file.get<std::int64_t>(prefix + "attention.head_count_kv").value_or(config.num_attention_heads);
   if (config.num_attention_heads <= 0) refuse(file, "it has no attention heads");
-  config.head_dim = file.get<std::int64_t>(prefix + "attention.key_length").value_or(config.hidden_size / config.num_attention_heads);
+  config.head_dim =
+      file.get<std::int64_t>(prefix + "attention.key_length").value_or(config.hidden_size / config.num_attention_heads);
   const std::int64_t turned = file.get<std::int64_t>(prefix + "rope.dimension_count").value_or(config.head_dim);
   const std::int64_t value_dim = file.get<std::int64_t>(prefix + "attention.value_length").value_or(config.head_dim);
   if (turned != config.head_dim || value_dim != config.head_dim) {
-    refuse(file, "of heads of {} it turns {} and gives values of {}; all must be the same", config.head_dim, turned, value_dim);
+    refuse(file, "of heads of {} it turns {} and gives values of {}; all must be the same", config.head_dim, turned,
+           value_dim);
   }
   config.max_position_embeddings = need("context_length");
   config.rms_norm_eps = file.get<double>(prefix + "attention.layer_norm_rms_epsilon").value_or(1e-5);
@@ -201,7 +219,9 @@ GgufTokenizer gguf_tokenizer(const GgufFile& file) {
   std::map<std::string, std::string> named_templates;
   if (const auto* names = file.find_field<std::vector<std::string>>("tokenizer.chat_templates")) {
     for (const std::string& name : *names) {
-      if (auto text = file.get<std::string>("tokenizer.chat_template." + name)) named_templates.emplace(name, std::move(*text));
+      if (auto text = file.get<std::string>("tokenizer.chat_template." + name)) {
+        named_templates.emplace(name, std::move(*text));
+      }
     }
   }
   return {.model = get("model", std::string()),

@@ -31,7 +31,8 @@ struct Writer {
     return *this;
   }
   Writer& field(const std::string& key, std::uint32_t type) { return text(key).number(type); }
-  Writer& tensor(const std::string& name, const std::vector<std::uint64_t>& dimensions, GgufType type, std::uint64_t offset) {
+  Writer& tensor(const std::string& name, const std::vector<std::uint64_t>& dimensions, GgufType type,
+                 std::uint64_t offset) {
     text(name).number<std::uint32_t>(static_cast<std::uint32_t>(dimensions.size()));
     for (const std::uint64_t dimension : dimensions) number(dimension);
     return number(static_cast<std::uint32_t>(type)).number(offset);
@@ -55,7 +56,11 @@ std::string good() {
   w.field("a.flag", 7).number<std::uint8_t>(1);
   w.field("a.text", 8).text("words");
   w.field("a.texts", 9).number<std::uint32_t>(8).number<std::uint64_t>(2).text("x").text("");
-  w.field("a.numbers", 9).number<std::uint32_t>(5).number<std::uint64_t>(2).number<std::int32_t>(-1).number<std::int32_t>(7);
+  w.field("a.numbers", 9)
+      .number<std::uint32_t>(5)
+      .number<std::uint64_t>(2)
+      .number<std::int32_t>(-1)
+      .number<std::int32_t>(7);
   w.field("general.alignment", 4).number<std::uint32_t>(64);
   w.tensor("one", {3, 2}, GgufType::kF32, 0).tensor("two", {32}, GgufType::kQ8_0, 64).align(64);
   for (int i = 0; i < 6; ++i) w.number(static_cast<float>(i));
@@ -154,7 +159,11 @@ TEST(Gguf, OffersTheTokenizerAsItStands) {
   w.field("tokenizer.ggml.model", 8).text("llama");
   w.field("tokenizer.ggml.tokens", 9).number<std::uint32_t>(8).number<std::uint64_t>(2).text("<s>").text("a");
   w.field("tokenizer.ggml.scores", 9).number<std::uint32_t>(6).number<std::uint64_t>(2).number(0.0F).number(-1.5F);
-  w.field("tokenizer.ggml.token_type", 9).number<std::uint32_t>(5).number<std::uint64_t>(2).number<std::int32_t>(3).number<std::int32_t>(1);
+  w.field("tokenizer.ggml.token_type", 9)
+      .number<std::uint32_t>(5)
+      .number<std::uint64_t>(2)
+      .number<std::int32_t>(3)
+      .number<std::int32_t>(1);
   w.field("tokenizer.ggml.bos_token_id", 4).number<std::uint32_t>(0);
   w.field("tokenizer.ggml.add_bos_token", 7).number<std::uint8_t>(1).align(32);
   SystemFiles files;

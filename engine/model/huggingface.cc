@@ -38,7 +38,9 @@ class HuggingFaceSource final : public ModelSource {
   }
   std::optional<StoredTensor> stored(const ParameterInfo& info) const override {
     const auto& [file, entry] = entries_.at(info.name);
-    static const std::map<std::string_view, GgufType> kTypes{{"F32", GgufType::kF32}, {"F16", GgufType::kF16}, {"BF16", GgufType::kBF16}};
+    static const std::map<std::string_view, GgufType> kTypes{{"F32", GgufType::kF32},
+                                                             {"F16", GgufType::kF16},
+                                                             {"BF16", GgufType::kBF16}};
     const auto type = kTypes.find(entry->dtype);
     if (type == kTypes.end()) return std::nullopt;
     return StoredTensor{type->second, file->bytes(*entry)};
@@ -52,8 +54,10 @@ class HuggingFaceSource final : public ModelSource {
     }
     const std::string path = folder_ + "/" + kIndex;
     if (!files.stat(path)) {
-      throw Error(ErrorKind::kNotFound, "{} has neither {} nor {}: it is no Hugging Face checkpoint with safetensors (older ones "
-                  "become one by model.save_pretrained(FOLDER) in Python)", folder_, kWeights, kIndex);
+      throw Error(ErrorKind::kNotFound,
+                  "{} has neither {} nor {}: it is no Hugging Face checkpoint with safetensors (older ones "
+                  "become one by model.save_pretrained(FOLDER) in Python)",
+                  folder_, kWeights, kIndex);
     }
     const json::value document = json::parse(files.read_all(path), path);
     const json::object* map = document.is_object() ? json::find_object(document.get_object(), "weight_map") : nullptr;
@@ -139,7 +143,11 @@ void write_weights(Files& files, const std::string& path, const std::vector<cons
                    const Parameters& parameters, WeightType type) {
   std::vector<SafetensorsEntry> entries;
   for (const ParameterInfo* info : tensors) {
-    entries.push_back({info->name, type == WeightType::kFloat32 ? "F32" : type == WeightType::kBFloat16 ? "BF16" : "F16", info->shape});
+    entries.push_back({info->name,
+                       type == WeightType::kFloat32    ? "F32"
+                       : type == WeightType::kBFloat16 ? "BF16"
+                                                       : "F16",
+                       info->shape});
   }
   SafetensorsWriter writer(files, path, std::move(entries));
   for (const ParameterInfo* info : tensors) {
@@ -156,7 +164,9 @@ void write_weights(Files& files, const std::string& path, const std::vector<cons
     if (type == WeightType::kFloat16) {
       for (const float number : numbers) {
         if (std::isfinite(number) && std::abs(number) > kHalfMax) {
-          throw Error(ErrorKind::kInvalid, "{} has the number {}, and float16 ends at 65504: write float32 or bfloat16 instead", info->name, number);
+          throw Error(ErrorKind::kInvalid,
+                      "{} has the number {}, and float16 ends at 65504: write float32 or bfloat16 instead", info->name,
+                      number);
         }
       }
       writer.append_float16(numbers);
@@ -186,8 +196,8 @@ void load_huggingface_weights(Files& files, const std::string& folder, Parameter
   HuggingFaceSource(files, folder, {.config = parameters.config(), .end_of_text = {}}).load(parameters);
 }
 
-void save_huggingface(Files& files, const std::string& folder, const HuggingFaceModel& model, const Parameters& parameters,
-                      const SaveOptions& options) {
+void save_huggingface(Files& files, const std::string& folder, const HuggingFaceModel& model,
+                      const Parameters& parameters, const SaveOptions& options) {
   const bool narrow = parameters.type() == tensor::DType::kBFloat16;
   const WeightType type = options.type.value_or(narrow ? WeightType::kBFloat16 : WeightType::kFloat32);
   files.make_folders(folder);
@@ -198,7 +208,8 @@ void save_huggingface(Files& files, const std::string& folder, const HuggingFace
   const Shards shards = divide(parameters.layout(), type, options.shard_bytes_max);
   json::object map;
   for (std::size_t i = 0; i < shards.of.size(); ++i) {
-    const std::string name = shards.of.size() == 1 ? kWeights : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.of.size());
+    const std::string name =
+        shards.of.size() == 1 ? kWeights : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.of.size());
     write_weights(files, folder + "/" + name, shards.of[i], parameters, type);
     for (const ParameterInfo* info : shards.of[i]) map[info->name] = name;
   }

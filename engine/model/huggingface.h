@@ -33,7 +33,7 @@ struct SaveOptions {
 
 // Writes everything but the tokenizer, config.json last: a folder with a config.json is whole. Weights of another model
 // that the folder had are removed.
-void save_huggingface(Files& files, const std::string& folder, const HuggingFaceModel& model, const Parameters& parameters,
-                      const SaveOptions& options = {});
+void save_huggingface(Files& files, const std::string& folder, const HuggingFaceModel& model,
+                      const Parameters& parameters, const SaveOptions& options = {});
 
 }  // namespace athanor::model

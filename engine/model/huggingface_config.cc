@@ -47,7 +47,9 @@ void refuse_what_is_not_there(const json::object& from, std::string_view source)
     if (json::find_bool(from, bias).value_or(false)) refuse(source, "it has {}, which is not supported", bias);
   }
   if (json::find_object(from, "quantization_config") != nullptr) {
-    refuse(source, "its weights are quantized (\"quantization_config\"); take the checkpoint that it was made from, or a GGUF file of it");
+    refuse(source,
+           "its weights are quantized (\"quantization_config\"); take the checkpoint that it was made from, or a GGUF "
+           "file of it");
   }
   if (json::find_double(from, "partial_rotary_factor").value_or(1) != 1) {
     refuse(source, "it turns only a part of each head (partial_rotary_factor), which is not supported");
@@ -64,16 +66,20 @@ void read_rope(const json::object& from, std::string_view source, Config& config
     if (json::find_double(*rope, "partial_rotary_factor").value_or(1) != 1) {
       refuse(source, "it turns only a part of each head (partial_rotary_factor), which is not supported");
     }
-    const auto type = json::find_string(*rope, "rope_type").value_or(json::find_string(*rope, "type").value_or("default"));
+    const auto type =
+        json::find_string(*rope, "rope_type").value_or(json::find_string(*rope, "type").value_or("default"));
     if (type == "default") continue;
-    const auto number = [&](const char* name, double otherwise) { return json::find_double(*rope, name).value_or(otherwise); };
+    const auto number = [&](const char* name, double otherwise) {
+      return json::find_double(*rope, name).value_or(otherwise);
+    };
     RopeScaling& scaling = config.rope_scaling;
     scaling.factor = number("factor", 0);
     if (type == "linear") {
       scaling.kind = Kind::kLinear;
       continue;
     }
-    scaling.original_length = number("original_max_position_embeddings", static_cast<double>(config.max_position_embeddings));
+    scaling.original_length =
+        number("original_max_position_embeddings", static_cast<double>(config.max_position_embeddings));
     if (type == "llama3") {
       scaling.kind = Kind::kLlama3;
       scaling.low_frequency = number("low_freq_factor", 0);
@@ -83,7 +89,9 @@ void read_rope(const json::object& from, std::string_view source, Config& config
       if (!json::find_bool(*rope, "truncate").value_or(true) || number("mscale_all_dim", 0) != 0) {
         refuse(source, "its YaRN has \"truncate\": false or mscale_all_dim, which are not supported");
       }
-      if (scaling.factor == 0) scaling.factor = static_cast<double>(config.max_position_embeddings) / scaling.original_length;
+      if (scaling.factor == 0) {
+        scaling.factor = static_cast<double>(config.max_position_embeddings) / scaling.original_length;
+      }
       scaling.beta_fast = number("beta_fast", 32);
       scaling.beta_slow = number("beta_slow", 1);
       const double usual = scaling.factor > 1 ? 0.1 * std::log(scaling.factor) + 1 : 1;
@@ -108,7 +116,8 @@ void read_window(const json::object& from, std::string_view source, Config& conf
   if (const json::array* types = json::find_array(from, "layer_types")) {
     for (const json::value& type : *types) {
       if (type != "full_attention" && type != "sliding_attention") {
-        refuse(source, "its layer_types has {}; \"full_attention\" and \"sliding_attention\" are supported", json::serialize(type));
+        refuse(source, "its layer_types has {}; \"full_attention\" and \"sliding_attention\" are supported",
+               json::serialize(type));
       }
       slides.push_back(type == "sliding_attention");
     }
@@ -224,7 +233,8 @@ HuggingFaceModel huggingface_config_from_json(std::string_view text, std::string
   config.num_key_value_heads = json::find_int(from, "num_key_value_heads").value_or(config.num_attention_heads);
   if (config.num_attention_heads <= 0) refuse(source, "it has no attention heads");
   constexpr std::int64_t kQwen3HeadDim = 128;
-  const std::int64_t usual = config.family == Family::kQwen3 ? kQwen3HeadDim : config.hidden_size / config.num_attention_heads;
+  const std::int64_t usual =
+      config.family == Family::kQwen3 ? kQwen3HeadDim : config.hidden_size / config.num_attention_heads;
   config.head_dim = json::find_int(from, "head_dim").value_or(usual);
   config.max_position_embeddings = json::find_int(from, "max_position_embeddings").value_or(2048);
   config.rms_norm_eps = json::find_double(from, "rms_norm_eps").value_or(1e-6);
@@ -263,7 +273,9 @@ std::string huggingface_config_to_json(const HuggingFaceModel& model, WeightType
                   {"rope_scaling", rope_scaling_to_json(config.rope_scaling)},
                   {"tie_word_embeddings", config.tie_word_embeddings},
                   {"initializer_range", config.initializer_range},
-                  {"torch_dtype", type == WeightType::kFloat32 ? "float32" : type == WeightType::kBFloat16 ? "bfloat16" : "float16"},
+                  {"torch_dtype", type == WeightType::kFloat32    ? "float32"
+                                  : type == WeightType::kBFloat16 ? "bfloat16"
+                                                                  : "float16"},
                   {"use_cache", true},
                   {"bos_token_id", optional_token(model.begin_of_text)},
                   {"eos_token_id", ends_of(model)},

@@ -36,7 +36,10 @@ std::vector<Config> families() {
   mistral.family = Family::kMistral;
   mistral.sliding_window = 7;
   qwen2.family = Family::kQwen2;
-  qwen2.rope_scaling = {.kind = tensor::RopeScaling::Kind::kYarn, .factor = 4, .original_length = 64, .attention = 1.25};
+  qwen2.rope_scaling = {.kind = tensor::RopeScaling::Kind::kYarn,
+                        .factor = 4,
+                        .original_length = 64,
+                        .attention = 1.25};
   qwen3.family = Family::kQwen3;
   qwen3.head_dim = 6;
   qwen3.sliding_window = 9;
@@ -99,7 +102,8 @@ TEST_F(HuggingFaceTest, WritesShardsOfAnyFamilyAndReplacesWhatWasThere) {
       Model saved(config);
       saved.parameters.initialize(bytes);
       save_huggingface(files_, folder_, {config, 39}, saved.parameters, {.shard_bytes_max = bytes});
-      const auto count = std::ranges::count_if(files_.list(folder_), [](const std::string& name) { return name.ends_with(".safetensors"); });
+      const auto count = std::ranges::count_if(files_.list(folder_),
+                                               [](const std::string& name) { return name.ends_with(".safetensors"); });
       if (bytes == 1'000'000) {
         EXPECT_EQ(count, 1);
       }
@@ -122,8 +126,9 @@ TEST_F(HuggingFaceTest, WritesShardsOfAnyFamilyAndReplacesWhatWasThere) {
 TEST_F(HuggingFaceTest, RoundsToTheNearestBfloat16) {
   Model model(small(true));
   const std::span<float> values = model.parameters.value("model.norm.weight").floats();
-  const std::pair<float, float> cases[] = {{1.0F, 1.0F}, {1.00390625F, 1.0F}, {1.01171875F, 1.015625F}, {-1.005F, -1.0078125F}, {0x1p-130F, 0x1p-130F},
-                                           {INFINITY, INFINITY}, {3.4e38F, INFINITY}};
+  const std::pair<float, float> cases[] = {{1.0F, 1.0F},           {1.00390625F, 1.0F},    {1.01171875F, 1.015625F},
+                                           {-1.005F, -1.0078125F}, {0x1p-130F, 0x1p-130F}, {INFINITY, INFINITY},
+                                           {3.4e38F, INFINITY}};
   for (std::size_t i = 0; i < std::size(cases); ++i) values[i] = cases[i].first;
   values[10] = NAN;
   save_huggingface(files_, folder_, {small(true), 1}, model.parameters, {.type = WeightType::kBFloat16});
@@ -170,14 +175,19 @@ TEST(HuggingFaceConfig, ReadsOldAndNewSpellings) {
   EXPECT_FALSE(model.config.tie_word_embeddings);
   EXPECT_EQ(model.end_of_text, std::nullopt);
   model = huggingface_config_from_json(
-      "{" + required + R"(,"rope_parameters":{"rope_type":"default","rope_theta":500000.0},"eos_token_id":[7,8]})", "x");
+      "{" + required + R"(,"rope_parameters":{"rope_type":"default","rope_theta":500000.0},"eos_token_id":[7,8]})",
+      "x");
   EXPECT_EQ(model.config.rope_theta, 500'000);
   EXPECT_EQ(model.end_of_text, 7);
 }
 
 TEST(HuggingFaceConfig, IsReadAsItWasWrittenForEveryFamily) {
   for (const Config& config : families()) {
-    const HuggingFaceModel model{.config = config, .end_of_text = 3, .other_ends = {5, 4}, .begin_of_text = 1, .padding = 0};
+    const HuggingFaceModel model{.config = config,
+                                 .end_of_text = 3,
+                                 .other_ends = {5, 4},
+                                 .begin_of_text = 1,
+                                 .padding = 0};
     const HuggingFaceModel again = huggingface_config_from_json(huggingface_config_to_json(model), "written");
     EXPECT_EQ(again.config, config);
     EXPECT_EQ(again.end_of_text, 3);
@@ -213,7 +223,9 @@ TEST(HuggingFaceConfig, TheMakersAdviceOnGenerationIsKept) {
   EXPECT_EQ(model.end_of_text, 8);
   EXPECT_EQ(model.other_ends, std::vector<TokenId>{9});
   const std::string text = generation_config_to_json(model);
-  for (const char* part : {"\"temperature\": 6E-1", "\"top_p\": 9E-1", "\"eos_token_id\": [8,9]"}) EXPECT_THAT(text, HasSubstr(part));
+  for (const char* part : {"\"temperature\": 6E-1", "\"top_p\": 9E-1", "\"eos_token_id\": [8,9]"}) {
+    EXPECT_THAT(text, HasSubstr(part));
+  }
 }
 
 TEST(HuggingFaceConfig, RefusesByName) {

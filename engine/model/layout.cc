@@ -39,7 +39,8 @@ tensor::Tensor Layout::view(const tensor::Tensor& flat, const ParameterInfo& inf
 }
 
 tensor::Tensor part_of(const tensor::Tensor& flat, std::int64_t offset, std::span<const std::int64_t> shape) {
-  return {flat.type(), shape, static_cast<char*>(flat.data()) + offset * static_cast<std::int64_t>(size_of(flat.type()))};
+  return {flat.type(), shape,
+          static_cast<char*>(flat.data()) + offset * static_cast<std::int64_t>(size_of(flat.type()))};
 }
 
 std::uint64_t hash_of(std::string_view name) {

@@ -16,7 +16,8 @@ Tensor corner(const Tensor& scratch, std::int64_t rows, std::int64_t columns) {
 }
 
 // D(x): x itself where nothing is dropped.
-Tensor dropped(tensor::Context& context, const tensor::Dropout& dropout, const Tensor& x, const LinearScratch& scratch) {
+Tensor dropped(tensor::Context& context, const tensor::Dropout& dropout, const Tensor& x,
+               const LinearScratch& scratch) {
   if (dropout.rate == 0) return x;
   const Tensor y = corner(scratch.dropped, x.dim(0), x.dim(1));
   dropout_forward(context, dropout, x, y);

@@ -25,8 +25,8 @@
 namespace athanor::model {
 
 struct LoraPart {
-  tensor::Tensor b;    // (end − begin, r)
-  tensor::Tensor d_b;  // likewise, or none
+  tensor::Tensor b;                 // (end − begin, r)
+  tensor::Tensor d_b;               // likewise, or none
   std::int64_t begin = 0, end = 0;  // columns of y
 };
 
@@ -52,12 +52,13 @@ struct LinearScratch {
 };
 
 // x (N, in), y (N, out); low (N, R), which keeps u for the backward pass, is looked at only with adapters.
-void linear_forward(tensor::Context& context, const Linear& layer, const tensor::Dropout& dropout, const tensor::Tensor& x,
-                    const tensor::Tensor& y, const tensor::Tensor& low, const LinearScratch& scratch);
+void linear_forward(tensor::Context& context, const Linear& layer, const tensor::Dropout& dropout,
+                    const tensor::Tensor& x, const tensor::Tensor& y, const tensor::Tensor& low,
+                    const LinearScratch& scratch);
 
 // Replaces dx, if given, and adds to the gradients that the layer has.
-void linear_backward(tensor::Context& context, const Linear& layer, const tensor::Dropout& dropout, const tensor::Tensor& x,
-                     const tensor::Tensor& dy, const tensor::Tensor& dx, const tensor::Tensor& low,
-                     const LinearScratch& scratch);
+void linear_backward(tensor::Context& context, const Linear& layer, const tensor::Dropout& dropout,
+                     const tensor::Tensor& x, const tensor::Tensor& dy, const tensor::Tensor& dx,
+                     const tensor::Tensor& low, const LinearScratch& scratch);
 
 }  // namespace athanor::model

@@ -16,15 +16,19 @@ using Doubles = std::vector<double>;
 constexpr std::int64_t kRows = 23, kIn = 64, kOut = 50, kRank = 5;
 constexpr float kScale = 1.5F;
 
-double at(const Doubles& x, std::int64_t columns, std::int64_t i, std::int64_t j) { return x[static_cast<std::size_t>(i * columns + j)]; }
+double at(const Doubles& x, std::int64_t columns, std::int64_t i, std::int64_t j) {
+  return x[static_cast<std::size_t>(i * columns + j)];
+}
 
 // C (m, n) += scale · A · B, either perhaps turned; plain doubles.
-void add_product(Doubles& c, std::int64_t m, std::int64_t n, std::int64_t k, double scale, const Doubles& a, bool a_turned,
-                 const Doubles& b, bool b_turned) {
+void add_product(Doubles& c, std::int64_t m, std::int64_t n, std::int64_t k, double scale, const Doubles& a,
+                 bool a_turned, const Doubles& b, bool b_turned) {
   for (std::int64_t i = 0; i < m; ++i) {
     for (std::int64_t j = 0; j < n; ++j) {
       double sum = 0;
-      for (std::int64_t p = 0; p < k; ++p) sum += (a_turned ? at(a, m, p, i) : at(a, k, i, p)) * (b_turned ? at(b, k, j, p) : at(b, n, p, j));
+      for (std::int64_t p = 0; p < k; ++p) {
+        sum += (a_turned ? at(a, m, p, i) : at(a, k, i, p)) * (b_turned ? at(b, k, j, p) : at(b, n, p, j));
+      }
       c[static_cast<std::size_t>(i * n + j)] += scale * sum;
     }
   }
@@ -40,8 +44,9 @@ struct Case {
 TEST(Linear, AdaptersFollowTheFormulasInFloat64) {
   Context context(2);
   constexpr std::int64_t kBegin[] = {0, 30}, kEnd[] = {20, 50};
-  for (const Case& c : {Case{DType::kFloat32, false, 0}, Case{DType::kFloat32, false, 0.3F}, Case{DType::kFloat32, true, 0.3F},
-                        Case{DType::kBFloat16, false, 0.3F}, Case{DType::kBFloat16, true, 0}}) {
+  for (const Case& c :
+       {Case{DType::kFloat32, false, 0}, Case{DType::kFloat32, false, 0.3F}, Case{DType::kFloat32, true, 0.3F},
+        Case{DType::kBFloat16, false, 0.3F}, Case{DType::kBFloat16, true, 0}}) {
     Owned x(c.type, {kRows, kIn}), w(c.type, {kOut, kIn}), dy(c.type, {kRows, kOut}), a(c.type, {2 * kRank, kIn});
     Owned b0(c.type, {20, kRank}), b1(c.type, {20, kRank}), y(c.type, {kRows, kOut}), dx(c.type, {kRows, kIn});
     Owned low(c.type, {kRows, 2 * kRank}), dropped(c.type, {kRows + 3, kIn + 7}), d_low(c.type, {kRows, 3 * kRank});
@@ -61,7 +66,9 @@ TEST(Linear, AdaptersFollowTheFormulasInFloat64) {
       w64 = floats.doubles();
       weight = blocks;
     }
-    Linear layer{.weight = weight, .d_weight = {}, .lora = {.a = a, .d_a = d_a, .scale = kScale, .count = 2, .parts = {}}};
+    Linear layer{.weight = weight,
+                 .d_weight = {},
+                 .lora = {.a = a, .d_a = d_a, .scale = kScale, .count = 2, .parts = {}}};
     layer.lora.parts[0] = {b0, d_b0, kBegin[0], kEnd[0]};
     layer.lora.parts[1] = {b1, d_b1, kBegin[1], kEnd[1]};
 
@@ -72,7 +79,8 @@ TEST(Linear, AdaptersFollowTheFormulasInFloat64) {
     ones.fill(1);
     tensor::dropout_forward(context, dropout, ones, mask);
 
-    Doubles y64(kRows * kOut), u64(kRows * 2 * kRank), du64(kRows * 2 * kRank), dx64(kRows * kIn), d_dropped(kRows * kIn);
+    Doubles y64(kRows * kOut), u64(kRows * 2 * kRank), du64(kRows * 2 * kRank), dx64(kRows * kIn),
+        d_dropped(kRows * kIn);
     Doubles d_a64 = d_a.doubles(), d_b64[] = {d_b0.doubles(), d_b1.doubles()};
     add_product(y64, kRows, kOut, kIn, 1, x.doubles(), false, w64, true);
     add_product(u64, kRows, 2 * kRank, kIn, kScale, masked.doubles(), false, a.doubles(), true);
@@ -81,15 +89,22 @@ TEST(Linear, AdaptersFollowTheFormulasInFloat64) {
     for (std::size_t part = 0; part < 2; ++part) {
       Doubles u, d_part, du(kRows * kRank), y_part(kRows * 20);
       for (std::int64_t n = 0; n < kRows; ++n) {
-        for (std::int64_t i = 0; i < kRank; ++i) u.push_back(at(u64, 2 * kRank, n, static_cast<std::int64_t>(part) * kRank + i));
+        for (std::int64_t i = 0; i < kRank; ++i) {
+          u.push_back(at(u64, 2 * kRank, n, static_cast<std::int64_t>(part) * kRank + i));
+        }
         for (std::int64_t o = kBegin[part]; o < kEnd[part]; ++o) d_part.push_back(dy[n * kOut + o]);
       }
       add_product(y_part, kRows, 20, kRank, 1, u, false, bs[part]->doubles(), true);
       add_product(d_b64[part], 20, kRank, kRows, 1, d_part, true, u, false);
       add_product(du, kRows, kRank, 20, kScale, d_part, false, bs[part]->doubles(), false);
       for (std::int64_t n = 0; n < kRows; ++n) {
-        for (std::int64_t i = 0; i < kRank; ++i) du64[static_cast<std::size_t>(n * 2 * kRank) + part * kRank + static_cast<std::size_t>(i)] = at(du, kRank, n, i);
-        for (std::int64_t o = 0; o < 20; ++o) y64[static_cast<std::size_t>(n * kOut + kBegin[part] + o)] += at(y_part, 20, n, o);
+        for (std::int64_t i = 0; i < kRank; ++i) {
+          du64[static_cast<std::size_t>(n * 2 * kRank) + part * kRank + static_cast<std::size_t>(i)] =
+              at(du, kRank, n, i);
+        }
+        for (std::int64_t o = 0; o < 20; ++o) {
+          y64[static_cast<std::size_t>(n * kOut + kBegin[part] + o)] += at(y_part, 20, n, o);
+        }
       }
     }
     add_product(d_a64, 2 * kRank, kIn, kRows, 1, du64, true, masked.doubles(), false);

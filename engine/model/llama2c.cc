@@ -42,8 +42,10 @@ std::array<Kind, 14> kinds_of(const Config& c) {
 class Llama2cSource final : public ModelSource {
  public:
   explicit Llama2cSource(const std::string& path)
-      : mapped_(path), model_{.config = llama2c_config(mapped_.bytes(), mapped_.bytes().size(), path), .end_of_text = kBoundary,
-                              .begin_of_text = kBoundary} {
+      : mapped_(path),
+        model_{.config = llama2c_config(mapped_.bytes(), mapped_.bytes().size(), path),
+               .end_of_text = kBoundary,
+               .begin_of_text = kBoundary} {
     std::size_t at = sizeof(Header);
     for (const Kind& kind : kinds_of(model_.config)) {
       const auto bytes = static_cast<std::size_t>(kind.count) * sizeof(float);
@@ -66,7 +68,9 @@ class Llama2cSource final : public ModelSource {
     const auto bytes = static_cast<std::size_t>(info.count) * sizeof(float);
     const bool q = info.name.ends_with("q_proj.weight"), k = info.name.ends_with("k_proj.weight");
     return StoredTensor{GgufType::kF32, mapped_.bytes().substr(places_.at(info.name), bytes),
-                        q ? model_.config.num_attention_heads : k ? model_.config.num_key_value_heads : 0};
+                        q   ? model_.config.num_attention_heads
+                        : k ? model_.config.num_key_value_heads
+                            : 0};
   }
 
  private:
@@ -84,8 +88,10 @@ std::unique_ptr<ModelSource> open_llama2c(const std::string& path) { return std:
 
 Config llama2c_config(std::string_view start, std::uint64_t file_bytes, std::string_view source) {
   const auto refuse = [&](const std::string& why) -> Error {
-    return {ErrorKind::kInvalid, "{} is no model that can be read: it begins like no GGUF file, and as one of llama2.c {}; what would "
-            "do: a folder with config.json and safetensors, a .gguf file, or a .bin file of llama2.c (version 0)", std::string(source), why};
+    return {ErrorKind::kInvalid,
+            "{} is no model that can be read: it begins like no GGUF file, and as one of llama2.c {}; what would "
+            "do: a folder with config.json and safetensors, a .gguf file, or a .bin file of llama2.c (version 0)",
+            std::string(source), why};
   };
   Header header{};
   if (start.size() < sizeof header || file_bytes < sizeof header) throw refuse("it ends within its header");
@@ -116,7 +122,9 @@ Config llama2c_config(std::string_view start, std::uint64_t file_bytes, std::str
   }
   if (expected != file_bytes) {
     throw refuse(fmt::format("its header makes it {} bytes, but it has {}: it was cut off, or is something else",
-                             expected > UINT64_MAX ? std::string("too many") : std::to_string(static_cast<std::uint64_t>(expected)), file_bytes));
+                             expected > UINT64_MAX ? std::string("too many")
+                                                   : std::to_string(static_cast<std::uint64_t>(expected)),
+                             file_bytes));
   }
   return config;
 }

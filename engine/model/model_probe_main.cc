@@ -53,7 +53,8 @@ void run(const std::string& path, const std::string& in, const std::string& out)
   const SafetensorsEntry* entry = given.find("tokens");
   if (entry == nullptr) throw Error(ErrorKind::kInvalid, "Probing: {} has no tokens", in);
   const std::int64_t B = entry->shape.at(0), T = entry->shape.at(1), V = config.vocab_size;
-  std::vector<std::int32_t> ids = read_ints(given, "tokens"), next = read_ints(given, "targets"), begins = read_ints(given, "document_starts");
+  std::vector<std::int32_t> ids = read_ints(given, "tokens"), next = read_ints(given, "targets"),
+                            begins = read_ints(given, "document_starts");
   const Tensor tokens = Tensor::of(ids.data(), {B, T}), targets = Tensor::of(next.data(), {B, T});
   const Tensor starts = begins.empty() ? Tensor() : Tensor::of(begins.data(), {B, T});
 
@@ -118,7 +119,8 @@ void packed(const std::string& path, const std::string& in, const std::string& o
   const auto source = open_model(files, path);
   const SafetensorsFile given(in);
   const std::vector<std::int32_t> ids = read_ints(given, "tokens");
-  const std::int64_t B = given.find("tokens")->shape.at(0), T = given.find("tokens")->shape.at(1), V = source->model().config.vocab_size;
+  const std::int64_t B = given.find("tokens")->shape.at(0), T = given.find("tokens")->shape.at(1),
+                     V = source->model().config.vocab_size;
   tensor::Context context(2);
   tensor::MemoryPlan plan;
   PackedWeights weights(*source, plan);
@@ -128,7 +130,9 @@ void packed(const std::string& path, const std::string& in, const std::string& o
   std::vector<float> logits(static_cast<std::size_t>(B * T * V));
   for (std::int64_t t = 0; t < T; ++t) {
     std::vector<CachedDecoder::Piece> pieces;
-    for (std::int64_t b = 0; b < B; ++b) pieces.push_back({b, std::span(ids).subspan(static_cast<std::size_t>(b * T + t), 1)});
+    for (std::int64_t b = 0; b < B; ++b) {
+      pieces.push_back({b, std::span(ids).subspan(static_cast<std::size_t>(b * T + t), 1)});
+    }
     const Tensor found = decoder.step(pieces);
     for (std::int64_t b = 0; b < B; ++b) {
       std::memcpy(logits.data() + (b * T + t) * V, found.f32() + b * V, static_cast<std::size_t>(V) * sizeof(float));
@@ -145,8 +149,11 @@ void distribution(const std::vector<std::string>& words) {
   const SafetensorsEntry* entry = given.find("logits");
   std::vector<float> logits(static_cast<std::size_t>(entry->shape.at(0))), probabilities(logits.size());
   given.read_floats(*entry, logits);
-  Sampler sampler({.temperature = std::stod(words[1]), .top_k = std::stoll(words[2]), .top_p = std::stod(words[3]),
-                   .min_p = std::stod(words[4]), .repetition_penalty = std::stod(words[5])});
+  Sampler sampler({.temperature = std::stod(words[1]),
+                   .top_k = std::stoll(words[2]),
+                   .top_p = std::stod(words[3]),
+                   .min_p = std::stod(words[4]),
+                   .repetition_penalty = std::stod(words[5])});
   for (const TokenId token : read_ints(given, "seen")) sampler.see(token);
   for (const Candidate& candidate : sampler.distribution(logits)) {
     probabilities[static_cast<std::size_t>(candidate.token)] = static_cast<float>(candidate.probability);
@@ -189,7 +196,8 @@ int main_of(const std::vector<std::string>& words) {
   } else if (operation == "dequantize" && words.size() == 4) {
     dequantize_file(std::stoi(words[1]), words[2], words[3]);
   } else {
-    std::fputs("usage: model-probe run|convert|greedy|packed|distribution|dequantize ...; see model_probe_main.cc\n", stderr);
+    std::fputs("usage: model-probe run|convert|greedy|packed|distribution|dequantize ...; see model_probe_main.cc\n",
+               stderr);
     return 2;
   }
   return 0;

@@ -23,10 +23,12 @@ bool starts_with(Files& files, const std::string& path, std::string_view magic) 
 [[noreturn]] void refuse_folder(Files& files, const std::string& folder) {
   for (const std::string& name : files.list(folder)) {
     if (name.ends_with(".gguf")) {
-      throw Error(ErrorKind::kInvalid, "{} has no config.json; to use the GGUF file in it, name that: {}/{}", folder, folder, name);
+      throw Error(ErrorKind::kInvalid, "{} has no config.json; to use the GGUF file in it, name that: {}/{}", folder,
+                  folder, name);
     }
   }
-  throw Error(ErrorKind::kNotFound, "{} has no config.json and is no model that can be read; what would do: {}", folder, kWhatWouldDo);
+  throw Error(ErrorKind::kNotFound, "{} has no config.json and is no model that can be read; what would do: {}", folder,
+              kWhatWouldDo);
 }
 
 }  // namespace
@@ -66,8 +68,10 @@ std::unique_ptr<ModelSource> open_model(Files& files, const std::string& path) {
   }
   // Zip archives and pickles: PyTorch's own format.
   if (starts_with(files, target, "PK\x03\x04") || starts_with(files, target, "\x80\x02")) {
-    throw Error(ErrorKind::kInvalid, "{} is a file of PyTorch's, which can hold code and is not read; save the model as safetensors "
-                "(model.save_pretrained(FOLDER) in Python) and name the folder", path);
+    throw Error(ErrorKind::kInvalid,
+                "{} is a file of PyTorch's, which can hold code and is not read; save the model as safetensors "
+                "(model.save_pretrained(FOLDER) in Python) and name the folder",
+                path);
   }
   return open_llama2c(target);
 }

@@ -28,8 +28,9 @@ enum class ModelFormat { kHuggingFace, kGguf, kLlama2c };
 // A tensor as it lies in its file, for who wants to keep it so. Types are GGUF's, whose list has all the others'.
 struct StoredTensor {
   GgufType type{};
-  std::string_view bytes;         // rows, one after the other
-  std::int64_t paired_heads = 0;  // the rows of so many heads stand in Meta's order, see halves_from_pairs(); 0: in ours
+  std::string_view bytes;  // rows, one after the other
+  std::int64_t paired_heads =
+      0;  // the rows of so many heads stand in Meta's order, see halves_from_pairs(); 0: in ours
 };
 
 // One opened model. One thread.

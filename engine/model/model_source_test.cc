@@ -53,7 +53,8 @@ TEST_F(ModelSourceTest, ReadsLlama2csTensorsWhereTheyLie) {
   for (const bool tied : {true, false}) {
     const std::int32_t C = 4, F = 3, L = 2, H = 2, G = 1, V = 5, T = 6, D = 2;
     const std::int32_t header[] = {C, F, L, H, G, tied ? V : -V, T};
-    const std::int32_t count = V * C + L * (C + C * C + 2 * G * D * C + C * C + C + 3 * F * C) + C + T * D + (tied ? 0 : V * C);
+    const std::int32_t count =
+        V * C + L * (C + C * C + 2 * G * D * C + C * C + C + 3 * F * C) + C + T * D + (tied ? 0 : V * C);
     std::string bytes(reinterpret_cast<const char*>(header), sizeof header);
     for (std::int32_t i = 0; i < count; ++i) {
       const auto value = static_cast<float>(i);
@@ -74,8 +75,10 @@ TEST_F(ModelSourceTest, ReadsLlama2csTensorsWhereTheyLie) {
     EXPECT_EQ(parameters.value("model.embed_tokens.weight").floats()[7], 7);
     EXPECT_EQ(parameters.value("model.layers.1.input_layernorm.weight").floats()[0], static_cast<float>(norms + C));
     // Heads of two elements are one pair: both layouts are the same.
-    EXPECT_EQ(parameters.value("model.layers.1.self_attn.q_proj.weight").floats()[1], static_cast<float>(queries + C * C + 1));
-    EXPECT_EQ(parameters.value("model.layers.1.self_attn.k_proj.weight").floats()[0], static_cast<float>(keys + G * D * C));
+    EXPECT_EQ(parameters.value("model.layers.1.self_attn.q_proj.weight").floats()[1],
+              static_cast<float>(queries + C * C + 1));
+    EXPECT_EQ(parameters.value("model.layers.1.self_attn.k_proj.weight").floats()[0],
+              static_cast<float>(keys + G * D * C));
     if (!tied) {
       EXPECT_EQ(parameters.value("lm_head.weight").floats()[V * C - 1], static_cast<float>(count - 1));
     }

@@ -101,7 +101,9 @@ void pack_row(GgufType type, const unsigned char* from, std::size_t columns, std
     ATHANOR_ASSERT(type == GgufType::kQ6_K);
     std::uint8_t* const scales = row + columns;
     for (std::size_t k = 0; k < columns; k += 256, from += 210) {
-      for (std::size_t i = 0; i < 256; ++i) row[k + i] = static_cast<std::uint8_t>(q6_k_value(from, static_cast<int>(i)));
+      for (std::size_t i = 0; i < 256; ++i) {
+        row[k + i] = static_cast<std::uint8_t>(q6_k_value(from, static_cast<int>(i)));
+      }
       for (std::size_t g = 0; g < 16; ++g) put(scales, k / 16 + g, q6_k_scale(from, static_cast<int>(g)));
     }
   }
@@ -135,10 +137,15 @@ StoredMatrix packed_kind(const StoredTensor& stored, std::int64_t rows, std::int
 void pack_matrix(const StoredTensor& stored, const StoredMatrix& kind, std::span<std::uint8_t> into) {
   const auto rows = static_cast<std::size_t>(kind.rows), columns = static_cast<std::size_t>(kind.columns);
   const GgufBlock block = gguf_block(stored.type);
-  const std::size_t from_bytes = columns / block.elements * block.bytes, to_bytes = static_cast<std::size_t>(kind.row_bytes());
-  ATHANOR_ASSERT(columns % block.elements == 0 && stored.bytes.size() == rows * from_bytes && into.size() == rows * to_bytes);
+  const std::size_t from_bytes = columns / block.elements * block.bytes,
+                    to_bytes = static_cast<std::size_t>(kind.row_bytes());
+  ATHANOR_ASSERT(columns % block.elements == 0 && stored.bytes.size() == rows * from_bytes &&
+                 into.size() == rows * to_bytes);
   for (std::size_t r = 0; r < rows; ++r) {
-    const std::string_view from = stored.bytes.substr(static_cast<std::size_t>(source_row(stored, kind.rows, static_cast<std::int64_t>(r))) * from_bytes, from_bytes);
+    const std::string_view from =
+        stored.bytes.substr(static_cast<std::size_t>(source_row(stored, kind.rows, static_cast<std::int64_t>(r))) *
+                                from_bytes,
+                            from_bytes);
     std::uint8_t* const to = into.data() + r * to_bytes;
     if (kind.kind == Stored::kNibbles || kind.kind == Stored::kBytes) {
       pack_row(stored.type, reinterpret_cast<const unsigned char*>(from.data()), columns, to);

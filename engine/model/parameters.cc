@@ -113,7 +113,8 @@ std::vector<tensor::LivingPart> ParameterLayout::gradient_parts() const {
   const std::int64_t L = config_.num_hidden_layers;
   const Phases phases(L);
   const auto from = [](int phase) { return tensor::Lifetime{phase, tensor::Lifetime::always().last}; };
-  std::vector<tensor::LivingPart> parts{{layers_begin_, from(config_.tie_word_embeddings ? phases.head() : phases.end())}};
+  std::vector<tensor::LivingPart> parts{
+      {layers_begin_, from(config_.tie_word_embeddings ? phases.head() : phases.end())}};
   for (std::int64_t l = 0; l < L; ++l) parts.push_back({offsets_.end, from(phases.backward(l))});
   parts.push_back({size() - layers_begin_ - L * offsets_.end, from(phases.head())});
   return parts;
@@ -121,7 +122,8 @@ std::vector<tensor::LivingPart> ParameterLayout::gradient_parts() const {
 
 Parameters::Parameters(const Config& config, const ParameterTypes& types, tensor::MemoryPlan& plan)
     : FlatParameters(ParameterLayout(config), "parameters", types, plan,
-                     types.gradients_anew ? ParameterLayout(config).gradient_parts() : std::vector<tensor::LivingPart>()),
+                     types.gradients_anew ? ParameterLayout(config).gradient_parts()
+                                          : std::vector<tensor::LivingPart>()),
       config_(config),
       layout_(config),
       gradients_anew_(types.gradients_anew) {}

@@ -18,9 +18,11 @@ constexpr std::uint64_t kHeaderBytesMax = 100'000'000;  // the format's own boun
 constexpr std::size_t kRankMax = 8;
 constexpr std::string_view kMetadata = "__metadata__";
 
-constexpr std::pair<std::string_view, std::size_t> kElementBytes[] = {
-    {"F64", 8}, {"I64", 8}, {"U64", 8}, {"F32", 4},  {"I32", 4}, {"U32", 4},     {"F16", 2},
-    {"BF16", 2}, {"I16", 2}, {"U16", 2}, {"I8", 1}, {"U8", 1},  {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}};
+constexpr std::pair<std::string_view, std::size_t> kElementBytes[] = {{"F64", 8},  {"I64", 8},     {"U64", 8},
+                                                                      {"F32", 4},  {"I32", 4},     {"U32", 4},
+                                                                      {"F16", 2},  {"BF16", 2},    {"I16", 2},
+                                                                      {"U16", 2},  {"I8", 1},      {"U8", 1},
+                                                                      {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}};
 
 template <typename... Args>
 [[noreturn]] void damaged(std::string_view source, fmt::format_string<Args...> why, Args&&... args) {
@@ -52,7 +54,9 @@ SafetensorsEntry read_entry(std::string_view name, const json::value& value, std
   if (shape == nullptr || offsets == nullptr || offsets->size() != 2) {
     damaged(source, "\"{}\" lacks its shape or its two data_offsets", name);
   }
-  if (shape->size() > kRankMax) damaged(source, "\"{}\" has {} dimensions; at most {} are allowed", name, shape->size(), kRankMax);
+  if (shape->size() > kRankMax) {
+    damaged(source, "\"{}\" has {} dimensions; at most {} are allowed", name, shape->size(), kRankMax);
+  }
   const std::uint64_t element = safetensors_element_bytes(entry.dtype);
   if (element == 0) damaged(source, "\"{}\" is of the unknown type \"{}\"", name, entry.dtype);
   std::uint64_t bytes = element;
@@ -66,7 +70,8 @@ SafetensorsEntry read_entry(std::string_view name, const json::value& value, std
   entry.begin = read_offset((*offsets)[0], name, source);
   entry.end = read_offset((*offsets)[1], name, source);
   if (entry.end < entry.begin || entry.end - entry.begin != bytes) {
-    damaged(source, "\"{}\" occupies bytes {} to {}, but its shape and type take {}", name, entry.begin, entry.end, bytes);
+    damaged(source, "\"{}\" occupies bytes {} to {}, but its shape and type take {}", name, entry.begin, entry.end,
+            bytes);
   }
   return entry;
 }
@@ -82,7 +87,9 @@ std::size_t safetensors_element_bytes(std::string_view dtype) {
 
 SafetensorsHeader parse_safetensors_header(std::string_view start, std::uint64_t file_bytes, std::string_view source) {
   std::uint64_t header_bytes = 0;
-  if (file_bytes < sizeof header_bytes || start.size() < sizeof header_bytes) damaged(source, "it ends before its header");
+  if (file_bytes < sizeof header_bytes || start.size() < sizeof header_bytes) {
+    damaged(source, "it ends before its header");
+  }
   std::memcpy(&header_bytes, start.data(), sizeof header_bytes);
   if (header_bytes > kHeaderBytesMax) damaged(source, "its header would have {} bytes", header_bytes);
   if (header_bytes > file_bytes - sizeof header_bytes || header_bytes > start.size() - sizeof header_bytes) {
@@ -114,7 +121,9 @@ SafetensorsHeader parse_safetensors_header(std::string_view start, std::uint64_t
   });
   std::uint64_t at = 0;
   for (const SafetensorsEntry& entry : header.entries) {
-    if (entry.begin != at) damaged(source, "\"{}\" starts at byte {} where {} was expected", entry.name, entry.begin, at);
+    if (entry.begin != at) {
+      damaged(source, "\"{}\" starts at byte {} where {} was expected", entry.name, entry.begin, at);
+    }
     at = entry.end;
   }
   if (at != file_bytes - header.data_begin) {

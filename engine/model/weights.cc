@@ -15,7 +15,8 @@ LayerWeights Weights::layer(std::int64_t layer) const {
   LayerWeights w;
   if (parameters_) {
     const LayerViews views = parameters_->layout().layer(parameters_->values(), layer);
-    const LayerViews d = parameters_->with_gradients() ? parameters_->layout().layer(parameters_->gradients(), layer) : LayerViews{};
+    const LayerViews d =
+        parameters_->with_gradients() ? parameters_->layout().layer(parameters_->gradients(), layer) : LayerViews{};
     w = {.norm1 = views.norm1,
          .bias = views.bias,
          .q_norm = views.q_norm,
@@ -49,7 +50,8 @@ LayerWeights Weights::layer(std::int64_t layer) const {
 OuterWeights Weights::outer() const {
   if (!parameters_) return {base_->embedding(), base_->norm(), base_->head(), {}, {}, {}};
   const OuterViews views = parameters_->layout().outer(parameters_->values());
-  const OuterViews d = parameters_->with_gradients() ? parameters_->layout().outer(parameters_->gradients()) : OuterViews{};
+  const OuterViews d =
+      parameters_->with_gradients() ? parameters_->layout().outer(parameters_->gradients()) : OuterViews{};
   return {views.embedding, views.norm, views.head, d.embedding, d.norm, d.head};
 }
 

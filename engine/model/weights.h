@@ -41,7 +41,9 @@ class Weights {
   // Of the gradients of all weights; nothing when the weights are frozen.
   std::optional<tensor::DType> gradients() const;
   // The parameters whose gradients a backward pass replaces (ParameterTypes::gradients_anew), else null.
-  const Parameters* gradients_anew() const { return parameters_ && parameters_->gradients_anew() ? parameters_ : nullptr; }
+  const Parameters* gradients_anew() const {
+    return parameters_ && parameters_->gradients_anew() ? parameters_ : nullptr;
+  }
   // Null without adapters.
   const LoraOptions* lora() const { return adapters_ ? &adapters_->options() : nullptr; }
 

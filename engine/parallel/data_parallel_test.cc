@@ -61,7 +61,8 @@ TEST(ThreadGroup, AFailingRankFailsTheOthers) {
   EXPECT_THROW(ThreadGroup(3).run([](Collectives& collectives) {
     if (collectives.rank() == 1) throw Error(ErrorKind::kInvalid, "rank 1");
     collectives.barrier();
-  }), Error);
+  }),
+               Error);
 }
 
 }  // namespace

@@ -38,9 +38,8 @@ std::int64_t attention_scratch_floats(const AttentionShape& shape, bool backward
 // (B, H, T) are float32's whatever the type.
 // scratch (threads, attention_scratch_floats). document_starts (B, T) int32, or none when each sequence is one document:
 // document_starts[b][t] ≤ t is where t's document begins in its sequence, and does not fall as t grows.
-void attention_forward(Context& context, const AttentionShape& shape, const Tensor& q, const Tensor& k,
-                       const Tensor& v, const Tensor& o, const Tensor& lse, const Tensor& scratch,
-                       const Tensor& document_starts = {});
+void attention_forward(Context& context, const AttentionShape& shape, const Tensor& q, const Tensor& k, const Tensor& v,
+                       const Tensor& o, const Tensor& lse, const Tensor& scratch, const Tensor& document_starts = {});
 
 // Replaces dq, dk and dv, shaped like q, k and v.
 void attention_backward(Context& context, const AttentionShape& shape, const Tensor& q, const Tensor& k,

@@ -35,8 +35,8 @@ struct Reference {
         for (std::int64_t i = 0; i < T; ++i) {
           Doubles p(at(i + 1));
           double sum = 0, delta = 0;
-          const std::int64_t start = std::max<std::int64_t>(starts.empty() ? 0 : starts[at(b * T + i)],
-                                                            window == 0 ? 0 : i - window + 1);
+          const std::int64_t start =
+              std::max<std::int64_t>(starts.empty() ? 0 : starts[at(b * T + i)], window == 0 ? 0 : i - window + 1);
           for (std::int64_t j = start; j <= i; ++j) {
             double dot = 0;
             for (std::int64_t d = 0; d < D; ++d) dot += q[q_at(i, d)] * k[k_at(j, d)];
@@ -68,16 +68,18 @@ struct Reference {
 // `documents`: where documents begin in every sequence, beside 0.
 void compare(DType type, const AttentionShape& shape, int threads, double size,
              const std::vector<std::int32_t>& documents = {}) {
-  SCOPED_TRACE(testing::Message() << name_of(type) << " B " << shape.batch << " T " << shape.length << " H " << shape.heads << " G "
-                                  << shape.kv_heads << " D " << shape.head_dim << " window " << shape.window
-                                  << " documents " << documents.size() + 1 << " threads " << threads);
+  SCOPED_TRACE(testing::Message() << name_of(type) << " B " << shape.batch << " T " << shape.length << " H "
+                                  << shape.heads << " G " << shape.kv_heads << " D " << shape.head_dim << " window "
+                                  << shape.window << " documents " << documents.size() + 1 << " threads " << threads);
   const auto [B, T, H, G, D, window] = shape;
   std::vector<std::int32_t> starts;
   if (!documents.empty()) {
     for (std::int64_t n = 0; n < B * T; ++n) {
       std::int32_t start = 0;
       // The second sequence is cut elsewhere than the first.
-      for (const std::int32_t begin : documents) start = begin + n / T <= n % T ? begin + static_cast<std::int32_t>(n / T) : start;
+      for (const std::int32_t begin : documents) {
+        start = begin + n / T <= n % T ? begin + static_cast<std::int32_t>(n / T) : start;
+      }
       starts.push_back(start);
     }
   }
@@ -117,7 +119,8 @@ void compare(DType type, const AttentionShape& shape, int threads, double size,
     attention_cached(context, shape, t, q.view().rows(t, end), k.view().rows(0, T), v.view().rows(0, T),
                      o_cached.view().rows(t, end), scores);
   }
-  EXPECT_LT(relative_error(o_cached, Doubles(reference.o.begin(), reference.o.begin() + T * H * D)), tolerance_of(type));
+  EXPECT_LT(relative_error(o_cached, Doubles(reference.o.begin(), reference.o.begin() + T * H * D)),
+            tolerance_of(type));
 }
 
 TEST(Attention, AgreesWithFloat64ForEveryKindOfShape) {

@@ -19,7 +19,8 @@ struct Version {
   const char* inactive_file;  // lines of memory.stat, over all groups below
   const char* active_file;
 };
-constexpr Version kVersion1{"/memory.limit_in_bytes", "/memory.usage_in_bytes", "total_inactive_file", "total_active_file"};
+constexpr Version kVersion1{"/memory.limit_in_bytes", "/memory.usage_in_bytes", "total_inactive_file",
+                            "total_active_file"};
 constexpr Version kVersion2{"/memory.max", "/memory.current", "inactive_file", "active_file"};
 
 // The number in a file that holds nothing else; nothing when there is none ("max", or no such file).
@@ -54,7 +55,9 @@ std::uint64_t left_in(const std::string& folder, const Version& version) {
   return *limit - std::min(*limit, kept);
 }
 
-bool has(const std::string& commas, const std::string& name) { return ("," + commas + ",").find("," + name + ",") != std::string::npos; }
+bool has(const std::string& commas, const std::string& name) {
+  return ("," + commas + ",").find("," + name + ",") != std::string::npos;
+}
 
 // This process's group in the hierarchy that has memory in it, as /proc/self/cgroup tells ("ID:CONTROLLERS:PATH").
 std::optional<std::string> own_group(const std::string& root, bool version_2) {
@@ -114,6 +117,8 @@ std::uint64_t free_on_machine(const std::string& root) {
 
 }  // namespace
 
-std::uint64_t available_memory_bytes(const std::string& root) { return std::min(free_on_machine(root), left_in_groups(root)); }
+std::uint64_t available_memory_bytes(const std::string& root) {
+  return std::min(free_on_machine(root), left_in_groups(root));
+}
 
 }  // namespace athanor::tensor

@@ -32,9 +32,11 @@ TEST(Context, CoversEveryIndexOnceInMultiplesOfTheGrain) {
 
 TEST(Context, PassesOnAnExceptionOfAnyThreadAndGoesOn) {
   Context context(3);
-  EXPECT_THROW(context.parallel(3, 1, [](std::int64_t begin, std::int64_t, int) {
-    if (begin == 2) throw std::runtime_error("third");
-  }), std::runtime_error);
+  EXPECT_THROW(context.parallel(3, 1,
+                                [](std::int64_t begin, std::int64_t, int) {
+                                  if (begin == 2) throw std::runtime_error("third");
+                                }),
+               std::runtime_error);
   std::atomic<int> ran = 0;
   context.parallel(3, 1, [&](std::int64_t, std::int64_t, int) { ++ran; });
   EXPECT_EQ(ran, 3);
@@ -50,7 +52,9 @@ TEST(Context, FailuresOfSeveralThreadsEndWithTheirCall) {
   } catch (const std::runtime_error& error) {
     EXPECT_STREQ(error.what(), "1");
   }
-  for (int round = 0; round < 3; ++round) EXPECT_NO_THROW(context.parallel(4, 1, [](std::int64_t, std::int64_t, int) {}));
+  for (int round = 0; round < 3; ++round) {
+    EXPECT_NO_THROW(context.parallel(4, 1, [](std::int64_t, std::int64_t, int) {}));
+  }
 }
 
 TEST(Context, ManyShortRounds) {

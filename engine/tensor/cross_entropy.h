@@ -27,7 +27,7 @@ inline constexpr std::int32_t kNoTarget = -1;
 
 // What rows count in a gradient: all the same, or each of S equal parts of them (sequences) its own.
 struct RowWeights {
-  RowWeights(float all) : all(all) {}                                        // a number will do
+  RowWeights(float all) : all(all) {}                                     // a number will do
   RowWeights(std::span<const float> sequences) : sequences(sequences) {}  // (S), S a divisor of N
   float all = 0;
   std::span<const float> sequences;
@@ -43,7 +43,7 @@ double cross_entropy_forward(Context& context, const Tensor& x, const Weight& we
 // Also replaces dx (N, C) and adds to d_weight (V, C), each float32 or bfloat16. A d_weight of bfloat16 is rounded once a
 // chunk; or once in all, with `sums` (V, C) float32 as scratch. `z_loss` is ζ.
 double cross_entropy_forward_backward(Context& context, const Tensor& x, const Weight& weight, const Tensor& targets,
-                                      const RowWeights& weights, const Tensor& logits, const Tensor& dx, const Tensor& d_weight,
-                                      const Tensor& sums = {}, float z_loss = 0);
+                                      const RowWeights& weights, const Tensor& logits, const Tensor& dx,
+                                      const Tensor& d_weight, const Tensor& sums = {}, float z_loss = 0);
 
 }  // namespace athanor::tensor

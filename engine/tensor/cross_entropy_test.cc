@@ -24,7 +24,9 @@ struct Types {
   double loss_tolerance, tolerance;
 
   // Rows that count differently, by their weights or by z-loss, may bring those with the most rounding to the fore.
-  double tolerance_of(bool weighed) const { return logits == DType::kBFloat16 && weighed ? 1.5 * tolerance : tolerance; }
+  double tolerance_of(bool weighed) const {
+    return logits == DType::kBFloat16 && weighed ? 1.5 * tolerance : tolerance;
+  }
 };
 // Gradients of logits that are rounded to bfloat16, and so their products: with logits of bfloat16 softmax sees them
 // so.
@@ -57,7 +59,9 @@ void agrees(const Types& types, int threads, const Terms& terms = {}) {
     const float scale = 0.125F;
     // As many sequences as divide the rows.
     std::vector<float> each;
-    for (std::int64_t s = 0; s < terms.sequences && N % terms.sequences == 0; ++s) each.push_back((s % 2 == 0 ? 0.5F : -0.25F) / static_cast<float>(s + 1));
+    for (std::int64_t s = 0; s < terms.sequences && N % terms.sequences == 0; ++s) {
+      each.push_back((s % 2 == 0 ? 0.5F : -0.25F) / static_cast<float>(s + 1));
+    }
     const auto sequences = static_cast<std::int64_t>(each.size());
     const RowWeights weights = each.empty() ? RowWeights(scale) : RowWeights(std::span<const float>(each));
     Doubles of_sequences(each.size());
@@ -90,8 +94,8 @@ void agrees(const Types& types, int threads, const Terms& terms = {}) {
     Doubles found(each.size(), NAN);
     EXPECT_NEAR(cross_entropy_forward(context, x, w.view(), targets, logits, found), loss, types.loss_tolerance * loss);
     for (std::size_t s = 0; s < each.size(); ++s) EXPECT_NEAR(found[s], of_sequences[s], types.loss_tolerance * loss);
-    EXPECT_NEAR(cross_entropy_forward_backward(context, x, w.view(), targets, weights, logits, dx, dw, {}, z), loss + z_loss,
-                types.loss_tolerance * (loss + z_loss));
+    EXPECT_NEAR(cross_entropy_forward_backward(context, x, w.view(), targets, weights, logits, dx, dw, {}, z),
+                loss + z_loss, types.loss_tolerance * (loss + z_loss));
     const double tolerance = types.tolerance_of(!each.empty() || terms.z_loss > 0);
     EXPECT_LT(relative_error(dx, dx_expected), tolerance) << N << " " << C << " " << V;
     EXPECT_LT(relative_error(dw, dw_expected), tolerance) << N << " " << C << " " << V;
@@ -129,8 +133,8 @@ TEST(CrossEntropy, LogitsThatNoExponentialCanHoldAreFine) {
   w.view().f32()[1] = 999;
   w.view().f32()[2] = -1000;
   std::int32_t target = 1;
-  EXPECT_NEAR(cross_entropy_forward(context, x, w.view(), Tensor::of(&target, {1}), logits), std::log(1 + std::exp(1.0)),
-              1e-6);
+  EXPECT_NEAR(cross_entropy_forward(context, x, w.view(), Tensor::of(&target, {1}), logits),
+              std::log(1 + std::exp(1.0)), 1e-6);
 }
 
 }  // namespace

@@ -14,15 +14,17 @@
 namespace athanor::tensor {
 
 struct Dropout {
-  float rate = 0;               // in [0, 1)
-  std::uint64_t key = 0;        // another for each use: of the seed, the step, the place in the model
-  std::int64_t first_row = 0;   // the number of row 0
+  float rate = 0;              // in [0, 1)
+  std::uint64_t key = 0;       // another for each use: of the seed, the step, the place in the model
+  std::int64_t first_row = 0;  // the number of row 0
   // Above 0: rows are sequences of so many, whose numbers begin `stride` apart, so that a sequence's mask is
   // the same however long the rows of its batch are. Else rows are numbered one by one.
   std::int64_t length = 0;
   std::int64_t stride = 0;
 
-  std::int64_t number_of(std::int64_t row) const { return first_row + (length > 0 ? row / length * stride + row % length : row); }
+  std::int64_t number_of(std::int64_t row) const {
+    return first_row + (length > 0 ? row / length * stride + row % length : row);
+  }
 };
 
 // x, y (N, C) of one type, float32 or bfloat16.

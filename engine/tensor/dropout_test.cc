@@ -54,7 +54,8 @@ TEST(Dropout, ASequencesMaskIsTheSameHoweverLongTheRowsAre) {
   x.fill(1);
   // Two sequences of 12 rows, and the same ones in 8 rows each: the first 8 of the 12.
   dropout_forward(context, {.rate = 0.5F, .key = 9, .first_row = 60, .length = 12, .stride = 20}, x, wide);
-  dropout_forward(context, {.rate = 0.5F, .key = 9, .first_row = 60, .length = 8, .stride = 20}, x.view().rows(0, 16), narrow.view().rows(0, 16));
+  dropout_forward(context, {.rate = 0.5F, .key = 9, .first_row = 60, .length = 8, .stride = 20}, x.view().rows(0, 16),
+                  narrow.view().rows(0, 16));
   for (std::int64_t row = 0; row < 16; ++row) {
     for (std::int64_t c = 0; c < 37; ++c) EXPECT_EQ(narrow[row * 37 + c], wide[(row / 8 * 12 + row % 8) * 37 + c]);
   }

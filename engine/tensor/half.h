@@ -25,7 +25,7 @@ inline constexpr float kHalfMax = 65504;
   const std::uint32_t magnitude = bits & 0x7fffffff;
   if (magnitude > 0x7f800000) return sign | 0x7e00;
   if (magnitude >= 0x477ff000) return sign | 0x7c00;  // what rounds to 65536 or more
-  if (magnitude < 0x38800000) {                       // below 2⁻¹⁴: adding 2⁻¹ leaves multiples of 2⁻²⁴ in the last bits
+  if (magnitude < 0x38800000) {  // below 2⁻¹⁴: adding 2⁻¹ leaves multiples of 2⁻²⁴ in the last bits
     const float shifted = __builtin_bit_cast(float, magnitude) + 0.5F;
     return sign | static_cast<std::uint16_t>(__builtin_bit_cast(std::uint32_t, shifted) - 0x3f000000);
   }

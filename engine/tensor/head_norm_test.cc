@@ -18,7 +18,8 @@ TEST(HeadNorm, AgreesWithFloat64OnColumnsOfAWiderMatrix) {
       const std::int64_t C = H * D, wide = C + 7;
       Owned x{N, wide}, y{N, C}, gain{D}, dx{N, C}, d_gain{D}, partial{threads, D};
       x.random(1), gain.random(2), dx.random(3), d_gain.random(4), partial.fill(NAN);
-      std::vector<double> expected(static_cast<std::size_t>(N * C)), gradient(expected), gain_gradient = d_gain.doubles();
+      std::vector<double> expected(static_cast<std::size_t>(N * C)), gradient(expected),
+          gain_gradient = d_gain.doubles();
       for (std::int64_t n = 0; n < N; ++n) {
         for (std::int64_t h = 0; h < H; ++h) {
           const auto at = [&](std::int64_t d) { return static_cast<double>(x[n * wide + 3 + h * D + d]); };

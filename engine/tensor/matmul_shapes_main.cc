@@ -50,15 +50,9 @@ struct Product {
   void run(Context& context, Clock& clock) {
     const std::int64_t begin_ns = clock.monotonic_ns();
     switch (kind) {
-      case Kind::kForward:
-        matmul(context, x, w.transposed(), y);
-        break;
-      case Kind::kInputGradient:
-        matmul(context, dy, w, dx);
-        break;
-      case Kind::kWeightGradient:
-        matmul(context, dy.transposed(), x, dw, Into::kAdd);
-        break;
+      case Kind::kForward: matmul(context, x, w.transposed(), y); break;
+      case Kind::kInputGradient: matmul(context, dy, w, dx); break;
+      case Kind::kWeightGradient: matmul(context, dy.transposed(), x, dw, Into::kAdd); break;
     }
     seconds = std::min(seconds, 1e-9 * static_cast<double>(clock.monotonic_ns() - begin_ns));
   }

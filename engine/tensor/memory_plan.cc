@@ -20,10 +20,14 @@ void check_size(const std::string& name, std::size_t element_bytes, std::initial
   constexpr std::int64_t kBytesMax = 1LL << 46;
   auto bytes = static_cast<std::int64_t>(element_bytes);
   bool fits = true;
-  for (const std::int64_t size : shape) fits = fits && !__builtin_mul_overflow(bytes, size, &bytes) && bytes <= kBytesMax;
+  for (const std::int64_t size : shape) {
+    fits = fits && !__builtin_mul_overflow(bytes, size, &bytes) && bytes <= kBytesMax;
+  }
   if (fits) return;
-  throw Error(ErrorKind::kExhausted, "Planning the memory for {} ({} numbers of {} bytes): no machine has that much. Give "
-              "a smaller batch, length or model", name, fmt::join(shape, " x "), element_bytes);
+  throw Error(ErrorKind::kExhausted,
+              "Planning the memory for {} ({} numbers of {} bytes): no machine has that much. Give "
+              "a smaller batch, length or model",
+              name, fmt::join(shape, " x "), element_bytes);
 }
 
 }  // namespace

@@ -59,7 +59,8 @@ class MemoryPlan {
   }
 
   // A vector whose parts follow each other and are needed in phases of their own: what is needed in others may lie in its place.
-  const Tensor& add_parts(const std::string& group, const std::string& name, DType type, std::span<const LivingPart> parts);
+  const Tensor& add_parts(const std::string& group, const std::string& name, DType type,
+                          std::span<const LivingPart> parts);
 
   // What the fullest phase needs: no placing takes less, and few take much more. Known before allocate().
   std::uint64_t least_bytes() const;
@@ -85,8 +86,8 @@ class MemoryPlan {
     std::string name;
     Tensor tensor;
     std::vector<Extent> extents;  // from its own first byte
-    std::uint64_t bytes = 0;   // rounded up to the alignment
-    std::uint64_t offset = 0;  // in the arena
+    std::uint64_t bytes = 0;      // rounded up to the alignment
+    std::uint64_t offset = 0;     // in the arena
   };
   const Tensor& add(Entry entry, std::uint64_t bytes, Lifetime lifetime);
   // Gives the entries their places in this order; returns what all take.

@@ -100,7 +100,9 @@ TEST(MemoryPlan, WhatLivesInAGapOfAnotherMayLieInItsPlace) {
 // Property: whatever the sizes and lifetimes of parts, and gaps, bytes that live together do not overlap.
 TEST(MemoryPlan, NeverOverlapsPartsOrGapsThatLiveTogether) {
   SeededRandom random(8);
-  const auto draw = [&](std::int64_t below) { return static_cast<int>(random.below(static_cast<std::uint64_t>(below))); };
+  const auto draw = [&](std::int64_t below) {
+    return static_cast<int>(random.below(static_cast<std::uint64_t>(below)));
+  };
   for (int round = 0; round < 50; ++round) {
     MemoryPlan plan;
     struct Extent {
@@ -154,12 +156,18 @@ TEST(MemoryPlan, TooMuchIsAnErrorThatNamesWhatToChange) {
 TEST(MemoryPlan, WhatNoMachineHasIsRefusedAsItIsAdded) {
   constexpr std::int64_t kHuge = 1LL << 40;
   MemoryPlan plan;
-  for (const auto& add : std::vector<std::function<void()>>{
-           [&] { plan.add("g", "wide", DType::kFloat32, {kHuge, kHuge}); },
-           [&] { plan.add("g", "wide", DType::kInt32, {1 << 24, 1 << 24, 1 << 24}); },
-           [&] { plan.add("g", "wide", DType::kFloat32, {kHuge, 64}); },
-           [&] { plan.add_rows("g", "wide", kHuge, 1 << 24); },
-           [&] { plan.add_rows("g", "wide", 1LL << 58, 16); }}) {
+  for (const auto& add :
+       std::vector<std::function<void()>>{[&] {
+                                            plan.add("g", "wide", DType::kFloat32, {kHuge, kHuge});
+                                          },
+                                          [&] {
+                                            plan.add("g", "wide", DType::kInt32, {1 << 24, 1 << 24, 1 << 24});
+                                          },
+                                          [&] {
+                                            plan.add("g", "wide", DType::kFloat32, {kHuge, 64});
+                                          },
+                                          [&] { plan.add_rows("g", "wide", kHuge, 1 << 24); },
+                                          [&] { plan.add_rows("g", "wide", 1LL << 58, 16); }}) {
     try {
       add();
       ADD_FAILURE();

@@ -19,7 +19,8 @@ Doubles orthogonalized(Doubles x, std::int64_t M, std::int64_t N) {
     for (std::int64_t i = 0; i < m; ++i) {
       for (std::int64_t l = 0; l < k; ++l) {
         for (std::int64_t j = 0; j < n; ++j) {
-          c[static_cast<std::size_t>(i * n + j)] += a[static_cast<std::size_t>(i * k + l)] * b[static_cast<std::size_t>(l * n + j)];
+          c[static_cast<std::size_t>(i * n + j)] +=
+              a[static_cast<std::size_t>(i * k + l)] * b[static_cast<std::size_t>(l * n + j)];
         }
       }
     }
@@ -31,7 +32,9 @@ Doubles orthogonalized(Doubles x, std::int64_t M, std::int64_t N) {
   for (int step = 0; step < 5; ++step) {
     Doubles turned(x.size());
     for (std::int64_t i = 0; i < M; ++i) {
-      for (std::int64_t j = 0; j < N; ++j) turned[static_cast<std::size_t>(j * M + i)] = x[static_cast<std::size_t>(i * N + j)];
+      for (std::int64_t j = 0; j < N; ++j) {
+        turned[static_cast<std::size_t>(j * M + i)] = x[static_cast<std::size_t>(i * N + j)];
+      }
     }
     const Doubles a = product(x, turned, M, N, M), aa = product(a, a, M, M, M);
     Doubles series(a.size());

@@ -20,7 +20,9 @@ TEST(OperatorTimes, CountCallsTimeAndWorkByName) {
     const OperatorTimer timer(context, "slow", [] { return Work{.bytes = 10, .flops = 100}; });
     clock.advance_ms(ms);
   }
-  { const OperatorTimer timer(context, "quick", [] { return Work{}; }); }
+  {
+    const OperatorTimer timer(context, "quick", [] { return Work{}; });
+  }
   ASSERT_EQ(times.all().size(), 2u);
   EXPECT_EQ(times.all()[0].name, "slow");
   EXPECT_EQ(times.all()[0].calls, 2);

@@ -63,8 +63,9 @@ TEST(Orthogonalize, FollowsTheIterationInFloat64) {
       Owned x(type, {M, N}), scratch(type, {orthogonalize_scratch(M, N)});
       x.random(7);
       Matrix given(static_cast<std::size_t>(M), std::vector<double>(static_cast<std::size_t>(N)));
-      for (std::int64_t i = 0; i < M * N; ++i)
+      for (std::int64_t i = 0; i < M * N; ++i) {
         given[static_cast<std::size_t>(i / N)][static_cast<std::size_t>(i % N)] = x[i];
+      }
       std::vector<double> expected;
       for (const auto& row : reference(given)) expected.insert(expected.end(), row.begin(), row.end());
       orthogonalize(context, x, scratch);

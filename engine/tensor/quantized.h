@@ -52,7 +52,8 @@ class Quantized {
 // y = x · Wᵀ: x (N, in), W (out, in), y (N, out).
 // Each number of W is made as the table above says in float32. Where there are rows enough to share it, and x is
 // bfloat16, it is then rounded to bfloat16. Sums are float32's. x and y are float32 or bfloat16.
-void matmul_transposed(Context& context, const Tensor& x, const Quantized& w, const Tensor& y, Into into = Into::kReplace);
+void matmul_transposed(Context& context, const Tensor& x, const Quantized& w, const Tensor& y,
+                       Into into = Into::kReplace);
 
 // dx = or += dy · W: dy (N, out), dx (N, in), likewise.
 void matmul(Context& context, const Tensor& dy, const Quantized& w, const Tensor& dx, Into into = Into::kReplace);

@@ -50,7 +50,9 @@ struct Blocks {
       }
     }
   }
-  double at(std::int64_t row, std::int64_t column) const { return numbers[static_cast<std::size_t>(row * view.dim(1) + column)]; }
+  double at(std::int64_t row, std::int64_t column) const {
+    return numbers[static_cast<std::size_t>(row * view.dim(1) + column)];
+  }
 
   std::vector<std::uint8_t> memory;
   Quantized view;
@@ -73,8 +75,12 @@ TEST(Half, EveryOneComesBack) {
 }
 
 TEST(Half, RoundsToTheNearestTiesToEven) {
-  const std::pair<float, float> cases[] = {{1 + 0x1p-11F, 1},         {1 + 0x3p-11F, 1 + 0x1p-9F},  {1 + 0x1.1p-11F, 1 + 0x1p-10F},
-                                           {0x1p-25F, 0},             {0x1.8p-24F, 0x1p-23F},       {65519, kHalfMax},
+  const std::pair<float, float> cases[] = {{1 + 0x1p-11F, 1},
+                                           {1 + 0x3p-11F, 1 + 0x1p-9F},
+                                           {1 + 0x1.1p-11F, 1 + 0x1p-10F},
+                                           {0x1p-25F, 0},
+                                           {0x1.8p-24F, 0x1p-23F},
+                                           {65519, kHalfMax},
                                            {65520, std::numeric_limits<float>::infinity()}};
   for (const auto& [value, expected] : cases) {
     EXPECT_EQ(float_from_half(half_from_float(value)), expected) << value;
@@ -106,10 +112,12 @@ TEST(Quantized, ProductsAgreeWithFloat64) {
   for (const int threads : {1, 3}) {
     Context context(threads);
     for (const BlockType type : kTypes) {
-      for (const Case& shape : {Case{1, 32, 7}, Case{1, 96, 200}, Case{3, 320, 65}, Case{4, 64, 64}, Case{5, 64, 70}, Case{67, 128, 130}}) {
+      for (const Case& shape :
+           {Case{1, 32, 7}, Case{1, 96, 200}, Case{3, 320, 65}, Case{4, 64, 64}, Case{5, 64, 70}, Case{67, 128, 130}}) {
         const Blocks w(type, shape.out, shape.in, 2);
         for (int how = 0; how < 8; ++how) {
-          const DType from = how & 1 ? DType::kBFloat16 : DType::kFloat32, to = how & 2 ? DType::kBFloat16 : DType::kFloat32;
+          const DType from = how & 1 ? DType::kBFloat16 : DType::kFloat32,
+                      to = how & 2 ? DType::kBFloat16 : DType::kFloat32;
           const Into into = how & 4 ? Into::kAdd : Into::kReplace;
           const double tolerance = from == DType::kBFloat16 || to == DType::kBFloat16 ? kTolerance16 : kTolerance;
           Owned x(from, {shape.rows, shape.in}), y(to, {shape.rows, shape.out});
@@ -133,12 +141,15 @@ TEST(Quantized, ProductsAgreeWithFloat64) {
           for (std::int64_t n = 0; n < shape.rows; ++n) {
             for (std::int64_t i = 0; i < shape.in; ++i) {
               double sum = into == Into::kAdd ? dx[n * shape.in + i] : 0;
-              for (std::int64_t o = 0; o < shape.out; ++o) sum += static_cast<double>(dy[n * shape.out + o]) * w.at(o, i);
+              for (std::int64_t o = 0; o < shape.out; ++o) {
+                sum += static_cast<double>(dy[n * shape.out + o]) * w.at(o, i);
+              }
               expected[static_cast<std::size_t>(n * shape.in + i)] = sum;
             }
           }
           matmul(context, dy, w.view, dx, into);
-          EXPECT_LT(relative_error(dx, expected), tolerance) << name_of(type) << " backward " << shape.rows << " " << how;
+          EXPECT_LT(relative_error(dx, expected), tolerance)
+              << name_of(type) << " backward " << shape.rows << " " << how;
         }
       }
     }
@@ -192,7 +203,8 @@ TEST(Quantized, QuantizesToTheNearest) {
     const double radius = std::sqrt(-2 * std::log(1 - random.uniform()));
     w.set(i, static_cast<float>(0.02 * radius * std::cos(6.283185307179586 * random.uniform())));
   }
-  for (const auto& [type, error] : {std::pair{BlockType::kBF16, 0.002}, std::pair{BlockType::kQ8_0, 0.006}, std::pair{BlockType::kQ4_0, 0.084}}) {
+  for (const auto& [type, error] :
+       {std::pair{BlockType::kBF16, 0.002}, std::pair{BlockType::kQ8_0, 0.006}, std::pair{BlockType::kQ4_0, 0.084}}) {
     std::vector<std::uint8_t> memory(static_cast<std::size_t>(kRows * kColumns / 32 * block_bytes(type)));
     const Quantized blocks(type, kRows, kColumns, memory.data());
     quantize(context, w, blocks);

@@ -17,8 +17,11 @@ std::uint16_t half_of(float value) {
   int exponent = 0;
   const float fraction = std::frexp(std::abs(value), &exponent);  // [0.5, 1)
   const int sign = value < 0 ? 0x8000 : 0;
-  if (exponent < -13) return static_cast<std::uint16_t>(sign | static_cast<int>(std::lround(std::ldexp(fraction, exponent + 24))));
-  return static_cast<std::uint16_t>(sign + ((exponent + 14) << 10) + static_cast<int>(std::lround(fraction * 2048)) - 1024);
+  if (exponent < -13) {
+    return static_cast<std::uint16_t>(sign | static_cast<int>(std::lround(std::ldexp(fraction, exponent + 24))));
+  }
+  return static_cast<std::uint16_t>(sign + ((exponent + 14) << 10) + static_cast<int>(std::lround(fraction * 2048)) -
+                                    1024);
 }
 
 struct Made {
@@ -62,7 +65,8 @@ Made make(const Kind& kind, std::int64_t rows, std::int64_t columns, std::mt1993
     }
     std::vector<int> q;
     for (std::int64_t k = 0; k < columns; ++k) {
-      q.push_back(kind.kind == Stored::kNibbles ? static_cast<int>(random() % 16) : static_cast<int>(random() % 256) - 128);
+      q.push_back(kind.kind == Stored::kNibbles ? static_cast<int>(random() % 16)
+                                                : static_cast<int>(random() % 256) - 128);
     }
     if (kind.kind == Stored::kNibbles) {
       for (std::int64_t b = 0; b < columns / 32; ++b) {
@@ -76,7 +80,9 @@ Made make(const Kind& kind, std::int64_t rows, std::int64_t columns, std::mt1993
     }
     std::vector<float> s, m;
     for (std::int64_t g = 0; g < columns / kind.group; ++g) s.push_back(scale(0.02F * (1 + std::abs(normal(random)))));
-    for (std::int64_t g = 0; g < columns / kind.group; ++g) m.push_back(kind.kind == Stored::kNibbles ? scale(-0.2F + 0.1F * normal(random)) : 0);
+    for (std::int64_t g = 0; g < columns / kind.group; ++g) {
+      m.push_back(kind.kind == Stored::kNibbles ? scale(-0.2F + 0.1F * normal(random)) : 0);
+    }
     for (std::int64_t k = 0; k < columns; ++k) {
       const auto g = static_cast<std::size_t>(k / kind.group);
       value[k] = static_cast<float>(q[static_cast<std::size_t>(k)]) * s[g] + m[g];
@@ -96,17 +102,21 @@ TEST_P(StoredMatrixTest, ProductsAreThoseOfTheNumbersInIt) {
     const Made first = make(GetParam(), 37, K, random), second = make({Stored::kFloat32, false, 0}, 19, K, random);
     const StoredMatrix matrices[] = {first.matrix, second.matrix};
     for (const std::int64_t N : {1, 2, 3, 4, 7, 16, 17, 40}) {
-      std::vector<float> x(static_cast<std::size_t>(N * K)), y(static_cast<std::size_t>(N * 56)), scratch(static_cast<std::size_t>(stored_scratch_floats(N, K, 2)));
+      std::vector<float> x(static_cast<std::size_t>(N * K)), y(static_cast<std::size_t>(N * 56)),
+          scratch(static_cast<std::size_t>(stored_scratch_floats(N, K, 2)));
       for (float& value : x) value = normal(random);
       std::fill_n(x.begin(), 32, 0.0F);  // a block of zeros
       x[40 % x.size()] = 300;            // and one that stands out
-      stored_product(context, Tensor::of(x.data(), {N, K}), matrices, Tensor::of(y.data(), {N, 56}), Tensor::of(scratch.data(), {static_cast<std::int64_t>(scratch.size())}));
+      stored_product(context, Tensor::of(x.data(), {N, K}), matrices, Tensor::of(y.data(), {N, 56}),
+                     Tensor::of(scratch.data(), {static_cast<std::int64_t>(scratch.size())}));
       double error = 0, size = 0;
       for (std::int64_t n = 0; n < N; ++n) {
         for (std::int64_t r = 0; r < 56; ++r) {
           const float* row = r < 37 ? first.values.data() + r * K : second.values.data() + (r - 37) * K;
           double sum = 0;
-          for (std::int64_t k = 0; k < K; ++k) sum += static_cast<double>(row[k]) * static_cast<double>(x[static_cast<std::size_t>(n * K + k)]);
+          for (std::int64_t k = 0; k < K; ++k) {
+            sum += static_cast<double>(row[k]) * static_cast<double>(x[static_cast<std::size_t>(n * K + k)]);
+          }
           error += std::pow(sum - static_cast<double>(y[static_cast<std::size_t>(n * 56 + r)]), 2);
           size += sum * sum;
         }
@@ -138,19 +148,23 @@ TEST_P(StoredMatrixTest, ARowOfXDoesNotDependOnItsNeighbours) {
   std::normal_distribution<float> normal;
   Context context(1);
   const Made made = make(GetParam(), 40, 320, random);
-  std::vector<float> x(16 * 320), together(16 * 40), alone(40), scratch(static_cast<std::size_t>(stored_scratch_floats(16, 320, 1)));
+  std::vector<float> x(16 * 320), together(16 * 40), alone(40),
+      scratch(static_cast<std::size_t>(stored_scratch_floats(16, 320, 1)));
   for (float& value : x) value = normal(random);
   const Tensor room = Tensor::of(scratch.data(), {static_cast<std::int64_t>(scratch.size())});
-  stored_product(context, Tensor::of(x.data(), {16, 320}), {&made.matrix, 1}, Tensor::of(together.data(), {16, 40}), room);
+  stored_product(context, Tensor::of(x.data(), {16, 320}), {&made.matrix, 1}, Tensor::of(together.data(), {16, 40}),
+                 room);
   for (std::int64_t n = 0; n < 16; ++n) {
-    stored_product(context, Tensor::of(x.data() + n * 320, {1, 320}), {&made.matrix, 1}, Tensor::of(alone.data(), {1, 40}), room);
+    stored_product(context, Tensor::of(x.data() + n * 320, {1, 320}), {&made.matrix, 1},
+                   Tensor::of(alone.data(), {1, 40}), room);
     EXPECT_TRUE(std::equal(alone.begin(), alone.end(), together.begin() + n * 40)) << n;
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, StoredMatrixTest,
-                         testing::Values(Kind{Stored::kFloat32, false, 0}, Kind{Stored::kBFloat16, false, 0}, Kind{Stored::kFloat16, false, 0},
-                                         Kind{Stored::kNibbles, false, 32}, Kind{Stored::kNibbles, true, 32}, Kind{Stored::kBytes, false, 32},
+                         testing::Values(Kind{Stored::kFloat32, false, 0}, Kind{Stored::kBFloat16, false, 0},
+                                         Kind{Stored::kFloat16, false, 0}, Kind{Stored::kNibbles, false, 32},
+                                         Kind{Stored::kNibbles, true, 32}, Kind{Stored::kBytes, false, 32},
                                          Kind{Stored::kBytes, true, 16}));
 
 }  // namespace

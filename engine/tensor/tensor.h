@@ -34,14 +34,18 @@ class Tensor {
   }
   // A contiguous view of what the caller owns.
   static Tensor of(float* data, std::initializer_list<std::int64_t> shape) { return {DType::kFloat32, shape, data}; }
-  static Tensor of(BFloat16* data, std::initializer_list<std::int64_t> shape) { return {DType::kBFloat16, shape, data}; }
-  static Tensor of(std::int32_t* data, std::initializer_list<std::int64_t> shape) { return {DType::kInt32, shape, data}; }
+  static Tensor of(BFloat16* data, std::initializer_list<std::int64_t> shape) {
+    return {DType::kBFloat16, shape, data};
+  }
+  static Tensor of(std::int32_t* data, std::initializer_list<std::int64_t> shape) {
+    return {DType::kInt32, shape, data};
+  }
 
   DType type() const { return type_; }
   int rank() const { return rank_; }
   std::int64_t dim(int i) const { return shape_[static_cast<std::size_t>(i)]; }
-  std::int64_t stride(int i) const { return stride_[static_cast<std::size_t>(i)]; }  // in elements
-  std::int64_t count() const;                                                         // of elements
+  std::int64_t stride(int i) const { return stride_[static_cast<std::size_t>(i)]; }         // in elements
+  std::int64_t count() const;                                                               // of elements
   std::size_t bytes() const { return static_cast<std::size_t>(count()) * size_of(type_); }  // of the elements alone
   bool contiguous() const;
   explicit operator bool() const { return data_ != nullptr; }
@@ -75,11 +79,11 @@ class Tensor {
   std::span<std::int32_t> ints() const;
 
   // Views of the same memory.
-  Tensor transposed() const;                                              // (M, N) as (N, M)
-  Tensor rows(std::int64_t begin, std::int64_t end) const;                // along the first dimension
-  Tensor columns(std::int64_t begin, std::int64_t end) const;             // along the last dimension
-  Tensor reshaped(std::initializer_list<std::int64_t> shape) const;       // contiguous, same count
-  std::string describe() const;                                           // "float32 (512, 256)"
+  Tensor transposed() const;                                         // (M, N) as (N, M)
+  Tensor rows(std::int64_t begin, std::int64_t end) const;           // along the first dimension
+  Tensor columns(std::int64_t begin, std::int64_t end) const;        // along the last dimension
+  Tensor reshaped(std::initializer_list<std::int64_t> shape) const;  // contiguous, same count
+  std::string describe() const;                                      // "float32 (512, 256)"
 
  private:
   void* data_ = nullptr;

@@ -24,7 +24,8 @@ class Weight {
 };
 
 // y = x · Wᵀ: x (N, in), y (N, out).
-inline void matmul_transposed(Context& context, const Tensor& x, const Weight& w, const Tensor& y, Into into = Into::kReplace) {
+inline void matmul_transposed(Context& context, const Tensor& x, const Weight& w, const Tensor& y,
+                              Into into = Into::kReplace) {
   if (w.quantized()) return matmul_transposed(context, x, w.blocks(), y, into);
   matmul(context, x, w.dense().transposed(), y, into);
 }

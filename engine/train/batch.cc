@@ -30,8 +30,8 @@ std::int64_t Batch::check(std::int64_t index) const {
   const auto check_id = [&](std::int32_t id) {
     if (id >= 0 && id < vocabulary_) return;
     throw Error(ErrorKind::kInvalid,
-                "The training data has token {}, and the model knows {}: the tokens were made with another tokenizer", id,
-                vocabulary_);
+                "The training data has token {}, and the model knows {}: the tokens were made with another tokenizer",
+                id, vocabulary_);
   };
   std::int64_t targets = 0;
   for (std::size_t i = 0; i < filled.tokens.size(); ++i) {

@@ -30,7 +30,7 @@ class Batch {
   tensor::Tensor view(const tensor::Tensor& of) const { return tensor::Tensor::of(of.i32(), {rows_, length_}); }
 
   const std::int64_t vocabulary_;
-  const tensor::Tensor* tokens_;   // (rows, length) at most
+  const tensor::Tensor* tokens_;  // (rows, length) at most
   const tensor::Tensor* targets_;
   const tensor::Tensor* starts_;
   std::int64_t rows_ = 0;

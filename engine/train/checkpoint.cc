@@ -56,7 +56,8 @@ struct Written {
   std::string data_sha256;  // of the tensors' bytes, in order
 };
 
-Written write_shard(Files& files, const std::string& path, const std::vector<NamedTensor>& entries, Snapshot* snapshot) {
+Written write_shard(Files& files, const std::string& path, const std::vector<NamedTensor>& entries,
+                    Snapshot* snapshot) {
   std::vector<model::SafetensorsEntry> described;
   for (const NamedTensor& entry : entries) {
     described.push_back({.name = entry.name, .dtype = type_of(entry.data), .shape = shape_of(entry.data)});
@@ -86,8 +87,8 @@ json::value model_object(const model::Config& config) {
   return json::parse(model::huggingface_config_to_json({.config = config}), "config.json");
 }
 
-std::string manifest_text(const model::Config& config, const TrainTensors& all, const TrainInput& input, const TrainState& state,
-                          const Written& shard) {
+std::string manifest_text(const model::Config& config, const TrainTensors& all, const TrainInput& input,
+                          const TrainState& state, const Written& shard) {
   json::array tensors;
   for (const NamedTensor& entry : all.named) {
     json::array zeros;
@@ -101,7 +102,9 @@ std::string manifest_text(const model::Config& config, const TrainTensors& all, 
                        {"file", kShard}});
   }
   json::array losses;
-  for (const double loss : state.losses.losses()) losses.push_back(json::value(fmt::format("{}", loss)));  // to the last bit, as a JSON number is not
+  for (const double loss : state.losses.losses()) {
+    losses.push_back(json::value(fmt::format("{}", loss)));  // to the last bit, as a JSON number is not
+  }
   json::object listed{{kShard, {{"size", shard.size}, {"data_sha256", shard.data_sha256}}}};
   if (const std::string& text = input.text.tokenizer; !text.empty()) {
     listed[kTokenizer] = {{"size", text.size()}, {"data_sha256", to_hex(sha256(text))}};
@@ -184,10 +187,11 @@ TrainInput input_of(const std::string& path, const json::object& manifest) {
 void check_position(const std::string& path, const TrainInput& found, const TrainInput& input) {
   const auto same = [&](std::string_view name, auto theirs, auto ours) {
     if (theirs == ours) return;
-    throw Error(ErrorKind::kInvalid,
-                "Going on from checkpoint {}: it was made with {} {}, and this run has {}; give the same, or give the run "
-                "an empty checkpoint folder",
-                path, name, theirs, ours);
+    throw Error(
+        ErrorKind::kInvalid,
+        "Going on from checkpoint {}: it was made with {} {}, and this run has {}; give the same, or give the run "
+        "an empty checkpoint folder",
+        path, name, theirs, ours);
   };
   same("batch", found.batch, input.batch);
   same("length", found.length, input.length);
@@ -196,14 +200,17 @@ void check_position(const std::string& path, const TrainInput& found, const Trai
 
 // Another optimizer keeps another state, another objective other references. Those that say nothing are of float32 and AdamW.
 void check_kind(const std::string& path, const json::object& manifest, const TrainTensors& tensors) {
-  for (const auto& [name, usual, ours] :
-       {std::tuple{"dtype", "float32", &tensors.dtype}, {"optimizer", "adamw", &tensors.optimizer}, {"adapters", "none", &tensors.adapters},
-        {"objective", "language", &tensors.objective}}) {
+  for (const auto& [name, usual, ours] : {std::tuple{"dtype", "float32", &tensors.dtype},
+                                          {"optimizer", "adamw", &tensors.optimizer},
+                                          {"adapters", "none", &tensors.adapters},
+                                          {"objective", "language", &tensors.objective}}) {
     const std::string theirs = json::find_string(manifest, name).value_or(usual);
     if (theirs == *ours) continue;
-    throw Error(ErrorKind::kInvalid,
-                "Going on from checkpoint {}: it was made with {} {}, and this run has {}; give the same, or give the run "
-                "an empty checkpoint folder", path, name, theirs, *ours);
+    throw Error(
+        ErrorKind::kInvalid,
+        "Going on from checkpoint {}: it was made with {} {}, and this run has {}; give the same, or give the run "
+        "an empty checkpoint folder",
+        path, name, theirs, *ours);
   }
 }
 
@@ -280,7 +287,8 @@ void read_shard(Files& files, const std::string& path, const json::object& expec
   Hasher hasher("SHA256");
   for (std::size_t i = 0; i < entries.size(); ++i) {
     const model::SafetensorsEntry& found = header.entries[i];
-    if (found.name != entries[i].name || found.dtype != type_of(entries[i].data) || found.shape != shape_of(entries[i].data)) {
+    if (found.name != entries[i].name || found.dtype != type_of(entries[i].data) ||
+        found.shape != shape_of(entries[i].data)) {
       throw damaged(path, "it has tensor " + found.name + " where " + entries[i].name + " should be");
     }
     const std::span<char> into(static_cast<char*>(entries[i].data.data()), entries[i].data.bytes());
@@ -331,7 +339,9 @@ std::vector<std::string> list_checkpoints(Files& files, const std::string& folde
       std::int64_t step = 0;
       const char* end = name.data() + name.size();
       const auto parsed = std::from_chars(name.data() + kPrefix.size(), end, step);
-      if (parsed.ec == std::errc() && parsed.ptr == end && name == checkpoint_name(step)) found.emplace_back(step, name);
+      if (parsed.ec == std::errc() && parsed.ptr == end && name == checkpoint_name(step)) {
+        found.emplace_back(step, name);
+      }
     }
   }
   std::sort(found.rbegin(), found.rend());
@@ -341,8 +351,8 @@ std::vector<std::string> list_checkpoints(Files& files, const std::string& folde
 }
 
 std::string save_checkpoint(Files& files, const std::string& folder, const model::Config& config,
-                            const TrainInput& input, const TrainState& state,
-                            const TrainTensors& tensors, std::int64_t kept, Snapshot* snapshot) {
+                            const TrainInput& input, const TrainState& state, const TrainTensors& tensors,
+                            std::int64_t kept, Snapshot* snapshot) {
   ATHANOR_ASSERT(kept >= 1 && state.step >= 0);
   make_durable_folders(files, folder);
   for (const std::string& name : files.list(folder)) {
@@ -387,8 +397,7 @@ std::optional<std::string> find_tokenizer(Files& files, const std::string& folde
 }
 
 TrainState load_checkpoint(Files& files, const std::string& folder, const std::string& name,
-                           const model::Config& config, const TrainInput& input,
-                           const TrainTensors& tensors) {
+                           const model::Config& config, const TrainInput& input, const TrainTensors& tensors) {
   const std::string path = folder + "/" + name;
   const std::string text = read_small(files, path + "/" + std::string(kManifest), kManifestBytesMax);
   const json::object manifest = parse_manifest(path, text);
@@ -408,10 +417,11 @@ TrainState load_checkpoint(Files& files, const std::string& folder, const std::s
   const TrainInput found = input_of(path, manifest);
   check_position(path, found, input);
   if (read_tokenizer(files, path, manifest) != input.text.tokenizer) {
-    throw Error(ErrorKind::kInvalid,
-                "Going on from checkpoint {}: its tokenizer is another than this run's, and its parameters know only the "
-                "former; give the tokenizer that lies there, or give the run an empty checkpoint folder",
-                path);
+    throw Error(
+        ErrorKind::kInvalid,
+        "Going on from checkpoint {}: its tokenizer is another than this run's, and its parameters know only the "
+        "former; give the tokenizer that lies there, or give the run an empty checkpoint folder",
+        path);
   }
   check_kind(path, manifest, tensors);
   const json::object* made_for = json::find_object(manifest, "model");
@@ -433,15 +443,15 @@ TrainState load_checkpoint(Files& files, const std::string& folder, const std::s
     throw damaged(path, error.what());
   }
   if (found.text.tokens != input.text.tokens || found.text.fingerprint != input.text.fingerprint) {
-    log::warning("train", "The text has changed since checkpoint {} ({} tokens now, {} then): step {} comes from the new one",
+    log::warning("train",
+                 "The text has changed since checkpoint {} ({} tokens now, {} then): step {} comes from the new one",
                  path, input.text.tokens, found.text.tokens, state.step + 1);
   }
   return state;
 }
 
 std::optional<TrainState> load_newest_checkpoint(Files& files, const std::string& folder, const model::Config& config,
-                                                 const TrainInput& input,
-                                                 const TrainTensors& tensors) {
+                                                 const TrainInput& input, const TrainTensors& tensors) {
   for (const std::string& name : list_checkpoints(files, folder)) {
     try {
       return load_checkpoint(files, folder, name, config, input, tensors);

@@ -72,8 +72,8 @@ std::vector<std::string> list_checkpoints(Files& files, const std::string& folde
 // and all but the newest `kept` of the others. Returns the name. With `snapshot`, which has begun, the tensors are read
 // through it, so that another thread may go on to change them.
 std::string save_checkpoint(Files& files, const std::string& folder, const model::Config& config,
-                            const TrainInput& input, const TrainState& state,
-                            const TrainTensors& tensors, std::int64_t kept, Snapshot* snapshot = nullptr);
+                            const TrainInput& input, const TrainState& state, const TrainTensors& tensors,
+                            std::int64_t kept, Snapshot* snapshot = nullptr);
 
 // The packed tokenizer that a run on `input` has to go on with, from the newest checkpoint that tells: a tokenizer learned
 // anew, from a text that may have changed, would give the ids other meanings than the parameters know. Nothing when there
@@ -84,12 +84,10 @@ std::optional<std::string> find_tokenizer(Files& files, const std::string& folde
 // anything), and kInvalid when it is of another model, batch, length, seed, tokenizer, dtype or optimizer, or of another version of this
 // format. Another text is gone on with, from the same step, and the log says so: data may be added between runs.
 TrainState load_checkpoint(Files& files, const std::string& folder, const std::string& name,
-                           const model::Config& config, const TrainInput& input,
-                           const TrainTensors& tensors);
+                           const model::Config& config, const TrainInput& input, const TrainTensors& tensors);
 
 // The newest whole checkpoint: damaged ones are skipped with a warning in the log. Nothing when there is none.
 std::optional<TrainState> load_newest_checkpoint(Files& files, const std::string& folder, const model::Config& config,
-                                                 const TrainInput& input,
-                                                 const TrainTensors& tensors);
+                                                 const TrainInput& input, const TrainTensors& tensors);
 
 }  // namespace athanor::train

@@ -33,10 +33,18 @@ struct Run {
     return all;
   }
 
-  const model::Config config{.vocab_size = 3, .hidden_size = 2, .intermediate_size = 2, .num_hidden_layers = 1,
-                             .num_attention_heads = 1, .num_key_value_heads = 1, .head_dim = 2,
+  const model::Config config{.vocab_size = 3,
+                             .hidden_size = 2,
+                             .intermediate_size = 2,
+                             .num_hidden_layers = 1,
+                             .num_attention_heads = 1,
+                             .num_key_value_heads = 1,
+                             .head_dim = 2,
                              .max_position_embeddings = 4};
-  const train::TrainInput input{.batch = 1, .length = 4, .seed = 1, .text = {.tokenizer = "{}", .tokens = 5, .fingerprint = "f"}};
+  const train::TrainInput input{.batch = 1,
+                                .length = 4,
+                                .seed = 1,
+                                .text = {.tokenizer = "{}", .tokens = 5, .fingerprint = "f"}};
   const model::ParameterLayout layout;
   std::vector<float> values;
   SystemFiles files;

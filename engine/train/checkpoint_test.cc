@@ -21,8 +21,7 @@ using testing::HasSubstr;
 
 std::string save(Files& files, const std::string& folder, std::int64_t step, std::int64_t kept = 2) {
   State state(static_cast<float>(step));
-  return save_checkpoint(files, folder, tiny_config(), input(),
-                         run_state(step), state.tensors(), kept);
+  return save_checkpoint(files, folder, tiny_config(), input(), run_state(step), state.tensors(), kept);
 }
 
 TEST(Checkpoint, HoldsTheWholeStateAndReplacesOlderOnes) {
@@ -104,38 +103,48 @@ TEST(Checkpoint, TheFirstOneIsDurableWithTheFoldersMadeForIt) {
 TEST(Checkpoint, FallsBackWhenTheNewestIsDamagedInAnyWay) {
   SystemFiles files;
   const std::vector<std::pair<const char*, std::function<void(const std::string&)>>> damages = {
-      {"empty folder", [](const std::string& path) { std::filesystem::remove_all(path); std::filesystem::create_directory(path); }},
+      {"empty folder",
+       [](const std::string& path) {
+         std::filesystem::remove_all(path);
+         std::filesystem::create_directory(path);
+       }},
       {"no manifest", [](const std::string& path) { std::filesystem::remove(path + "/checkpoint.json"); }},
       {"no tokenizer", [](const std::string& path) { std::filesystem::remove(path + "/tokenizer"); }},
       {"another tokenizer", [&](const std::string& path) { files.replace(path + "/tokenizer", "[]"); }},
       {"no shard", [](const std::string& path) { std::filesystem::remove(path + "/shard-00000.safetensors"); }},
-      {"short shard", [](const std::string& path) {
+      {"short shard",
+       [](const std::string& path) {
          const std::string shard = path + "/shard-00000.safetensors";
          std::filesystem::resize_file(shard, std::filesystem::file_size(shard) - 1);
        }},
-      {"one bit", [&](const std::string& path) {
+      {"one bit",
+       [&](const std::string& path) {
          const std::string shard = path + "/shard-00000.safetensors";
          std::string bytes = files.read_all(shard);
          bytes[bytes.size() - 100] ^= 1;
          files.replace(shard, bytes);
        }},
-      {"header of the shard", [&](const std::string& path) {
+      {"header of the shard",
+       [&](const std::string& path) {
          const std::string shard = path + "/shard-00000.safetensors";
          std::string bytes = files.read_all(shard);
          bytes[3] = 'x';
          files.replace(shard, bytes);
        }},
-      {"half a manifest", [&](const std::string& path) {
+      {"half a manifest",
+       [&](const std::string& path) {
          const std::string text = files.read_all(path + "/checkpoint.json");
          files.replace(path + "/checkpoint.json", text.substr(0, text.size() / 2));
        }},
       {"another manifest", [&](const std::string& path) { files.replace(path + "/checkpoint.json", "[1, 2]"); }},
-      {"a position before the step", [&](const std::string& path) {
+      {"a position before the step",
+       [&](const std::string& path) {
          std::string text = files.read_all(path + "/checkpoint.json");
          text.replace(text.find("\"next_step\":8"), 13, "\"next_step\":2");
          files.replace(path + "/checkpoint.json", text);
        }},
-      {"a seed that is no number", [&](const std::string& path) {
+      {"a seed that is no number",
+       [&](const std::string& path) {
          std::string text = files.read_all(path + "/checkpoint.json");
          text.replace(text.find("18446744073709551615"), 20, "x");
          files.replace(path + "/checkpoint.json", text);
@@ -211,7 +220,8 @@ TEST(Checkpoint, OfAnotherPositionInTheDataOrAnotherTokenizerIsRefusedNotSkipped
       ADD_FAILURE() << tells;
     } catch (const Error& error) {
       EXPECT_EQ(error.kind(), ErrorKind::kInvalid);
-      EXPECT_THAT(error.what(), testing::AllOf(HasSubstr("step-00000001"), HasSubstr(tells), HasSubstr("empty checkpoint folder")));
+      EXPECT_THAT(error.what(),
+                  testing::AllOf(HasSubstr("step-00000001"), HasSubstr(tells), HasSubstr("empty checkpoint folder")));
     }
     if (other.text.tokenizer == input().text.tokenizer) {
       EXPECT_THROW(find_tokenizer(files, folder.path(), other), Error) << "before any text is read: " << tells;
@@ -231,7 +241,8 @@ TEST(Checkpoint, AnotherTextIsGoneOnWithInTheTokenizerThatTheRunBeganWith) {
   State state(-1);
   testing::internal::CaptureStdout();
   const auto loaded = load_newest_checkpoint(files, folder.path(), tiny_config(), more, state.tensors());
-  EXPECT_THAT(testing::internal::GetCapturedStdout(), HasSubstr("(200 tokens now, 100 then): step 3 comes from the new one"));
+  EXPECT_THAT(testing::internal::GetCapturedStdout(),
+              HasSubstr("(200 tokens now, 100 then): step 3 comes from the new one"));
   ASSERT_TRUE(loaded);
   EXPECT_EQ(loaded->step, 2);
   // A damaged one is passed over here as there.

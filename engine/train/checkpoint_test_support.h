@@ -54,13 +54,21 @@ struct State {
 };
 
 inline TrainInput input() {
-  return {.batch = 3, .length = 8, .seed = UINT64_MAX, .text = {.tokenizer = "{}", .tokens = 100, .fingerprint = "f00d"}};
+  return {.batch = 3,
+          .length = 8,
+          .seed = UINT64_MAX,
+          .text = {.tokenizer = "{}", .tokens = 100, .fingerprint = "f00d"}};
 }
 
 // Of a run that is `step` steps old.
 inline TrainState run_state(std::int64_t step) {
-  TrainState state{.step = step, .data_step = step + 5, .tokens_seen = 7 * step, .first_evaluation_loss = 1.5,
-                   .skipped_steps = 1, .skipped_in_a_row = 1, .rollbacks = 2};
+  TrainState state{.step = step,
+                   .data_step = step + 5,
+                   .tokens_seen = 7 * step,
+                   .first_evaluation_loss = 1.5,
+                   .skipped_steps = 1,
+                   .skipped_in_a_row = 1,
+                   .rollbacks = 2};
   for (const double loss : {1.0 / 3, 2.5e-7}) state.losses.add(loss);
   return state;
 }

@@ -18,15 +18,17 @@ constexpr std::int64_t kCopyGrain = 1 << 20;  // bytes that a thread copies at l
 
 std::vector<std::span<const char>> bytes_of(const TrainTensors& tensors) {
   std::vector<std::span<const char>> bytes;
-  for (const tensor::Tensor& buffer : tensors.buffers) bytes.emplace_back(static_cast<const char*>(buffer.data()), buffer.bytes());
+  for (const tensor::Tensor& buffer : tensors.buffers) {
+    bytes.emplace_back(static_cast<const char*>(buffer.data()), buffer.bytes());
+  }
   return bytes;
 }
 
 }  // namespace
 
 CheckpointWriter::CheckpointWriter(Files& files, std::string folder, const model::Config& config,
-                                   const TrainInput& input, const TrainTensors& tensors,
-                                   std::int64_t kept, std::span<char> room)
+                                   const TrainInput& input, const TrainTensors& tensors, std::int64_t kept,
+                                   std::span<char> room)
     : files_(files),
       folder_(std::move(folder)),
       config_(config),
@@ -51,7 +53,8 @@ void CheckpointWriter::begin(const TrainState& state) {
     thread_ = std::thread([this, state] { write(state); });
   } catch (const std::system_error& error) {
     snapshot_.end();
-    throw Error(ErrorKind::kExhausted, "Starting a thread to write checkpoints: {}. Raise the limit of processes", error.what());
+    throw Error(ErrorKind::kExhausted, "Starting a thread to write checkpoints: {}. Raise the limit of processes",
+                error.what());
   }
 }
 

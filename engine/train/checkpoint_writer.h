@@ -25,7 +25,8 @@ class CheckpointWriter {
   };
 
   // `room` holds as many bytes as `tensors`, or none; both, and all references, outlive the writer.
-  CheckpointWriter(Files& files, std::string folder, const model::Config& config, const TrainInput& input, const TrainTensors& tensors, std::int64_t kept, std::span<char> room);
+  CheckpointWriter(Files& files, std::string folder, const model::Config& config, const TrainInput& input,
+                   const TrainTensors& tensors, std::int64_t kept, std::span<char> room);
   // Waits for what is in flight; an error that nobody has asked for goes to the log.
   ~CheckpointWriter();
   CheckpointWriter(const CheckpointWriter&) = delete;
@@ -50,7 +51,7 @@ class CheckpointWriter {
   const TrainTensors tensors_;
   const std::int64_t kept_;
   Snapshot snapshot_;
-  std::thread thread_;               // joinable: one is in flight, or has not been asked for
+  std::thread thread_;                 // joinable: one is in flight, or has not been asked for
   std::atomic<bool> written_ = false;  // by the thread, last; what follows is then the owner's
   Finished finished_;
   std::exception_ptr failure_;

@@ -18,7 +18,8 @@ using testing::HasSubstr;
 // A run on one folder, with room for copies or without.
 struct Writing {
   Writing(Files& files, const std::string& folder, bool with_room, std::int64_t kept = 2)
-      : state(0), room(with_room ? state.size() * 3 * sizeof(float) : 0, '?'),
+      : state(0),
+        room(with_room ? state.size() * 3 * sizeof(float) : 0, '?'),
         writer(files, folder, config, text, state.tensors(), kept, room) {}
 
   // Changes every number, as an update would.

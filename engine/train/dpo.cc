@@ -24,7 +24,8 @@ void check(const DpoOptions& o) {
 }
 
 DpoLoss dpo_loss(const AnswerLogProbabilities& policy, const AnswerLogProbabilities& reference, const DpoOptions& o) {
-  const double chosen = o.beta * (policy.chosen - reference.chosen), rejected = o.beta * (policy.rejected - reference.rejected);
+  const double chosen = o.beta * (policy.chosen - reference.chosen),
+               rejected = o.beta * (policy.rejected - reference.rejected);
   const double z = chosen - rejected, epsilon = o.label_smoothing;
   const double slope = -o.beta * ((1 - epsilon) * sigmoid(-z) - epsilon * sigmoid(z));
   // A product of 0 and infinity has no value: without smoothing the second term is left out.
@@ -36,14 +37,15 @@ DpoLoss dpo_loss(const AnswerLogProbabilities& policy, const AnswerLogProbabilit
           .rejected_reward = rejected};
 }
 
-DpoSums weights_of(std::span<const double> log_probabilities, std::span<const AnswerLogProbabilities> references, double scale,
-                   const DpoOptions& options, std::span<float> weights) {
+DpoSums weights_of(std::span<const double> log_probabilities, std::span<const AnswerLogProbabilities> references,
+                   double scale, const DpoOptions& options, std::span<float> weights) {
   ATHANOR_ASSERT(log_probabilities.size() == 2 * references.size() && weights.size() == log_probabilities.size());
   DpoSums sums;
   for (std::size_t i = 0; i < references.size(); ++i) {
     const DpoLoss pair = dpo_loss({log_probabilities[2 * i], log_probabilities[2 * i + 1]}, references[i], options);
     sums.loss += pair.loss;
-    const double preferred = pair.chosen_reward == pair.rejected_reward ? 0.5 : pair.chosen_reward > pair.rejected_reward;
+    const double preferred =
+        pair.chosen_reward == pair.rejected_reward ? 0.5 : pair.chosen_reward > pair.rejected_reward;
     sums.preferences += {pair.chosen_reward, pair.rejected_reward, preferred};
     weights[2 * i] = static_cast<float>(scale * pair.d_chosen);
     weights[2 * i + 1] = static_cast<float>(scale * pair.d_rejected);

@@ -43,7 +43,8 @@ struct DpoLoss {
   double rejected_reward = 0;
 };
 
-DpoLoss dpo_loss(const AnswerLogProbabilities& policy, const AnswerLogProbabilities& reference, const DpoOptions& options);
+DpoLoss dpo_loss(const AnswerLogProbabilities& policy, const AnswerLogProbabilities& reference,
+                 const DpoOptions& options);
 
 // Of pairs, summed. The difference of the rewards is called margin, preferred / pairs accuracy.
 struct PreferenceSums {
@@ -66,7 +67,7 @@ struct DpoSums {
 
 // log_probabilities, weights (2 · pairs): chosen and rejected of each pair, side by side. weights become the gradient of
 // scale · (sum of losses).
-DpoSums weights_of(std::span<const double> log_probabilities, std::span<const AnswerLogProbabilities> references, double scale,
-                   const DpoOptions& options, std::span<float> weights);
+DpoSums weights_of(std::span<const double> log_probabilities, std::span<const AnswerLogProbabilities> references,
+                   double scale, const DpoOptions& options, std::span<float> weights);
 
 }  // namespace athanor::train

@@ -30,9 +30,11 @@ TEST(Dpo, LossAndGradientAreThoseOfTheFormula) {
           EXPECT_NEAR(loss.loss, formula(chosen, rejected, reference, options), 1e-12);
           constexpr double kStep = 1e-5;
           const double d_chosen = (formula(chosen + kStep, rejected, reference, options) -
-                                   formula(chosen - kStep, rejected, reference, options)) / (2 * kStep);
+                                   formula(chosen - kStep, rejected, reference, options)) /
+                                  (2 * kStep);
           const double d_rejected = (formula(chosen, rejected + kStep, reference, options) -
-                                     formula(chosen, rejected - kStep, reference, options)) / (2 * kStep);
+                                     formula(chosen, rejected - kStep, reference, options)) /
+                                    (2 * kStep);
           EXPECT_NEAR(loss.d_chosen, d_chosen, 1e-8);
           EXPECT_NEAR(loss.d_rejected, d_rejected, 1e-8);
           EXPECT_NEAR(loss.chosen_reward, beta * (chosen + 12), 1e-12);
@@ -84,8 +86,10 @@ TEST(Dpo, WhoIsEquallyGoodIsHalfPreferred) {
 }
 
 TEST(Dpo, RefusesBadOptionsByName) {
-  for (const auto& [options, name] : std::vector<std::pair<DpoOptions, const char*>>{
-           {{.beta = 0}, "beta"}, {{.beta = INFINITY}, "beta"}, {{.label_smoothing = 0.5}, "label_smoothing"}}) {
+  for (const auto& [options, name] :
+       std::vector<std::pair<DpoOptions, const char*>>{{{.beta = 0}, "beta"},
+                                                       {{.beta = INFINITY}, "beta"},
+                                                       {{.label_smoothing = 0.5}, "label_smoothing"}}) {
     try {
       check(options);
       ADD_FAILURE() << name;

@@ -273,7 +273,10 @@ void set_lora(const Probe& probe, train::TrainOptions& options) {
   options.lora_layers.clear();
   const auto layers = static_cast<int>(probe.option("lora_layers", 127));
   for (int i = 0; i < model::kLoraTargets; ++i) {
-    if (layers >> i & 1) options.lora_layers += std::string(options.lora_layers.empty() ? "" : ",") + module_of(static_cast<model::LoraTarget>(i));
+    if (layers >> i & 1) {
+      options.lora_layers +=
+          std::string(options.lora_layers.empty() ? "" : ",") + module_of(static_cast<model::LoraTarget>(i));
+    }
   }
   options.base_dtype = name_of(static_cast<model::BaseType>(probe.option("base", 0)));
 }
@@ -289,7 +292,8 @@ void probe_adapters(Probe& probe) {
   tensor::MemoryPlan plan;
   train::TrainedModel trained(config, options, DType::kFloat32, false, plan);
   const auto recompute = static_cast<model::Recompute>(probe.option("recompute", 0));
-  model::Decoder decoder(probe.context, trained.weights(), {.batch_max = B, .length_max = T, .backward = true, .recompute = recompute}, plan);
+  model::Decoder decoder(probe.context, trained.weights(),
+                         {.batch_max = B, .length_max = T, .backward = true, .recompute = recompute}, plan);
   plan.allocate(tensor::available_memory_bytes(), "Take a smaller model");
   fill(probe, *trained.base());
   fill(probe, *trained.adapters());
@@ -311,8 +315,12 @@ void probe_adapters(Probe& probe) {
     const tensor::Weight weight = trained.base()->find(info.name);
     const Tensor copy = probe.floats(info.shape);
     if (weight.quantized()) dequantize(probe.context, weight.blocks(), copy);
-    if (!weight.quantized() && weight.dense().type() == DType::kFloat32) std::ranges::copy(weight.dense().floats(), copy.f32());
-    if (!weight.quantized() && weight.dense().type() == DType::kBFloat16) std::ranges::copy(weight.dense().bfloats(), copy.f32());
+    if (!weight.quantized() && weight.dense().type() == DType::kFloat32) {
+      std::ranges::copy(weight.dense().floats(), copy.f32());
+    }
+    if (!weight.quantized() && weight.dense().type() == DType::kBFloat16) {
+      std::ranges::copy(weight.dense().bfloats(), copy.f32());
+    }
     probe.output("base." + info.name, copy);
   }
 }
@@ -344,12 +352,15 @@ void probe_dpo(Probe& probe) {
   probe.print("log_probabilities", log_probabilities);
   const double pairs = static_cast<double>(B) / 2;
   const auto& [chosen_reward, rejected_reward, preferred] = sums.preferences;
-  for (const auto& [name, sum] : {std::pair{"loss", sums.loss}, {"chosen_reward", chosen_reward}, {"rejected_reward", rejected_reward},
+  for (const auto& [name, sum] : {std::pair{"loss", sums.loss},
+                                  {"chosen_reward", chosen_reward},
+                                  {"rejected_reward", rejected_reward},
                                   {"accuracy", preferred}}) {
     probe.print(name, sum / pairs);
   }
   for (const model::ParameterInfo& info : trained.trained().layout().all()) {
-    probe.output(info.name, trained.whole() ? trained.whole()->gradient(info.name) : trained.adapters()->gradient(info.name));
+    probe.output(info.name,
+                 trained.whole() ? trained.whole()->gradient(info.name) : trained.adapters()->gradient(info.name));
   }
 }
 
@@ -394,7 +405,8 @@ void probe_train(Probe& probe) {
   options.length = sequences.dim(2) - 1;
   options.micro_batch = static_cast<std::int64_t>(probe.option("micro_batch", 2));
   options.dtype = name_of(probe.type());
-  options.optimizer = std::vector<std::string>{"adamw", "adamw8", "muon"}.at(static_cast<std::size_t>(probe.option("optimizer", 0)));
+  options.optimizer =
+      std::vector<std::string>{"adamw", "adamw8", "muon"}.at(static_cast<std::size_t>(probe.option("optimizer", 0)));
   options.learning_rate = probe.option("learning_rate", 1e-3);
   options.learning_rate_min = probe.option("learning_rate_min", 1e-4);
   options.warmup_steps = static_cast<std::int64_t>(probe.option("warmup_steps", 5));
@@ -409,7 +421,8 @@ void probe_train(Probe& probe) {
    public:
     explicit Given(const Tensor& all) : all_(all) {}
     void training(std::int64_t step, std::int64_t index, const data::Row& row) override {
-      const auto from = all_.ints().subspan(static_cast<std::size_t>((step - 1) * all_.stride(0) + index * all_.stride(1)));
+      const auto from =
+          all_.ints().subspan(static_cast<std::size_t>((step - 1) * all_.stride(0) + index * all_.stride(1)));
       std::copy_n(from.begin(), row.tokens.size(), row.tokens.begin());
       std::copy_n(from.begin() + 1, row.targets.size(), row.targets.begin());
     }
@@ -455,10 +468,18 @@ void probe_train(Probe& probe) {
 
 int run(int count, char** words) {
   const std::map<std::string, void (*)(Probe&)> operations = {
-      {"matmul", probe_matmul},   {"embedding", probe_embedding}, {"rmsnorm", probe_rmsnorm},
-      {"rope", probe_rope},       {"attention", probe_attention}, {"swiglu", probe_swiglu},
-      {"cross_entropy", probe_cross_entropy}, {"adamw", probe_adamw}, {"model", probe_model},
-      {"train", probe_train},     {"adapters", probe_adapters}, {"dpo", probe_dpo},
+      {"matmul", probe_matmul},
+      {"embedding", probe_embedding},
+      {"rmsnorm", probe_rmsnorm},
+      {"rope", probe_rope},
+      {"attention", probe_attention},
+      {"swiglu", probe_swiglu},
+      {"cross_entropy", probe_cross_entropy},
+      {"adamw", probe_adamw},
+      {"model", probe_model},
+      {"train", probe_train},
+      {"adapters", probe_adapters},
+      {"dpo", probe_dpo},
   };
   if (count < 4 || !operations.contains(words[1])) {
     std::fputs("usage: engine-probe OPERATION IN OUT [NAME=NUMBER ...]\n", stderr);

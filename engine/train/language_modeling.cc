@@ -9,7 +9,8 @@ void LanguageModeling::plan(const model::Config& config, std::int64_t examples, 
   batch_.emplace(config.vocab_size, examples, length_, plan);
 }
 
-Cost LanguageModeling::forward_backward(model::Decoder& decoder, const MicroBatch& which, float scale, const model::DropoutMasks& masks) {
+Cost LanguageModeling::forward_backward(model::Decoder& decoder, const MicroBatch& which, float scale,
+                                        const model::DropoutMasks& masks) {
   Cost cost{.tokens = which.count * length_};
   batch_->begin(which.count, length_);
   for (std::int64_t i = 0; i < which.count; ++i) {

@@ -19,7 +19,8 @@ class LanguageModeling final : public Objective {
   std::int64_t rows() const override { return 1; }
   std::int64_t terms_max() const override { return length_; }
   void plan(const model::Config& config, std::int64_t examples, tensor::MemoryPlan& plan) override;
-  Cost forward_backward(model::Decoder& decoder, const MicroBatch& batch, float scale, const model::DropoutMasks& masks) override;
+  Cost forward_backward(model::Decoder& decoder, const MicroBatch& batch, float scale,
+                        const model::DropoutMasks& masks) override;
   std::int64_t evaluation_count() override { return sequences_.evaluation_count(length_); }
   Cost evaluate(model::Decoder& decoder, std::int64_t first, std::int64_t count) override;
 

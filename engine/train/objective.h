@@ -22,9 +22,9 @@ namespace athanor::train {
 
 // What examples cost together.
 struct Cost {
-  double loss = 0;          // summed over
-  std::int64_t terms = 0;   // what it is a mean of: targets, or pairs
-  std::int64_t tokens = 0;  // that were computed
+  double loss = 0;             // summed over
+  std::int64_t terms = 0;      // what it is a mean of: targets, or pairs
+  std::int64_t tokens = 0;     // that were computed
   PreferenceSums preferences;  // of pairs
 
   Cost& operator+=(const Cost& other) {
@@ -66,7 +66,8 @@ class Objective {
   virtual void add_state(TrainTensors& /*tensors*/) const {}
 
   // The cost of a micro-batch; adds its gradient, of the sum of losses times `scale`.
-  virtual Cost forward_backward(model::Decoder& decoder, const MicroBatch& batch, float scale, const model::DropoutMasks& masks) = 0;
+  virtual Cost forward_backward(model::Decoder& decoder, const MicroBatch& batch, float scale,
+                                const model::DropoutMasks& masks) = 0;
 
   // Held-out examples: how many there are, and what some of them cost.
   virtual std::int64_t evaluation_count() = 0;

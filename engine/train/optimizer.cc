@@ -20,7 +20,8 @@ namespace {
 // What all of them need: consecutive elements of the parameters' buffers, and the options.
 class Base : public Optimizer {
  protected:
-  Base(const TrainOptions& options, const model::FlatParameters& parameters) : options_(options), parameters_(parameters) {}
+  Base(const TrainOptions& options, const model::FlatParameters& parameters)
+      : options_(options), parameters_(parameters) {}
 
   const model::Layout& layout() const { return parameters_.layout(); }
   Masters masters(std::int64_t begin, std::int64_t end) const {
@@ -191,7 +192,9 @@ class MuonOptimizer final : public Base {
   }
 
  private:
-  static bool by_muon(const model::ParameterInfo& info) { return info.shape.size() == 2 && info.name.starts_with("model.layers."); }
+  static bool by_muon(const model::ParameterInfo& info) {
+    return info.shape.size() == 2 && info.name.starts_with("model.layers.");
+  }
   Tensor v(std::size_t i) const { return v_->rows(v_begin_[i], v_begin_[i] + layout().all()[i].count); }
 
   const Tensor& m_;  // (size)

@@ -21,7 +21,8 @@ void require(bool holds, std::string_view option, double value, std::string_view
 
 void check(const TrainOptions& o) {
   const auto count = [](std::string_view name, std::int64_t value, std::int64_t least, std::int64_t most = kMax) {
-    require(value >= least, name, static_cast<double>(value), least == 0 ? "0 or a positive number" : "a positive number");
+    require(value >= least, name, static_cast<double>(value),
+            least == 0 ? "0 or a positive number" : "a positive number");
     require(value <= most, name, static_cast<double>(value), fmt::format("at most {}", most));
   };
   count("steps", o.steps, 1);
@@ -42,12 +43,13 @@ void check(const TrainOptions& o) {
   if (const auto lora = lora_of(o)) {
     check(*lora);
     if (base_type_of(o) == model::BaseType::kFloat32 && o.dtype != "float32") {
-      throw Error(ErrorKind::kInvalid, "Training option base_dtype is float32; with dtype {} it must be bfloat16, q8_0 or q4_0", o.dtype);
+      throw Error(ErrorKind::kInvalid,
+                  "Training option base_dtype is float32; with dtype {} it must be bfloat16, q8_0 or q4_0", o.dtype);
     }
   }
   const auto recompute = recompute_of(o.recompute);
-  require(o.recompute_layers == 0 || (o.recompute_layers > 0 && recompute && *recompute != model::Recompute::kLittle), "recompute_layers",
-          o.recompute_layers, "positive and with recompute gate_up or layer, or 0");
+  require(o.recompute_layers == 0 || (o.recompute_layers > 0 && recompute && *recompute != model::Recompute::kLittle),
+          "recompute_layers", o.recompute_layers, "positive and with recompute gate_up or layer, or 0");
   check_optimizer(o.optimizer);
   require(o.spike_factor == 0 || (o.spike_factor > 1 && std::isfinite(o.spike_factor)), "spike_factor", o.spike_factor,
           "0 (never) or above 1");

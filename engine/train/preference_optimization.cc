@@ -16,7 +16,10 @@ std::vector<std::int64_t> numbers_from(std::int64_t first, std::int64_t count) {
 }
 
 Cost cost_of(const DpoSums& sums, std::size_t pairs, std::int64_t tokens) {
-  return {.loss = sums.loss, .terms = static_cast<std::int64_t>(pairs), .tokens = tokens, .preferences = sums.preferences};
+  return {.loss = sums.loss,
+          .terms = static_cast<std::int64_t>(pairs),
+          .tokens = tokens,
+          .preferences = sums.preferences};
 }
 
 // Of rows: one of few lengths, as a product's preparation is kept for each shape that it has met.
@@ -27,7 +30,8 @@ std::int64_t rounded_length(std::int64_t longest, std::int64_t length_max) {
 
 // −losses, as exact as the references are kept: a model that is the reference is found to be just as good.
 void log_probabilities_of(std::span<const double> losses, std::span<double> into) {
-  std::ranges::transform(losses, into.begin(), [](double loss) { return static_cast<double>(static_cast<float>(-loss)); });
+  std::ranges::transform(losses, into.begin(),
+                         [](double loss) { return static_cast<double>(static_cast<float>(-loss)); });
 }
 
 std::vector<AnswerLogProbabilities> references_of(const References& all, std::span<const std::int64_t> pairs) {
@@ -38,17 +42,20 @@ std::vector<AnswerLogProbabilities> references_of(const References& all, std::sp
 
 }  // namespace
 
-PreferenceOptimization::PreferenceOptimization(const data::PreferenceSequences& training, const data::PreferenceSequences* held_out,
-                                               const TrainOptions& options, const DpoOptions& dpo)
+PreferenceOptimization::PreferenceOptimization(const data::PreferenceSequences& training,
+                                               const data::PreferenceSequences* held_out, const TrainOptions& options,
+                                               const DpoOptions& dpo)
     : training_(training),
       held_out_(held_out),
       length_(options.length),
       held_out_count_(held_out ? std::min(held_out->pairs(), options.evaluate_sequences) : 0),
       dpo_((check(dpo), dpo)),
-      description_(fmt::format("dpo on {} pairs ({:.12}), evaluated on {} (evaluate_sequences, or all; {:.12})", training.pairs(), training.fingerprint(), held_out_count_,
+      description_(fmt::format("dpo on {} pairs ({:.12}), evaluated on {} (evaluate_sequences, or all; {:.12})",
+                               training.pairs(), training.fingerprint(), held_out_count_,
                                held_out ? held_out->fingerprint() : "none")) {
   if (options.z_loss != 0) {
-    throw Error(ErrorKind::kInvalid, "Training option z_loss is {}; preferences are learnt without it: leave it out", options.z_loss);
+    throw Error(ErrorKind::kInvalid, "Training option z_loss is {}; preferences are learnt without it: leave it out",
+                options.z_loss);
   }
 }
 
@@ -73,7 +80,9 @@ std::int64_t PreferenceOptimization::fill(const data::PreferenceSequences& from,
   for (const std::int64_t pair : pairs) {
     from.read(pair, batch_->row(row), batch_->row(row + 1));
     for (const std::int64_t answer : {row, row + 1}) {
-      if (batch_->check(answer) == 0) throw Error(ErrorKind::kCorrupt, "Pair {} of the preferences has an answer without tokens", pair);
+      if (batch_->check(answer) == 0) {
+        throw Error(ErrorKind::kCorrupt, "Pair {} of the preferences has an answer without tokens", pair);
+      }
     }
     row += 2;
   }
@@ -86,7 +95,8 @@ void PreferenceOptimization::judge(model::Decoder& decoder, std::span<double> lo
   log_probabilities_of(log_probabilities, log_probabilities);
 }
 
-References::Judge PreferenceOptimization::judge_of(const data::PreferenceSequences& from, model::Decoder& decoder, const Judged& judged) {
+References::Judge PreferenceOptimization::judge_of(const data::PreferenceSequences& from, model::Decoder& decoder,
+                                                   const Judged& judged) {
   return [&, this](std::int64_t first, std::span<AnswerLogProbabilities> into) {
     fill(from, numbers_from(first, static_cast<std::int64_t>(into.size())));
     std::vector<double> log_probabilities(2 * into.size());
@@ -98,14 +108,16 @@ References::Judge PreferenceOptimization::judge_of(const data::PreferenceSequenc
 
 bool PreferenceOptimization::prepare(model::Decoder& decoder, std::int64_t examples, parallel::Collectives& collectives,
                                      const std::atomic<bool>& stop, const Prepared& prepared) {
-  const std::int64_t of = References::share(training_.pairs(), collectives) + References::share(held_out_count_, collectives);
+  const std::int64_t of =
+      References::share(training_.pairs(), collectives) + References::share(held_out_count_, collectives);
   std::int64_t done = 0;
   const Judged judged = [&](std::size_t pairs) {
     done += static_cast<std::int64_t>(pairs);
     prepared(done, of);
   };
   if (!references_->compute(examples, collectives, stop, judge_of(training_, decoder, judged))) return false;
-  return !held_out_references_ || held_out_references_->compute(examples, collectives, stop, judge_of(*held_out_, decoder, judged));
+  return !held_out_references_ ||
+         held_out_references_->compute(examples, collectives, stop, judge_of(*held_out_, decoder, judged));
 }
 
 Cost PreferenceOptimization::forward_backward(model::Decoder& decoder, const MicroBatch& which, float scale,
@@ -131,7 +143,8 @@ Cost PreferenceOptimization::evaluate(model::Decoder& decoder, std::int64_t firs
   std::vector<double> log_probabilities(2 * pairs.size());
   judge(decoder, log_probabilities);
   std::vector<float> weights(log_probabilities.size());
-  return cost_of(weights_of(log_probabilities, references_of(*held_out_references_, pairs), 0, dpo_, weights), pairs.size(), tokens);
+  return cost_of(weights_of(log_probabilities, references_of(*held_out_references_, pairs), 0, dpo_, weights),
+                 pairs.size(), tokens);
 }
 
 }  // namespace athanor::train

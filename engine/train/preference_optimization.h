@@ -29,10 +29,11 @@ class PreferenceOptimization final : public Objective {
   std::int64_t rows() const override { return 2; }
   std::int64_t terms_max() const override { return 1; }
   void plan(const model::Config& config, std::int64_t examples, tensor::MemoryPlan& plan) override;
-  bool prepare(model::Decoder& decoder, std::int64_t examples, parallel::Collectives& collectives, const std::atomic<bool>& stop,
-               const Prepared& prepared) override;
+  bool prepare(model::Decoder& decoder, std::int64_t examples, parallel::Collectives& collectives,
+               const std::atomic<bool>& stop, const Prepared& prepared) override;
   void add_state(TrainTensors& tensors) const override;
-  Cost forward_backward(model::Decoder& decoder, const MicroBatch& batch, float scale, const model::DropoutMasks& masks) override;
+  Cost forward_backward(model::Decoder& decoder, const MicroBatch& batch, float scale,
+                        const model::DropoutMasks& masks) override;
   std::int64_t evaluation_count() override { return held_out_count_; }
   Cost evaluate(model::Decoder& decoder, std::int64_t first, std::int64_t count) override;
 

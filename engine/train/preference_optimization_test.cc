@@ -43,11 +43,15 @@ std::shared_ptr<const data::DocumentFile> pairs(int count, std::uint64_t seed) {
   data::DocumentFileWriter writer(files, folder / "pairs", 50, {}, 2);
   for (int i = 0; i < count; ++i) {
     data::TokenRun prompt;
-    for (std::uint64_t left = 2 + random.below(5); left-- > 0;) prompt.tokens.push_back(static_cast<std::int32_t>(random.below(50)));
+    for (std::uint64_t left = 2 + random.below(5); left-- > 0;) {
+      prompt.tokens.push_back(static_cast<std::int32_t>(random.below(50)));
+    }
     for (const std::int32_t factor : {2, 3}) {
       data::TokenRun answer{.tokens = {}, .in_loss = true};
       std::int32_t token = prompt.tokens.back();
-      for (std::uint64_t left = 3 + random.below(9); left-- > 0;) answer.tokens.push_back(token = (token * factor + 1) % 50);
+      for (std::uint64_t left = 3 + random.below(9); left-- > 0;) {
+        answer.tokens.push_back(token = (token * factor + 1) % 50);
+      }
       writer.append(std::vector{prompt, answer});
     }
   }
@@ -84,7 +88,8 @@ Report run(const TrainOptions& options, const Circumstances& with = {}) {
     PreferenceOptimization objective(mine, &others, options, with.dpo);
     Trainer trainer(small_config(), options, context, collectives, objective, files, clock);
     trainer.initialize();
-    const bool resumed = trainer.resume(), reports = collectives.rank() == 0, stops = collectives.rank() == collectives.size() - 1;
+    const bool resumed = trainer.resume(), reports = collectives.rank() == 0,
+               stops = collectives.rank() == collectives.size() - 1;
     std::atomic<bool> stop = stops && with.stop_after == 0;
     Events events;
     events.on_preparation = [&](const Preparation& p) {
@@ -145,7 +150,8 @@ TEST(PreferenceOptimization, BeginsAtTheReference) {
 TEST(PreferenceOptimization, TellsHowFarTheReferencesAre) {
   TrainOptions options = small_options();
   options.steps = 1;
-  const Report report = run(options, {.ranks = 2});  // each has 20 pairs and, of the nine that an evaluation takes, four or five
+  const Report report =
+      run(options, {.ranks = 2});  // each has 20 pairs and, of the nine that an evaluation takes, four or five
   ASSERT_FALSE(report.preparations.empty());
   const std::int64_t of = report.preparations.front().of;
   EXPECT_TRUE(of == 24 || of == 25) << of;
@@ -161,9 +167,12 @@ TEST(PreferenceOptimization, RecomputationIsChosenWithTheReferencesInMind) {
   tensor::Context context(1);
   SystemFiles files;
   SystemClock clock;
-  const data::PreferenceSequences mine(training, {.length = options.length, .batch = options.batch, .seed = options.seed});
+  const data::PreferenceSequences mine(training,
+                                       {.length = options.length, .batch = options.batch, .seed = options.seed});
   PreferenceOptimization objective(mine, nullptr, options, {});
-  const auto needs = [&] { return Trainer(small_config(), options, context, alone, objective, files, clock).memory().bytes(); };
+  const auto needs = [&] {
+    return Trainer(small_config(), options, context, alone, objective, files, clock).memory().bytes();
+  };
   options.recompute = "little";
   const std::uint64_t all = needs();
   options.recompute = "auto";
@@ -204,7 +213,9 @@ TEST(PreferenceOptimization, RanksAndMicroBatchesChangeRoundingOnly) {
         EXPECT_NEAR(other.preferences[i].rejected_reward, one.preferences[i].rejected_reward, tolerance);
       }
       ASSERT_EQ(other.evaluations.size(), one.evaluations.size());
-      for (std::size_t i = 0; i < one.evaluations.size(); ++i) EXPECT_NEAR(other.evaluations[i].loss, one.evaluations[i].loss, tolerance);
+      for (std::size_t i = 0; i < one.evaluations.size(); ++i) {
+        EXPECT_NEAR(other.evaluations[i].loss, one.evaluations[i].loss, tolerance);
+      }
     }
   }
 }
@@ -261,7 +272,8 @@ TEST(PreferenceOptimization, BetaAndLabelSmoothingAreAtWork) {
   options.learning_rate = 5e-3;
   const Report plain = run(options);
   // Margins are β times as large, and a part of the labels pulls the other way.
-  EXPECT_GT(run(options, {.dpo = {.beta = 1}}).evaluations.back().preferences->margin(), plain.evaluations.back().preferences->margin());
+  EXPECT_GT(run(options, {.dpo = {.beta = 1}}).evaluations.back().preferences->margin(),
+            plain.evaluations.back().preferences->margin());
   const Report smoothed = run(options, {.dpo = {.beta = 0.3, .label_smoothing = 0.3}});
   EXPECT_NEAR(smoothed.losses.front(), std::log(2), 1e-5);
   EXPECT_LT(smoothed.evaluations.back().preferences->margin(), plain.evaluations.back().preferences->margin());

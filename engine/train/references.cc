@@ -11,11 +11,13 @@
 namespace athanor::train {
 
 References::References(std::int64_t pairs, std::string name, tensor::MemoryPlan& plan)
-    : name_("references." + std::move(name)), table_(&plan.add("references", name_, tensor::DType::kFloat32, {pairs, 2})) {
+    : name_("references." + std::move(name)),
+      table_(&plan.add("references", name_, tensor::DType::kFloat32, {pairs, 2})) {
   ATHANOR_ASSERT(pairs >= 1);
 }
 
-bool References::compute(std::int64_t at_once, parallel::Collectives& collectives, const std::atomic<bool>& stop, const Judge& judge) {
+bool References::compute(std::int64_t at_once, parallel::Collectives& collectives, const std::atomic<bool>& stop,
+                         const Judge& judge) {
   ATHANOR_ASSERT(at_once >= 1);
   std::memset(table_->data(), 0, table_->bytes());  // so that the sum of all shares is each of them
   std::vector<AnswerLogProbabilities> found;

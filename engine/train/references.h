@@ -26,7 +26,8 @@ class References {
   using Judge = std::function<void(std::int64_t first, std::span<AnswerLogProbabilities> into)>;
   // Of all pairs, each rank its share, at most `at_once` in a call. Returns false when `stop` was set on some rank: what is here is
   // undefined then.
-  bool compute(std::int64_t at_once, parallel::Collectives& collectives, const std::atomic<bool>& stop, const Judge& judge);
+  bool compute(std::int64_t at_once, parallel::Collectives& collectives, const std::atomic<bool>& stop,
+               const Judge& judge);
 
   // Of so many pairs, how many compute() leaves to this rank.
   static std::int64_t share(std::int64_t pairs, const parallel::Collectives& collectives);

@@ -13,11 +13,14 @@ TEST(Schedule, FollowsItsShape) {
     Schedule schedule;
     std::vector<std::pair<std::int64_t, double>> rates;
   } cases[] = {
-      {{ScheduleKind::kCosine, 1e-2, 1e-3, 103, 3}, {{1, 1e-2 / 3}, {3, 1e-2}, {28, 8.681981e-3}, {53, 5.5e-3}, {103, 1e-3}, {200, 1e-3}}},
+      {{ScheduleKind::kCosine, 1e-2, 1e-3, 103, 3},
+       {{1, 1e-2 / 3}, {3, 1e-2}, {28, 8.681981e-3}, {53, 5.5e-3}, {103, 1e-3}, {200, 1e-3}}},
       {{ScheduleKind::kLinear, 1e-2, 2e-3, 103, 3}, {{1, 1e-2 / 3}, {3, 1e-2}, {28, 8e-3}, {53, 6e-3}, {103, 2e-3}}},
-      {{ScheduleKind::kWsd, 1e-2, 0, 103, 3, 50}, {{2, 2e-2 / 3}, {3, 1e-2}, {53, 1e-2}, {54, 0.98e-2}, {78, 5e-3}, {103, 0}}},
+      {{ScheduleKind::kWsd, 1e-2, 0, 103, 3, 50},
+       {{2, 2e-2 / 3}, {3, 1e-2}, {53, 1e-2}, {54, 0.98e-2}, {78, 5e-3}, {103, 0}}},
       {{ScheduleKind::kWsd, 1e-2, 0, 100, 0}, {{1, 1e-2}, {80, 1e-2}, {90, 5e-3}, {100, 0}}},
-      {{ScheduleKind::kWsd, 1e-2, 0, 10, 6, 100}, {{6, 1e-2}, {8, 5e-3}, {10, 0}}},  // no longer than what the warm-up leaves
+      {{ScheduleKind::kWsd, 1e-2, 0, 10, 6, 100},
+       {{6, 1e-2}, {8, 5e-3}, {10, 0}}},  // no longer than what the warm-up leaves
       {{ScheduleKind::kWsd, 1e-2, 1e-3, 1, 0}, {{1, 1e-3}}},
       {{ScheduleKind::kConstant, 1e-2, 5e-3, 100, 4}, {{1, 2.5e-3}, {4, 1e-2}, {5, 1e-2}, {100, 1e-2}}},
   };

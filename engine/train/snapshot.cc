@@ -7,7 +7,8 @@
 
 namespace athanor::train {
 
-Snapshot::Snapshot(std::vector<std::span<const char>> parts, std::span<char> room) : parts_(std::move(parts)), room_(room) {
+Snapshot::Snapshot(std::vector<std::span<const char>> parts, std::span<char> room)
+    : parts_(std::move(parts)), room_(room) {
   std::size_t size = 0;
   for (const std::span<const char> part : parts_) size += part.size();
   ATHANOR_ASSERT(room_.empty() || room_.size() == size);

@@ -45,7 +45,7 @@ class Snapshot {
   std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
   State state_ = State::kIdle;
-  bool reading_ = false;   // the writer is copying a piece out of the parts just now
+  bool reading_ = false;  // the writer is copying a piece out of the parts just now
   std::size_t next_ = 0;  // bytes before it are not needed any more
 };
 

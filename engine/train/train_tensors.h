@@ -19,7 +19,8 @@ struct TrainTensors {
   std::string dtype = "float32";    // how the parameters are trained (options.h)
   std::string optimizer = "adamw";  // and by what
   std::string adapters = "none";    // what they are, when those are trained and not the model
-  std::string objective = "language";  // what they are trained for, and on what, where the objective keeps something too
+  std::string objective =
+      "language";  // what they are trained for, and on what, where the objective keeps something too
   std::vector<tensor::Tensor> buffers;
   std::vector<NamedTensor> named;  // in the order of their bytes in the buffers
 
@@ -27,7 +28,9 @@ struct TrainTensors {
   void add(const model::Layout& layout, const std::string& prefix, const tensor::Tensor& flat) {
     buffers.push_back(flat);
     if (!flat) return;
-    for (const model::ParameterInfo& info : layout.all()) named.push_back({prefix + info.name, layout.view(flat, info)});
+    for (const model::ParameterInfo& info : layout.all()) {
+      named.push_back({prefix + info.name, layout.view(flat, info)});
+    }
   }
   std::size_t bytes() const {
     std::size_t sum = 0;

@@ -4,7 +4,10 @@ namespace athanor::train {
 
 TrainedModel::TrainedModel(const model::Config& config, const TrainOptions& options, tensor::DType gradients,
                            bool gradients_anew, tensor::MemoryPlan& plan) {
-  const model::ParameterTypes types{.values = dtype_of(options.dtype), .gradients = gradients, .masters = true, .gradients_anew = gradients_anew};
+  const model::ParameterTypes types{.values = dtype_of(options.dtype),
+                                    .gradients = gradients,
+                                    .masters = true,
+                                    .gradients_anew = gradients_anew};
   if (const auto lora = lora_of(options)) {
     base_.emplace(config, model::BaseTypes{base_type_of(options), types.values}, plan);
     adapters_.emplace(config, *lora, types, plan);

@@ -42,7 +42,8 @@ std::string describe_lora(const TrainOptions& options) {
                      name_of(base_type_of(options)));
 }
 
-TrainTensors tensors_of(const TrainOptions& options, const model::FlatParameters& parameters, const Optimizer& optimizer) {
+TrainTensors tensors_of(const TrainOptions& options, const model::FlatParameters& parameters,
+                        const Optimizer& optimizer) {
   TrainTensors all{.dtype = options.dtype, .optimizer = options.optimizer, .adapters = describe_lora(options)};
   const tensor::Masters masters = parameters.masters();
   all.add(parameters.layout(), "", masters.values);
@@ -56,8 +57,11 @@ bool writes_checkpoints(const TrainOptions& options, const parallel::Collectives
 }
 
 // Of the copy of the state (TrainOptions::checkpoint_room); 0 when there is none.
-std::uint64_t room_bytes(const TrainOptions& options, const parallel::Collectives& collectives, const TrainTensors& tensors) {
-  return writes_checkpoints(options, collectives) && options.checkpoint_room && options.checkpoint_every > 0 ? tensors.bytes() : 0;
+std::uint64_t room_bytes(const TrainOptions& options, const parallel::Collectives& collectives,
+                         const TrainTensors& tensors) {
+  return writes_checkpoints(options, collectives) && options.checkpoint_room && options.checkpoint_every > 0
+             ? tensors.bytes()
+             : 0;
 }
 
 std::uint64_t memory_limit(const TrainOptions& options) {
@@ -66,14 +70,18 @@ std::uint64_t memory_limit(const TrainOptions& options) {
 
 // The ladder of recomputation for a model of L layers: rung 0 is little, L gate and up in all of them, 2L whole layers.
 void climb(std::int64_t rung, std::int64_t layers, model::DecoderSizes& sizes) {
-  sizes.recompute = rung == 0 ? model::Recompute::kLittle : rung <= layers ? model::Recompute::kGateUp : model::Recompute::kLayer;
+  sizes.recompute = rung == 0        ? model::Recompute::kLittle
+                    : rung <= layers ? model::Recompute::kGateUp
+                                     : model::Recompute::kLayer;
   sizes.recompute_layers = rung <= layers ? rung : rung - layers;
 }
 
 // With the least recomputation that fits, if any does.
 model::DecoderSizes fitting_sizes(const model::Config& config, const TrainOptions& options, tensor::Context& context,
                                   const parallel::Collectives& collectives, Objective& objective) {
-  model::DecoderSizes sizes{.batch_max = at_once(options) * objective.rows(), .length_max = options.length, .backward = true};
+  model::DecoderSizes sizes{.batch_max = at_once(options) * objective.rows(),
+                            .length_max = options.length,
+                            .backward = true};
   if (const auto told = recompute_of(options.recompute)) {
     sizes.recompute = *told;
     if (options.recompute_layers > 0) sizes.recompute_layers = options.recompute_layers;
@@ -92,7 +100,8 @@ model::DecoderSizes fitting_sizes(const model::Config& config, const TrainOption
     return trial.least_bytes() + room_bytes(options, collectives, state) <= limit - limit / 64;
   };
   const auto ladder = std::views::iota(0, static_cast<int>(2 * config.num_hidden_layers));
-  const auto found = fits(0) ? ladder.begin() : std::ranges::partition_point(ladder, [&](int rung) { return !fits(rung); });
+  const auto found =
+      fits(0) ? ladder.begin() : std::ranges::partition_point(ladder, [&](int rung) { return !fits(rung); });
   climb(found - ladder.begin(), config.num_hidden_layers, sizes);
   return sizes;
 }
@@ -103,7 +112,8 @@ constexpr std::int64_t kCountUnit = 1 << 12;
 }  // namespace
 
 Trainer::Trainer(const model::Config& config, const TrainOptions& options, tensor::Context& context,
-                 parallel::Collectives& collectives, Objective& objective, Files& files, const Clock& clock, TrainText text)
+                 parallel::Collectives& collectives, Objective& objective, Files& files, const Clock& clock,
+                 TrainText text)
     : config_(config),
       options_((check(options), options)),
       input_{.batch = options.batch, .length = options.length, .seed = options.seed, .text = std::move(text)},
@@ -121,14 +131,15 @@ Trainer::Trainer(const model::Config& config, const TrainOptions& options, tenso
   if (const std::uint64_t bytes = room_bytes(options, collectives, tensors())) {
     room = &plan_.add("checkpoint", "room", DType::kUInt8, {static_cast<std::int64_t>(bytes)});
   }
-  plan_.allocate(memory_limit(options),
-                 fmt::format("A smaller micro_batch ({} now) or length ({}) needs less for activations, a smaller model "
-                             "less for parameters, gradients and optimizer{}{}",
-                             at_once(options), options.length,
-                             options.lora_rank == 0 ? "; lora_rank trains adapters only, and base_dtype q4_0 keeps the rest small"
-                             : base_type_of(options) != model::BaseType::kQ4_0 ? "; base_dtype q4_0 keeps frozen weights smallest"
-                                                                               : "",
-                             room ? "; checkpoint_room false leaves out the checkpoint's" : ""));
+  plan_.allocate(
+      memory_limit(options),
+      fmt::format("A smaller micro_batch ({} now) or length ({}) needs less for activations, a smaller model "
+                  "less for parameters, gradients and optimizer{}{}",
+                  at_once(options), options.length,
+                  options.lora_rank == 0 ? "; lora_rank trains adapters only, and base_dtype q4_0 keeps the rest small"
+                  : base_type_of(options) != model::BaseType::kQ4_0 ? "; base_dtype q4_0 keeps frozen weights smallest"
+                                                                    : "",
+                  room ? "; checkpoint_room false leaves out the checkpoint's" : ""));
   if (writes) {
     const std::span<char> bytes = room ? std::span(static_cast<char*>(room->data()), room->bytes()) : std::span<char>();
     writer_ = std::make_unique<CheckpointWriter>(files, options_.checkpoint_folder, config_, input_, tensors(),
@@ -169,8 +180,7 @@ bool Trainer::load() {
   } news;
   static_assert(std::is_trivially_copyable_v<TrainState>);
   if (collectives_.rank() == 0 && !options_.checkpoint_folder.empty()) {
-    const auto loaded =
-        load_newest_checkpoint(files_, options_.checkpoint_folder, config_, input_, tensors());
+    const auto loaded = load_newest_checkpoint(files_, options_.checkpoint_folder, config_, input_, tensors());
     if (loaded) news = {1, *loaded};
   }
   collectives_.broadcast(std::as_writable_bytes(std::span(&news, 1)), 0);
@@ -198,7 +208,9 @@ Trainer::Sums Trainer::summed(const Sums& mine, std::int64_t nominal) {
   }
   collectives_.all_reduce_sum(all);
   const auto sum = [&](std::size_t i) { return static_cast<double>(all[i]) * scale; };
-  const auto count = [&](std::size_t i) { return static_cast<std::int64_t>(all[i + 1]) * kCountUnit + static_cast<std::int64_t>(all[i]); };
+  const auto count = [&](std::size_t i) {
+    return static_cast<std::int64_t>(all[i + 1]) * kCountUnit + static_cast<std::int64_t>(all[i]);
+  };
   return {.cost = {.loss = sum(0), .terms = count(6), .tokens = count(8), .preferences = {sum(1), sum(2), sum(3)}},
           .stop = all[4] > 0,
           .given_up = all[5] > 0};
@@ -208,7 +220,9 @@ std::optional<Preferences> Trainer::preferences_of(const Cost& all) const {
   if (objective_.rows() == 1) return {};
   const auto pairs = static_cast<double>(all.terms);
   const auto& [chosen_reward, rejected_reward, preferred] = all.preferences;
-  return Preferences{.chosen_reward = chosen_reward / pairs, .rejected_reward = rejected_reward / pairs, .accuracy = preferred / pairs};
+  return Preferences{.chosen_reward = chosen_reward / pairs,
+                     .rejected_reward = rejected_reward / pairs,
+                     .accuracy = preferred / pairs};
 }
 
 // One step: this rank's share of the examples in micro-batches, then everybody's gradients, then the update.
@@ -225,10 +239,14 @@ Trainer::StepResult Trainer::step(const std::atomic<bool>& stop) {
       mine.given_up = true;
       break;
     }
-    mine.cost += objective_.forward_backward(
-        decoder_, {.step = state_.data_step + 1, .first = first, .count = std::min(micro_batch, end - first)},
-        1.0F / static_cast<float>(nominal),
-        {.key = options_.seed * 0x9E3779B97F4A7C15ULL + static_cast<std::uint64_t>(number), .first_sequence = first * objective_.rows()});
+    mine.cost +=
+        objective_.forward_backward(decoder_,
+                                    {.step = state_.data_step + 1,
+                                     .first = first,
+                                     .count = std::min(micro_batch, end - first)},
+                                    1.0F / static_cast<float>(nominal),
+                                    {.key = options_.seed * 0x9E3779B97F4A7C15ULL + static_cast<std::uint64_t>(number),
+                                     .first_sequence = first * objective_.rows()});
   }
   // Before the gradients: whether there are any is for all to know.
   mine.stop = stop;
@@ -257,10 +275,10 @@ Trainer::StepResult Trainer::step(const std::atomic<bool>& stop) {
       writer_->before_update(context_);
       checkpoint_wait_s_ += static_cast<double>(clock_.monotonic_ns() - start_ns) * 1e-9;
     }
-    optimizer_->update(context_,
-                       {.number = number - state_.skipped_steps,
-                        .rate = result.learning_rate,
-                        .gradient_scale = to_mean * (clip ? options_.gradient_clip / (result.gradient_norm + 1e-6) : 1.0)});
+    optimizer_->update(context_, {.number = number - state_.skipped_steps,
+                                  .rate = result.learning_rate,
+                                  .gradient_scale =
+                                      to_mean * (clip ? options_.gradient_clip / (result.gradient_norm + 1e-6) : 1.0)});
     state_.skipped_in_a_row = 0;
     state_.losses.add(result.loss);
   }
@@ -273,14 +291,16 @@ Trainer::StepResult Trainer::step(const std::atomic<bool>& stop) {
 void Trainer::skip(const StepResult& result) {
   ++state_.skipped_steps;
   if (++state_.skipped_in_a_row <= options_.non_finite_steps_max) return;
-  throw Error(ErrorKind::kInvalid,
-              "Step {}: the loss is {} and the gradient's norm {}, and the {} steps before were no better; training has "
-              "diverged. Lower learning_rate (now {:.3g}), or lengthen warmup_steps",
-              state_.step + 1, result.loss, result.gradient_norm, options_.non_finite_steps_max, options_.learning_rate);
+  throw Error(
+      ErrorKind::kInvalid,
+      "Step {}: the loss is {} and the gradient's norm {}, and the {} steps before were no better; training has "
+      "diverged. Lower learning_rate (now {:.3g}), or lengthen warmup_steps",
+      state_.step + 1, result.loss, result.gradient_norm, options_.non_finite_steps_max, options_.learning_rate);
 }
 
 Evaluation Trainer::evaluate() {
-  const std::int64_t count = std::min(options_.evaluate_sequences, objective_.evaluation_count()), micro_batch = at_once(options_);
+  const std::int64_t count = std::min(options_.evaluate_sequences, objective_.evaluation_count()),
+                     micro_batch = at_once(options_);
   Evaluation result{.step = state_.step};
   if (count == 0) return result;
   Sums mine;
@@ -343,7 +363,9 @@ Outcome Trainer::run(const std::atomic<bool>& stop, const Events& events) {
   const auto tell = [&](std::int64_t done, std::int64_t of) {
     if (events.on_preparation) events.on_preparation({.done = done, .of = of});
   };
-  if (!prepared_ && !(prepared_ = objective_.prepare(decoder_, at_once(options_), collectives_, stop, tell))) return Outcome::kStopped;
+  if (!prepared_ && !(prepared_ = objective_.prepare(decoder_, at_once(options_), collectives_, stop, tell))) {
+    return Outcome::kStopped;
+  }
   if (state_.step == 0 && options_.evaluate_every > 0) evaluate_now();
   while (state_.step < options_.steps) {
     if (writer_) report(events, writer_->poll());
@@ -364,19 +386,19 @@ Outcome Trainer::run(const std::atomic<bool>& stop, const Events& events) {
     if (events.on_step) {
       const std::int64_t left = options_.steps - state_.step;
       const std::int64_t evaluations = options_.evaluate_every > 0 ? left / options_.evaluate_every : 0;
-      events.on_step({.step = state_.step,
-                      .steps = options_.steps,
-                      .loss = result.loss,
-                      .preferences = result.preferences,
-                      .learning_rate = result.learning_rate,
-                      .gradient_norm = result.gradient_norm,
-                      .tokens_per_s = static_cast<double>(result.tokens) / step_s,
-                      .seconds_left =
-                          static_cast<double>(left) * step_s + static_cast<double>(evaluations) * evaluation_s,
-                      .targets = result.targets,
-                      .skipped_steps = state_.skipped_steps,
-                      .skipped = result.skipped,
-                      .checkpoint_wait_s = checkpoint_wait_s_});
+      events.on_step(
+          {.step = state_.step,
+           .steps = options_.steps,
+           .loss = result.loss,
+           .preferences = result.preferences,
+           .learning_rate = result.learning_rate,
+           .gradient_norm = result.gradient_norm,
+           .tokens_per_s = static_cast<double>(result.tokens) / step_s,
+           .seconds_left = static_cast<double>(left) * step_s + static_cast<double>(evaluations) * evaluation_s,
+           .targets = result.targets,
+           .skipped_steps = state_.skipped_steps,
+           .skipped = result.skipped,
+           .checkpoint_wait_s = checkpoint_wait_s_});
     }
     const bool done = state_.step == options_.steps;
     if (result.stop && !done) {

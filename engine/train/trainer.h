@@ -50,11 +50,12 @@ struct Preparation {
 struct Progress {
   std::int64_t step = 0;  // just done
   std::int64_t steps = 0;
-  double loss = 0;  // mean over the step's targets (of pairs: over the pairs), over all ranks, in nats; may not be finite
+  double loss =
+      0;  // mean over the step's targets (of pairs: over the pairs), over all ranks, in nats; may not be finite
   std::optional<Preferences> preferences;  // where they are what is learnt
   double learning_rate = 0;
-  double gradient_norm = 0;     // before clipping; may not be finite
-  double tokens_per_s = 0;      // over all ranks, over the last steps
+  double gradient_norm = 0;  // before clipping; may not be finite
+  double tokens_per_s = 0;   // over all ranks, over the last steps
   double seconds_left = 0;
   std::int64_t targets = 0;        // of the step, over all ranks; or pairs
   std::int64_t skipped_steps = 0;  // so far: those whose loss or gradient was not finite
@@ -99,7 +100,8 @@ class Trainer {
   // `text` is what the objective's examples come from, for the checkpoints to tell: only rank 0's matters. Throws kInvalid for options
   // or shapes, kExhausted when the memory does not suffice.
   Trainer(const model::Config& config, const TrainOptions& options, tensor::Context& context,
-          parallel::Collectives& collectives, Objective& objective, Files& files, const Clock& clock, TrainText text = {});
+          parallel::Collectives& collectives, Objective& objective, Files& files, const Clock& clock,
+          TrainText text = {});
 
   const tensor::MemoryPlan& memory() const { return plan_; }
   const model::DecoderSizes& sizes() const { return decoder_.sizes(); }  // with the recomputation that was chosen
@@ -135,8 +137,8 @@ class Trainer {
     std::int64_t tokens = 0;
     bool stop = false;      // some rank wanted to
     bool given_up = false;  // and before it was done with its share: nothing was updated, the rest says nothing
-    bool skipped = false;  // something was not finite: no update
-    bool spike = false;    // no update, and the step is not done
+    bool skipped = false;   // something was not finite: no update
+    bool spike = false;     // no update, and the step is not done
   };
   // What ranks sum of their shares.
   struct Sums {
@@ -172,7 +174,7 @@ class Trainer {
   std::unique_ptr<Optimizer> optimizer_;
   bool prepared_ = false;  // the objective
   TrainState state_;
-  std::int64_t saved_step_ = -1;     // of the newest checkpoint
+  std::int64_t saved_step_ = -1;  // of the newest checkpoint
   std::int64_t rollbacks_to_it_ = 0;
   double checkpoint_wait_s_ = 0;
   std::unique_ptr<CheckpointWriter> writer_;  // of rank 0, with a folder

@@ -124,11 +124,11 @@ class Poisoned final : public parallel::Collectives {
 };
 
 struct Report {
-  std::vector<double> losses;                            // by step, of rank 0
+  std::vector<double> losses;  // by step, of rank 0
   std::vector<std::pair<std::int64_t, double>> evaluations;
   std::vector<std::string> checkpoints;
-  std::vector<std::int64_t> skipped;                                // steps
-  std::vector<std::pair<std::int64_t, std::int64_t>> rollbacks;     // from, to
+  std::vector<std::int64_t> skipped;                             // steps
+  std::vector<std::pair<std::int64_t, std::int64_t>> rollbacks;  // from, to
   Outcome outcome = Outcome::kFinished;
   std::vector<float> parameters;
   TrainState state;
@@ -295,7 +295,8 @@ std::vector<TrainOptions> kinds() {
 
 TEST(Trainer, OfEveryKindLearnsAndGoesOnBitwiseAfterAStop) {
   for (const TrainOptions& kind : kinds()) {
-    for (const std::int64_t micro_batch : {2, 7}) {  // gradients of bfloat16 are float32's when there are several to sum
+    for (const std::int64_t micro_batch :
+         {2, 7}) {  // gradients of bfloat16 are float32's when there are several to sum
       SCOPED_TRACE(kind.dtype + " " + kind.optimizer);
       TrainOptions options = kind;
       options.micro_batch = micro_batch;
@@ -362,7 +363,8 @@ TEST(Trainer, RecomputesAsLittleAsFitsAndTheNumbersStay) {
   options.micro_batch = 7;
   std::vector<std::uint64_t> bytes;  // of the ladder, from cheap to thorough
   const Report all_kept = run(options);
-  for (const auto& [recompute, layers] : {std::pair{"little", 0}, {"gate_up", 1}, {"gate_up", 2}, {"layer", 1}, {"layer", 2}}) {
+  for (const auto& [recompute, layers] :
+       {std::pair{"little", 0}, {"gate_up", 1}, {"gate_up", 2}, {"layer", 1}, {"layer", 2}}) {
     options.recompute = recompute;
     options.recompute_layers = layers;
     bytes.push_back(bytes_of(options));

@@ -81,8 +81,7 @@ SignatureRefusal refusal_of(const Authentication& failed, const wire::Request& r
 
   switch (failed.fault) {
     case AuthenticationFault::kNone:
-    case AuthenticationFault::kSignature:
-      break;
+    case AuthenticationFault::kSignature: break;
     case AuthenticationFault::kUnknownKey:
     case AuthenticationFault::kInvalidToken:
       return with("UnrecognizedClientException", "InvalidClientTokenId",
@@ -102,20 +101,23 @@ SignatureRefusal refusal_of(const Authentication& failed, const wire::Request& r
       return incomplete(detail + (request.headers.has("authorization") ? "Authorization=AWS4-HMAC-SHA256 …" : ""));
     case SignatureFault::kMalformedCredential:
       return incomplete(fmt::format(
-          "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got '{}'", detail));
+          "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got '{}'",
+          detail));
     case SignatureFault::kMalformedDate:
-      return incomplete(fmt::format("Date must be in ISO-8601 'basic format'. Got '{}'. See "
-                                    "http://en.wikipedia.org/wiki/ISO_8601.",
-                                    detail));
+      return incomplete(
+          fmt::format("Date must be in ISO-8601 'basic format'. Got '{}'. See "
+                      "http://en.wikipedia.org/wiki/ISO_8601.",
+                      detail));
     case SignatureFault::kMalformedExpires:
       return incomplete(fmt::format("X-Amz-Expires must be a number of seconds from 0 to {}, not '{}'",
                                     wire::kPresignedMax_s, detail));
     case SignatureFault::kScopeDate:
-      return invalid(fmt::format(
-          "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: {}.", detail));
+      return invalid(
+          fmt::format("Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: {}.",
+                      detail));
     case SignatureFault::kScopeRegion:
-      return invalid(fmt::format("Credential should be scoped to a valid region, not '{}'; this server is '{}'.", detail,
-                                 region));
+      return invalid(
+          fmt::format("Credential should be scoped to a valid region, not '{}'; this server is '{}'.", detail, region));
     case SignatureFault::kScopeService:
       return invalid(fmt::format("Credential should be scoped to correct service: '{}'.", service));
     case SignatureFault::kScopeTerminator:
@@ -123,16 +125,13 @@ SignatureRefusal refusal_of(const Authentication& failed, const wire::Request& r
           fmt::format("Credential should be scoped with a valid terminator: 'aws4_request', not '{}'.", detail));
     case SignatureFault::kUnsignedHeader:
       return invalid(fmt::format("'{}' must be a 'SignedHeader' in the AWS Authorization.", detail));
-    case SignatureFault::kExpired:
-      return invalid(expired_text(failed, now_ms));
-    case SignatureFault::kNotYetValid:
-      return invalid(early_text(failed, now_ms));
+    case SignatureFault::kExpired: return invalid(expired_text(failed, now_ms));
+    case SignatureFault::kNotYetValid: return invalid(early_text(failed, now_ms));
     case SignatureFault::kPayloadMissing:
     case SignatureFault::kPayloadInvalid:
       return invalid("The provided 'x-amz-content-sha256' header does not match what was computed.");
     case SignatureFault::kNone:
-    case SignatureFault::kMismatch:
-      break;
+    case SignatureFault::kMismatch: break;
   }
   return invalid(kMismatchText);
 }

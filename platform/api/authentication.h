@@ -16,9 +16,9 @@ namespace athanor::api {
 // What is known of an access key.
 struct AccessKey {
   std::string secret_access_key;
-  std::string session_token;     // empty: a long-term key, used without one
-  std::string principal;         // the ARN that GetCallerIdentity tells
-  std::int64_t expires_ms = 0;   // 0: never
+  std::string session_token;    // empty: a long-term key, used without one
+  std::string principal;        // the ARN that GetCallerIdentity tells
+  std::int64_t expires_ms = 0;  // 0: never
 };
 
 // The keys given out; platform/server implements it. Any thread, never waits.
@@ -41,7 +41,7 @@ struct Authentication {
   AuthenticationFault fault = AuthenticationFault::kNone;
   wire::SignatureClaim claim;
   wire::SignatureVerdict verdict;
-  std::string principal;  // when ok()
+  std::string principal;        // when ok()
   std::int64_t checked_ms = 0;  // wall clock, of the check
 
   bool ok() const { return fault == AuthenticationFault::kNone; }

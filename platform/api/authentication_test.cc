@@ -80,7 +80,8 @@ TEST_F(AuthenticationTest, RefusesInTheServicesWords) {
   const auto mismatch = refusal(signed_by({"AKIAPERSON", "wrong", ""}));
   EXPECT_EQ(mismatch.code, "InvalidSignatureException");
   EXPECT_THAT(mismatch.message, HasSubstr("The request signature we calculated does not match"));
-  EXPECT_EQ(refusal(signed_by(person_, "logs")).message, "Credential should be scoped to correct service: 'sagemaker'.");
+  EXPECT_EQ(refusal(signed_by(person_, "logs")).message,
+            "Credential should be scoped to correct service: 'sagemaker'.");
 
   wire::Request unsigned_request = signed_by(person_);
   unsigned_request.headers = {};
@@ -92,8 +93,9 @@ TEST_F(AuthenticationTest, RefusesInTheServicesWords) {
   EXPECT_EQ(refusal(late).message,
             "Signature expired: 20130524T000000Z is now earlier than 20130524T000500Z (20130524T002000Z - 15 min.)");
   clock_.advance_ms(-40 * 60'000);
-  EXPECT_EQ(refusal(late).message,
-            "Signature not yet current: 20130524T000000Z is still later than 20130523T235500Z (20130523T234000Z + 15 min.)");
+  EXPECT_EQ(
+      refusal(late).message,
+      "Signature not yet current: 20130524T000000Z is still later than 20130523T235500Z (20130523T234000Z + 15 min.)");
 }
 
 }  // namespace

@@ -11,10 +11,12 @@ namespace {
 double seconds(std::int64_t ms) { return static_cast<double>(ms) / 1000.0; }
 
 // Members that DescribeTrainingJob repeats as they were given.
-constexpr const char* kEchoed[] = {"HyperParameters", "AlgorithmSpecification", "RoleArn",        "InputDataConfig",
-                                   "OutputDataConfig", "ResourceConfig",        "StoppingCondition", "CheckpointConfig",
-                                   "Environment",     "RemoteDebugConfig",      "InfraCheckConfig", "ProfilerConfig"};
-constexpr const char* kFlags[] = {"EnableNetworkIsolation", "EnableInterContainerTrafficEncryption", "EnableManagedSpotTraining"};
+constexpr const char* kEchoed[] = {"HyperParameters",   "AlgorithmSpecification", "RoleArn",
+                                   "InputDataConfig",   "OutputDataConfig",       "ResourceConfig",
+                                   "StoppingCondition", "CheckpointConfig",       "Environment",
+                                   "RemoteDebugConfig", "InfraCheckConfig",       "ProfilerConfig"};
+constexpr const char* kFlags[] = {"EnableNetworkIsolation", "EnableInterContainerTrafficEncryption",
+                                  "EnableManagedSpotTraining"};
 
 void set_default(json::object& in, const char* key, json::value fallback) {
   if (const auto* found = in.if_contains(key); found == nullptr || found->is_null()) in[key] = std::move(fallback);
@@ -37,7 +39,9 @@ void fill_defaults(json::object& reply) {
     set_default(output->as_object(), "KmsKeyId", "");
     set_default(output->as_object(), "CompressionType", "GZIP");
   }
-  if (auto* stopping = reply.if_contains("StoppingCondition")) set_default(stopping->as_object(), "MaxRuntimeInSeconds", 86400);
+  if (auto* stopping = reply.if_contains("StoppingCondition")) {
+    set_default(stopping->as_object(), "MaxRuntimeInSeconds", 86400);
+  }
 }
 
 }  // namespace
@@ -63,7 +67,8 @@ json::object describe_training_job(const control::Job& job) {
   if (job.training_start_ms) reply["TrainingStartTime"] = seconds(*job.training_start_ms);
   if (job.training_end_ms) reply["TrainingEndTime"] = seconds(*job.training_end_ms);
   if (job.training_start_ms && job.training_end_ms) {
-    const auto duration_s = static_cast<std::int64_t>(std::ceil(seconds(*job.training_end_ms - *job.training_start_ms)));
+    const auto duration_s =
+        static_cast<std::int64_t>(std::ceil(seconds(*job.training_end_ms - *job.training_start_ms)));
     reply["TrainingTimeInSeconds"] = duration_s;
     reply["BillableTimeInSeconds"] = duration_s;
   }
@@ -78,7 +83,8 @@ json::object describe_training_job(const control::Job& job) {
   if (!job.final_metrics.empty()) {
     json::array metrics;
     for (const auto& metric : job.final_metrics) {
-      metrics.push_back({{"MetricName", metric.name}, {"Value", metric.value}, {"Timestamp", seconds(metric.timestamp_ms)}});
+      metrics.push_back(
+          {{"MetricName", metric.name}, {"Value", metric.value}, {"Timestamp", seconds(metric.timestamp_ms)}});
     }
     reply["FinalMetricDataList"] = std::move(metrics);
   }

@@ -75,11 +75,11 @@ bool is_empty(const json::value& value) {
 [[noreturn]] void refuse(const std::string& path, const Rule* rule) {
   std::string hint = "Leave it out";
   if (rule != nullptr) {
-    hint = fmt::format("{} to {}", rule->required ? "Set it" : "Leave it out or set it", fmt::join(rule->values, " or "));
+    hint =
+        fmt::format("{} to {}", rule->required ? "Set it" : "Leave it out or set it", fmt::join(rule->values, " or "));
   }
-  throw ServiceError("ValidationException",
-                     fmt::format("{} is not supported by this version of Athanor{}. {}.", path,
-                                 rule != nullptr ? " with this value" : "", hint));
+  throw ServiceError("ValidationException", fmt::format("{} is not supported by this version of Athanor{}. {}.", path,
+                                                        rule != nullptr ? " with this value" : "", hint));
 }
 
 // `shown` is `path` with the numbers of items, from 0.
@@ -93,8 +93,9 @@ void walk(const json::value& value, const std::string& path, const std::string& 
     return;
   }
   const std::string below = value.is_array() ? path + "[]" : path + ".";
-  const bool leads_on = (value.is_object() || value.is_array()) &&
-                        std::any_of(rules().begin(), rules().end(), [&](const Rule& rule) { return rule.path.starts_with(below); });
+  const bool leads_on =
+      (value.is_object() || value.is_array()) &&
+      std::any_of(rules().begin(), rules().end(), [&](const Rule& rule) { return rule.path.starts_with(below); });
   if (!leads_on) refuse(shown, nullptr);
   if (value.is_array()) {
     std::size_t number = 0;
@@ -109,12 +110,15 @@ void walk(const json::value& value, const std::string& path, const std::string& 
 [[noreturn]] void invalid(const std::string& message) { throw ServiceError("ValidationException", message); }
 
 [[noreturn]] void missing(std::string_view member) {
-  invalid(fmt::format("1 validation error detected: Value null at '{}' failed to satisfy constraint: Member must not be null", member));
+  invalid(fmt::format(
+      "1 validation error detected: Value null at '{}' failed to satisfy constraint: Member must not be null", member));
 }
 
 void check_s3_uri(const std::string& uri, std::string_view member) {
   static const RE2 kUri(R"(s3://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9](/.*)?)");
-  if (!RE2::FullMatch(uri, kUri)) invalid(fmt::format("Invalid S3 URI '{}' in {}: it must be s3://BUCKET or s3://BUCKET/PREFIX.", uri, member));
+  if (!RE2::FullMatch(uri, kUri)) {
+    invalid(fmt::format("Invalid S3 URI '{}' in {}: it must be s3://BUCKET or s3://BUCKET/PREFIX.", uri, member));
+  }
 }
 
 void check_algorithm(const json::object& algorithm) {
@@ -122,8 +126,10 @@ void check_algorithm(const json::object& algorithm) {
   if (!image) missing("algorithmSpecification.trainingImage");
   const std::string name = image->ends_with(":latest") ? image->substr(0, image->rfind(':')) : *image;
   if (name != "athanor/llm" && name != "athanor/script") {
-    invalid(fmt::format("Cannot find the training image {}. Images here: athanor/llm (our engine), athanor/script (runs "
-                        "ContainerEntrypoint on the host's root); of each there is one, with no tag or with ':latest'.", *image));
+    invalid(
+        fmt::format("Cannot find the training image {}. Images here: athanor/llm (our engine), athanor/script (runs "
+                    "ContainerEntrypoint on the host's root); of each there is one, with no tag or with ':latest'.",
+                    *image));
   }
   if (name == "athanor/script" && json::find_array(algorithm, "ContainerEntrypoint") == nullptr) {
     invalid("The training image athanor/script needs AlgorithmSpecification.ContainerEntrypoint: the program to run.");
@@ -141,7 +147,9 @@ void check_tags(const json::array& tags) {
   std::set<std::string> keys;
   for (const auto& tag : tags) {
     const std::string key = json::get_string(tag.as_object(), "Key");
-    if (wire::lower_case(key).starts_with("aws:")) invalid(fmt::format("The tag key '{}' is reserved: AWS keeps the prefix 'aws:' for itself.", key));
+    if (wire::lower_case(key).starts_with("aws:")) {
+      invalid(fmt::format("The tag key '{}' is reserved: AWS keeps the prefix 'aws:' for itself.", key));
+    }
     if (!keys.insert(key).second) invalid(fmt::format("Tag keys must be unique: '{}' is given more than once.", key));
   }
 }
@@ -151,7 +159,9 @@ void check_channels(const json::array& channels) {
   for (const auto& item : channels) {
     const auto& channel = item.as_object();
     const std::string name = json::get_string(channel, "ChannelName");
-    if (!names.insert(name).second) invalid(fmt::format("Channel names must be unique: '{}' is given more than once.", name));
+    if (!names.insert(name).second) {
+      invalid(fmt::format("Channel names must be unique: '{}' is given more than once.", name));
+    }
     if (name == "." || name == "..") invalid(fmt::format("'{}' cannot be a channel's name.", name));
     const auto* source = json::find_object(channel, "DataSource");
     const auto* s3 = source == nullptr ? nullptr : json::find_object(*source, "S3DataSource");
@@ -184,17 +194,22 @@ void check_meaning(const json::object& request) {
   const auto* stopping = json::find_object(request, "StoppingCondition");
   if (stopping == nullptr) missing("stoppingCondition");
   if (const auto runtime_s = json::find_int(*stopping, "MaxRuntimeInSeconds"); runtime_s.value_or(0) > kRuntimeMax_s) {
-    invalid(fmt::format("1 validation error detected: Value '{}' at 'stoppingCondition.maxRuntimeInSeconds' failed to satisfy "
-                        "constraint: Member must have value less than or equal to {}", *runtime_s, kRuntimeMax_s));
+    invalid(fmt::format(
+        "1 validation error detected: Value '{}' at 'stoppingCondition.maxRuntimeInSeconds' failed to satisfy "
+        "constraint: Member must have value less than or equal to {}",
+        *runtime_s, kRuntimeMax_s));
   }
-  if (const auto* checkpoints = json::find_object(request, "CheckpointConfig"); checkpoints != nullptr && !checkpoints->empty()) {
+  if (const auto* checkpoints = json::find_object(request, "CheckpointConfig");
+      checkpoints != nullptr && !checkpoints->empty()) {
     check_s3_uri(json::get_string(*checkpoints, "S3Uri"), "CheckpointConfig.S3Uri");
     const std::string path = json::find_string(*checkpoints, "LocalPath").value_or("/opt/ml/checkpoints");
     static const RE2 kFolder(R"(/opt/ml/[A-Za-z0-9_\-][A-Za-z0-9_.\-]*(/[A-Za-z0-9_\-][A-Za-z0-9_.\-]*)*/?)");
     static const RE2 kTaken(R"(/opt/ml/(input|model|output|athanor)(/.*)?)");
     if (!RE2::FullMatch(path, kFolder) || RE2::FullMatch(path, kTaken)) {
-      invalid(fmt::format("Invalid CheckpointConfig.LocalPath '{}': it must be a folder of its own below /opt/ml, such as "
-                          "/opt/ml/checkpoints.", path));
+      invalid(
+          fmt::format("Invalid CheckpointConfig.LocalPath '{}': it must be a folder of its own below /opt/ml, such as "
+                      "/opt/ml/checkpoints.",
+                      path));
     }
   }
 }

@@ -8,7 +8,9 @@ namespace athanor::api {
 
 namespace {
 
-[[noreturn]] void refuse(const std::string& why) { throw ServiceError("InvalidParameterException", "Invalid filter pattern: " + why); }
+[[noreturn]] void refuse(const std::string& why) {
+  throw ServiceError("InvalidParameterException", "Invalid filter pattern: " + why);
+}
 
 }  // namespace
 
@@ -41,7 +43,8 @@ LogFilter::LogFilter(std::string_view pattern) {
 
 bool LogFilter::matches(std::string_view message) const {
   const auto occurs = [&](const std::string& term) { return message.find(term) != std::string_view::npos; };
-  return std::all_of(wanted_.begin(), wanted_.end(), occurs) && std::none_of(unwanted_.begin(), unwanted_.end(), occurs) &&
+  return std::all_of(wanted_.begin(), wanted_.end(), occurs) &&
+         std::none_of(unwanted_.begin(), unwanted_.end(), occurs) &&
          (any_of_.empty() || std::any_of(any_of_.begin(), any_of_.end(), occurs));
 }
 

@@ -42,7 +42,8 @@ struct Cursor {
 
 Cursor parse_token(const std::string& token) {
   Cursor cursor;
-  const bool shaped = token.size() == 60 && (token[0] == 'f' || token[0] == 'b') && token[1] == '/' && token.ends_with("/s");
+  const bool shaped =
+      token.size() == 60 && (token[0] == 'f' || token[0] == 'b') && token[1] == '/' && token.ends_with("/s");
   const char* end = token.data() + (shaped ? 58 : 0);
   if (!shaped || std::from_chars(token.data() + 2, end, cursor.position).ptr != end) {
     invalid("The specified nextToken is invalid.");
@@ -129,14 +130,18 @@ std::string LogsApi::group_of(const json::object& request) const {
     const std::string prefix = arn_of_group(region_, account_, "");
     group = identifier->starts_with(prefix) ? identifier->substr(prefix.size()) : *identifier;
   }
-  if (!logs_.has_group(*group)) throw ServiceError("ResourceNotFoundException", "The specified log group does not exist.");
+  if (!logs_.has_group(*group)) {
+    throw ServiceError("ResourceNotFoundException", "The specified log group does not exist.");
+  }
   return *group;
 }
 
 json::object LogsApi::describe_log_groups(const json::object& request) const {
   const std::string prefix = json::find_string(request, "logGroupNamePrefix").value_or("");
   const std::string part = json::find_string(request, "logGroupNamePattern").value_or("");
-  if (!prefix.empty() && !part.empty()) invalid("LogGroup name prefix and LogGroup name pattern are mutually exclusive parameters.");
+  if (!prefix.empty() && !part.empty()) {
+    invalid("LogGroup name prefix and LogGroup name pattern are mutually exclusive parameters.");
+  }
   const std::string after = json::find_string(request, "nextToken").value_or("");
   const std::size_t limit = limit_of(request, kStreamsMax);
 
@@ -145,7 +150,9 @@ json::object LogsApi::describe_log_groups(const json::object& request) const {
   auto groups = logs_.groups();
   std::sort(groups.begin(), groups.end());
   for (const auto& group : groups) {
-    if (!group.starts_with(prefix) || group.find(part) == std::string::npos || (!after.empty() && group <= after)) continue;
+    if (!group.starts_with(prefix) || group.find(part) == std::string::npos || (!after.empty() && group <= after)) {
+      continue;
+    }
     if (rows.size() == limit) {
       reply["nextToken"] = rows.back().at("logGroupName");
       break;
@@ -179,7 +186,8 @@ json::object LogsApi::describe_log_streams(const json::object& request) const {
 
   auto streams = logs_.streams(group, prefix.value_or(""));
   if (by_time) {
-    std::stable_sort(streams.begin(), streams.end(), [](const auto& a, const auto& b) { return a.last_event_ms < b.last_event_ms; });
+    std::stable_sort(streams.begin(), streams.end(),
+                     [](const auto& a, const auto& b) { return a.last_event_ms < b.last_event_ms; });
   }
   if (descending) std::reverse(streams.begin(), streams.end());
 
@@ -213,12 +221,15 @@ json::object LogsApi::get_log_events(const json::object& request) const {
   const std::string name = json::get_string(request, "logStreamName");
   const auto streams = logs_.streams(group, name);
   const auto stream = std::find_if(streams.begin(), streams.end(), [&](const auto& row) { return row.name == name; });
-  if (stream == streams.end()) throw ServiceError("ResourceNotFoundException", "The specified log stream does not exist.");
+  if (stream == streams.end()) {
+    throw ServiceError("ResourceNotFoundException", "The specified log stream does not exist.");
+  }
 
   const auto start_ms = json::find_int(request, "startTime");
   const auto end_ms = json::find_int(request, "endTime");
   const std::size_t limit = limit_of(request, kEventsMax);
-  Range range{start_ms ? logs_.seek(group, name, *start_ms) : 0, end_ms ? logs_.seek(group, name, *end_ms) : stream->events};
+  Range range{start_ms ? logs_.seek(group, name, *start_ms) : 0,
+              end_ms ? logs_.seek(group, name, *end_ms) : stream->events};
   range.first = std::min(range.first, stream->events);
   range.last = std::max(std::min(range.last, stream->events), range.first);
 
@@ -241,7 +252,8 @@ json::object LogsApi::get_log_events(const json::object& request) const {
 
   json::array rows;
   for (const auto& event : events) {
-    rows.push_back({{"timestamp", event.timestamp_ms}, {"message", event.message}, {"ingestionTime", event.ingestion_ms}});
+    rows.push_back(
+        {{"timestamp", event.timestamp_ms}, {"message", event.message}, {"ingestionTime", event.ingestion_ms}});
   }
   const std::uint64_t before = events.empty() ? (cursor.forward ? first : last) : events.front().position;
   const std::uint64_t after = events.empty() ? before : events.back().position + 1;
@@ -319,7 +331,8 @@ class Merge {
       for (Reader& other : readers_) drop(other);
     }
     const auto count = std::min<std::uint64_t>(kBlockEvents, reader.range.last - reader.range.first);
-    reader.block = logs_.read(group_, reader.name, reader.range.first, static_cast<std::size_t>(count), block_bytes_max_);
+    reader.block =
+        logs_.read(group_, reader.name, reader.range.first, static_cast<std::size_t>(count), block_bytes_max_);
     for (const auto& event : reader.block) reader.held_bytes += event.message.size();
     held_bytes_ += reader.held_bytes;
     return !reader.block.empty();
@@ -373,13 +386,15 @@ json::object LogsApi::filter_log_events(const json::object& request) const {
     Range range;
     range.last = end_ms ? logs_.seek(group, stream.name, *end_ms + 1) : stream.events;
     const auto from = json::find_int(resume, stream.name);
-    range.first = from ? static_cast<std::uint64_t>(std::max<std::int64_t>(*from, 0))
-                       : start_ms ? logs_.seek(group, stream.name, *start_ms) : 0;
+    range.first = from       ? static_cast<std::uint64_t>(std::max<std::int64_t>(*from, 0))
+                  : start_ms ? logs_.seek(group, stream.name, *start_ms)
+                             : 0;
     streams.emplace_back(std::move(stream.name), range);
   }
   if (names != nullptr && streams.size() < names->size() && !start_ms) {
     for (const auto& name : *names) {
-      const bool there = std::any_of(streams.begin(), streams.end(), [&](const auto& stream) { return stream.first == name.as_string(); });
+      const bool there = std::any_of(streams.begin(), streams.end(),
+                                     [&](const auto& stream) { return stream.first == name.as_string(); });
       if (!there) throw ServiceError("ResourceNotFoundException", "The specified log stream does not exist.");
     }
   }

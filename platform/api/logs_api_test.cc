@@ -59,9 +59,9 @@ class MemoryLogs final : public storage::Logs {
   }
   std::uint64_t seek(const std::string& group, const std::string& stream, std::int64_t timestamp_ms) const override {
     const auto& kept = groups_.at(group).at(stream);
-    return static_cast<std::uint64_t>(std::find_if(kept.begin(), kept.end(), [&](const auto& event) {
-                                        return event.timestamp_ms >= timestamp_ms;
-                                      }) - kept.begin());
+    return static_cast<std::uint64_t>(
+        std::find_if(kept.begin(), kept.end(), [&](const auto& event) { return event.timestamp_ms >= timestamp_ms; }) -
+        kept.begin());
   }
 
   mutable std::size_t bytes_read = 0;
@@ -105,8 +105,9 @@ TEST_F(LogsApiTest, ReadsAStreamForwardsPageByPageToTheSameTokenAtTheEnd) {
   std::vector<std::string> all;
   std::string token;
   for (int page = 0; page < 10; ++page) {
-    const auto reply = call("GetLogEvents", R"({"logGroupName":"g","logStreamName":"job/algo-1","startFromHead":true,"limit":10)" +
-                                                (token.empty() ? "}" : R"(,"nextToken":")" + token + "\"}"));
+    const auto reply =
+        call("GetLogEvents", R"({"logGroupName":"g","logStreamName":"job/algo-1","startFromHead":true,"limit":10)" +
+                                 (token.empty() ? "}" : R"(,"nextToken":")" + token + "\"}"));
     const auto texts = messages(reply);
     all.insert(all.end(), texts.begin(), texts.end());
     const std::string next(reply.at("nextForwardToken").as_string());
@@ -117,7 +118,8 @@ TEST_F(LogsApiTest, ReadsAStreamForwardsPageByPageToTheSameTokenAtTheEnd) {
   EXPECT_EQ(all.front(), "one 0");
   EXPECT_EQ(all.back(), "one 24");
   add("job/algo-1", 60000, "late");  // what comes later is found with the same token
-  EXPECT_EQ(messages(call("GetLogEvents", R"({"logGroupName":"g","logStreamName":"job/algo-1","nextToken":")" + token + "\"}")),
+  EXPECT_EQ(messages(call("GetLogEvents",
+                          R"({"logGroupName":"g","logStreamName":"job/algo-1","nextToken":")" + token + "\"}")),
             std::vector<std::string>{"late"});
 }
 
@@ -126,13 +128,15 @@ TEST_F(LogsApiTest, ReadsTheEndFirstAndThenBackwards) {
   EXPECT_EQ(messages(reply).front(), "one 15");
   EXPECT_EQ(messages(reply).back(), "one 24");
   const std::string token(reply.at("nextBackwardToken").as_string());
-  reply = call("GetLogEvents", R"({"logGroupName":"g","logStreamName":"job/algo-1","limit":10,"nextToken":")" + token + "\"}");
+  reply = call("GetLogEvents",
+               R"({"logGroupName":"g","logStreamName":"job/algo-1","limit":10,"nextToken":")" + token + "\"}");
   EXPECT_EQ(messages(reply).front(), "one 5");
   EXPECT_EQ(messages(reply).back(), "one 14");
 }
 
 TEST_F(LogsApiTest, TimesBoundWhatIsRead) {
-  const auto reply = call("GetLogEvents", R"({"logGroupName":"g","logStreamName":"job/algo-1","startTime":4000,"endTime":8000})");
+  const auto reply =
+      call("GetLogEvents", R"({"logGroupName":"g","logStreamName":"job/algo-1","startTime":4000,"endTime":8000})");
   EXPECT_EQ(messages(reply), (std::vector<std::string>{"one 2", "one 3"}));
 }
 
@@ -150,7 +154,8 @@ TEST_F(LogsApiTest, FilterMergesStreamsByTimeAndPages) {
   EXPECT_EQ(all[0], "one 0");
   EXPECT_EQ(all[1], "two 0");
   EXPECT_EQ(all[2], "one 1");
-  EXPECT_EQ(messages(call("FilterLogEvents", R"({"logGroupName":"g","logStreamNamePrefix":"job/algo-2","filterPattern":"\"two 3\""})")),
+  EXPECT_EQ(messages(call("FilterLogEvents",
+                          R"({"logGroupName":"g","logStreamNamePrefix":"job/algo-2","filterPattern":"\"two 3\""})")),
             std::vector<std::string>{"two 3"});
 }
 
@@ -180,7 +185,8 @@ TEST_F(LogsApiTest, LongLinesAreReadBackwardsAPageAtATime) {
 TEST_F(LogsApiTest, FilterReadsLittleOfEachOfManyStreams) {
   for (int stream = 0; stream < 100; ++stream) {
     for (int i = 0; i < 8; ++i) {
-      add(fmt::format("many/{:03}", stream), 100 * i + stream, fmt::format("{} of {}{}", i, stream, std::string(200'000, '.')));
+      add(fmt::format("many/{:03}", stream), 100 * i + stream,
+          fmt::format("{} of {}{}", i, stream, std::string(200'000, '.')));
     }
   }
   std::vector<std::string> all;
@@ -210,14 +216,19 @@ TEST_F(LogsApiTest, BadRequestsGetTheServicesErrors) {
   EXPECT_EQ(code("GetLogEvents", R"({"logGroupName":"none","logStreamName":"s"})"), "ResourceNotFoundException");
   EXPECT_EQ(code("GetLogEvents", R"({"logGroupName":"g","logStreamName":"none"})"), "ResourceNotFoundException");
   EXPECT_EQ(code("GetLogEvents", R"({"logGroupName":"g"})"), "InvalidParameterException");
-  EXPECT_EQ(code("GetLogEvents", R"({"logGroupName":"g","logStreamName":"job/algo-1","limit":0})"), "InvalidParameterException");
-  EXPECT_EQ(code("GetLogEvents", R"({"logGroupName":"g","logStreamName":"job/algo-1","limit":"x"})"), "SerializationException");
+  EXPECT_EQ(code("GetLogEvents", R"({"logGroupName":"g","logStreamName":"job/algo-1","limit":0})"),
+            "InvalidParameterException");
+  EXPECT_EQ(code("GetLogEvents", R"({"logGroupName":"g","logStreamName":"job/algo-1","limit":"x"})"),
+            "SerializationException");
   for (const char* token : {"f/1/s", "x", "f/9999999999999999999999999999999999999999999999999999999999/s"}) {
-    EXPECT_EQ(code("GetLogEvents", R"({"logGroupName":"g","logStreamName":"job/algo-1","nextToken":")" + std::string(token) + "\"}"),
-              "InvalidParameterException") << token;
+    EXPECT_EQ(code("GetLogEvents",
+                   R"({"logGroupName":"g","logStreamName":"job/algo-1","nextToken":")" + std::string(token) + "\"}"),
+              "InvalidParameterException")
+        << token;
   }
   EXPECT_EQ(code("FilterLogEvents", R"({"logGroupName":"g","nextToken":"%"})"), "InvalidParameterException");
-  EXPECT_EQ(code("FilterLogEvents", R"({"logGroupName":"g","filterPattern":"{ $.a = 1 }"})"), "InvalidParameterException");
+  EXPECT_EQ(code("FilterLogEvents", R"({"logGroupName":"g","filterPattern":"{ $.a = 1 }"})"),
+            "InvalidParameterException");
   EXPECT_EQ(code("PutLogEvents", "{}"), "UnknownOperationException");
 }
 

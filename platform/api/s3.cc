@@ -27,8 +27,10 @@ wire::Awaitable<wire::Response> S3::handle(wire::Request request, Authentication
   std::exception_ptr thrown;
   try {
     S3Call call{std::move(request), std::move(authentication), {}};
-    if (call.request.method == "POST" && call.request.headers.get_or("Content-Type", "").starts_with("multipart/form-data")) {
-      throw not_implemented("uploads by HTML forms (presigned POST); use a presigned PUT");  // signed in the form itself
+    if (call.request.method == "POST" &&
+        call.request.headers.get_or("Content-Type", "").starts_with("multipart/form-data")) {
+      throw not_implemented(
+          "uploads by HTML forms (presigned POST); use a presigned PUT");  // signed in the form itself
     }
     if (!call.authentication.ok()) {
       throw signature_error(call.authentication, core_->options.region, call.authentication.checked_ms);
@@ -48,7 +50,9 @@ wire::Awaitable<wire::Response> S3::handle(wire::Request request, Authentication
 namespace {
 
 S3Error method_not_allowed(const S3Call& call) {
-  return {405, "MethodNotAllowed", "The specified method is not allowed against this resource.",
+  return {405,
+          "MethodNotAllowed",
+          "The specified method is not allowed against this resource.",
           {{"Method", call.request.method}}};
 }
 
@@ -178,15 +182,13 @@ wire::Awaitable<std::string> read_text(wire::VerifiedBody& body, std::size_t byt
 
 wire::Awaitable<std::string> S3::Core::read_document(S3Call& call, std::size_t bytes_max) {
   AnnouncedChecksum announced = read_checksum(call.request.headers);
-  const auto body =
-      wire::open_verified_body(call.request, call.authentication.claim, call.authentication.verdict.key);
+  const auto body = wire::open_verified_body(call.request, call.authentication.claim, call.authentication.verdict.key);
   std::string text = co_await read_text(*body, bytes_max);
   if (announced.in_trailer) {
     const std::string* value = body->trailers().find(storage::checksum_header(*announced.algorithm));
     if (value != nullptr) announced.value = read_checksum_value(*announced.algorithm, *value);
   }
-  const std::string computed =
-      announced.algorithm ? storage::checksum_of(*announced.algorithm, text) : std::string();
+  const std::string computed = announced.algorithm ? storage::checksum_of(*announced.algorithm, text) : std::string();
   check_digests(call.request.headers, announced, computed,
                 storage::checksum_of(storage::ChecksumAlgorithm::kMd5, text));
   co_return text;

@@ -68,10 +68,11 @@ wire::Awaitable<wire::Response> S3::Core::create_bucket(S3Call& call) {
   const std::string document = co_await read_document(call, kDocumentBytesMax);
   const std::string location = read_create_bucket(document);
   if (!location.empty() && location != options.region) {
-    throw S3Error(400, "IllegalLocationConstraintException",
-                  fmt::format("The {} location constraint is incompatible for the region specific endpoint this request "
-                              "was sent to.",
-                              location));
+    throw S3Error(
+        400, "IllegalLocationConstraintException",
+        fmt::format("The {} location constraint is incompatible for the region specific endpoint this request "
+                    "was sent to.",
+                    location));
   }
   bool exists = false;
   try {
@@ -134,8 +135,9 @@ wire::Response S3::Core::bucket_setting(const S3Call& call) {
   if (call.asks("location")) {
     require_bucket(call.bucket());
     // The document is the element itself, empty for us-east-1.
-    std::string text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
-                       "<LocationConstraint xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">";
+    std::string text =
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
+        "<LocationConstraint xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">";
     if (options.region != "us-east-1") text += escape_xml(options.region);
     return xml_response(text + "</LocationConstraint>");
   }

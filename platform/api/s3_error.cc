@@ -18,19 +18,17 @@ using wire::SignatureFault;
 S3Error store_error(const storage::StoreError& error) {
   using Fault = storage::StoreError::Fault;
   switch (error.fault()) {
-    case Fault::kNoSuchBucket:
-      return {404, "NoSuchBucket", "The specified bucket does not exist"};
-    case Fault::kNoSuchKey:
-      return {404, "NoSuchKey", "The specified key does not exist."};
+    case Fault::kNoSuchBucket: return {404, "NoSuchBucket", "The specified bucket does not exist"};
+    case Fault::kNoSuchKey: return {404, "NoSuchKey", "The specified key does not exist."};
     case Fault::kNoSuchUpload:
-      return {404, "NoSuchUpload",
-              "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or "
-              "completed."};
+      return {
+          404, "NoSuchUpload",
+          "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or "
+          "completed."};
     case Fault::kBucketExists:
       return {409, "BucketAlreadyOwnedByYou",
               "Your previous request to create the named bucket succeeded and you already own it."};
-    case Fault::kBucketNotEmpty:
-      return {409, "BucketNotEmpty", "The bucket you tried to delete is not empty"};
+    case Fault::kBucketNotEmpty: return {409, "BucketNotEmpty", "The bucket you tried to delete is not empty"};
     case Fault::kPreconditionFailed:
       return {412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold"};
     case Fault::kInvalidPart:
@@ -51,16 +49,11 @@ S3Error store_error(const storage::StoreError& error) {
 S3Error body_error(const wire::BodyError& error) {
   using Fault = wire::BodyError::Fault;
   switch (error.fault()) {
-    case Fault::kHashMismatch:
-      return {400, "XAmzContentSHA256Mismatch", error.what()};
-    case Fault::kSignatureMismatch:
-      return {403, "SignatureDoesNotMatch", error.what()};
-    case Fault::kMalformedChunk:
-      return {400, "InvalidChunkSizeError", error.what()};
-    case Fault::kMalformedTrailer:
-      return {400, "MalformedTrailerError", error.what()};
-    case Fault::kIncomplete:
-      return {400, "IncompleteBody", error.what()};
+    case Fault::kHashMismatch: return {400, "XAmzContentSHA256Mismatch", error.what()};
+    case Fault::kSignatureMismatch: return {403, "SignatureDoesNotMatch", error.what()};
+    case Fault::kMalformedChunk: return {400, "InvalidChunkSizeError", error.what()};
+    case Fault::kMalformedTrailer: return {400, "MalformedTrailerError", error.what()};
+    case Fault::kIncomplete: return {400, "IncompleteBody", error.what()};
     case Fault::kLengthMissing:
       return {411, "MissingContentLength", "You must provide the Content-Length HTTP header."};
   }
@@ -69,8 +62,7 @@ S3Error body_error(const wire::BodyError& error) {
 
 S3Error by_kind(const Error& error, const std::string& request_id) {
   switch (error.kind()) {
-    case ErrorKind::kInvalid:
-      return {400, "InvalidRequest", error.what()};
+    case ErrorKind::kInvalid: return {400, "InvalidRequest", error.what()};
     case ErrorKind::kExhausted:
       log::warning("s3", "{}: {}", request_id, error.what());
       return {507, "InsufficientStorage", "There is no space left on the device that holds the object store."};
@@ -105,8 +97,8 @@ namespace {
 // "20261127T182610Z" as errors tell it: "2026-11-27T18:26:10Z".
 std::string error_date(const std::string& amz_date) {
   const std::string_view at = amz_date;
-  return fmt::format("{}-{}-{}T{}:{}:{}", at.substr(0, 4), at.substr(4, 2), at.substr(6, 2), at.substr(9, 2), at.substr(11, 2),
-                     at.substr(13));
+  return fmt::format("{}-{}-{}T{}:{}:{}", at.substr(0, 4), at.substr(4, 2), at.substr(6, 2), at.substr(9, 2),
+                     at.substr(11, 2), at.substr(13));
 }
 
 }  // namespace
@@ -133,15 +125,15 @@ S3Error signature_error(const Authentication& failed, const std::string& region,
   };
   switch (failed.fault) {
     case AuthenticationFault::kNone:
-    case AuthenticationFault::kSignature:
-      break;
+    case AuthenticationFault::kSignature: break;
     case AuthenticationFault::kUnknownKey:
-      return {403, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.",
+      return {403,
+              "InvalidAccessKeyId",
+              "The AWS Access Key Id you provided does not exist in our records.",
               {{"AWSAccessKeyId", failed.claim.access_key_id}}};
     case AuthenticationFault::kInvalidToken:
       return {400, "InvalidToken", "The provided token is malformed or otherwise invalid."};
-    case AuthenticationFault::kExpiredToken:
-      return {400, "ExpiredToken", "The provided token has expired."};
+    case AuthenticationFault::kExpiredToken: return {400, "ExpiredToken", "The provided token has expired."};
   }
   const std::string server_time = error_date(wire::format_amz_date(now_ms));
   const auto too_skewed = [&] {
@@ -152,8 +144,7 @@ S3Error signature_error(const Authentication& failed, const std::string& region,
                     {"MaxAllowedSkewMilliseconds", std::to_string(wire::kSkewMax_ms)}});
   };
   switch (failed.verdict.fault) {
-    case SignatureFault::kMissing:
-      return {403, "AccessDenied", "Access Denied"};
+    case SignatureFault::kMissing: return {403, "AccessDenied", "Access Denied"};
     case SignatureFault::kUnsupportedAlgorithm:
       return invalid_request(
           "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.");
@@ -179,7 +170,9 @@ S3Error signature_error(const Authentication& failed, const std::string& region,
     case SignatureFault::kScopeTerminator:
       return malformed(fmt::format("incorrect terminal \"{}\". This endpoint uses \"aws4_request\".", detail));
     case SignatureFault::kUnsignedHeader:
-      return {403, "AccessDenied", "There were headers present in the request which were not signed",
+      return {403,
+              "AccessDenied",
+              "There were headers present in the request which were not signed",
               {{"HeadersNotSigned", detail}}};
     case SignatureFault::kExpired:
       if (in_query) return {403, "AccessDenied", "Request has expired", {{"ServerTime", server_time}}};
@@ -190,13 +183,13 @@ S3Error signature_error(const Authentication& failed, const std::string& region,
     case SignatureFault::kPayloadMissing:
       return invalid_request("Missing required header for this request: x-amz-content-sha256");
     case SignatureFault::kPayloadInvalid:
-      return invalid_argument("x-amz-content-sha256", detail,
-                              "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, "
-                              "STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a valid "
-                              "sha256 value.");
+      return invalid_argument(
+          "x-amz-content-sha256", detail,
+          "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, "
+          "STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a valid "
+          "sha256 value.");
     case SignatureFault::kNone:
-    case SignatureFault::kMismatch:
-      break;
+    case SignatureFault::kMismatch: break;
   }
   S3Error::Details details = {{"AWSAccessKeyId", failed.claim.access_key_id},
                               {"StringToSign", failed.verdict.to_sign},
@@ -207,7 +200,8 @@ S3Error signature_error(const Authentication& failed, const std::string& region,
     details.emplace_back("CanonicalRequestBytes", spaced_hex(failed.verdict.canonical));
   }
   return {403, "SignatureDoesNotMatch",
-          "The request signature we calculated does not match the signature you provided. Check your key and signing method.",
+          "The request signature we calculated does not match the signature you provided. Check your key and signing "
+          "method.",
           std::move(details)};
 }
 

@@ -137,7 +137,8 @@ wire::Response S3::Core::list_uploads(const S3Call& call) {
       entries.open("Owner").element("ID", options.account).element("DisplayName", "athanor").close();
       entries.element("StorageClass", "STANDARD").element("Initiated", xml_date(upload.created_ms));
       if (upload.announced) {
-        entries.element("ChecksumAlgorithm", to_string(upload.algorithm)).element("ChecksumType", to_string(upload.type));
+        entries.element("ChecksumAlgorithm", to_string(upload.algorithm))
+            .element("ChecksumType", to_string(upload.type));
       }
       entries.close();
     }

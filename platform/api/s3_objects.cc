@@ -112,8 +112,9 @@ wire::Response S3::Core::object_attributes(const S3Call& call) {
     if (one.has("x-amz-object-attributes")) wanted += "," + value;
   }
   if (wanted.empty()) {
-    throw invalid_request("The x-amz-object-attributes header specifying the attributes to be retrieved is either missing "
-                          "or empty");
+    throw invalid_request(
+        "The x-amz-object-attributes header specifying the attributes to be retrieved is either missing "
+        "or empty");
   }
   const auto asks = [&](std::string_view attribute) { return wanted.find(attribute) != std::string::npos; };
   XmlWriter xml("GetObjectAttributesResponse");
@@ -175,8 +176,7 @@ wire::Awaitable<wire::Response> S3::Core::put_object(S3Call& call) {
   AnnouncedChecksum announced = read_checksum(call.request.headers);
   put.algorithm = announced.algorithm.value_or(storage::ChecksumAlgorithm::kCrc64Nvme);
 
-  const auto body =
-      wire::open_verified_body(call.request, call.authentication.claim, call.authentication.verdict.key);
+  const auto body = wire::open_verified_body(call.request, call.authentication.claim, call.authentication.verdict.key);
   put.body = store.receive({put.algorithm});
   co_await receive(*body, put.body, workers, kPutBytesMax);
   if (announced.in_trailer) {
@@ -222,8 +222,9 @@ wire::Awaitable<wire::Response> S3::Core::copy_object(S3Call& call) {
   if (directive("x-amz-tagging-directive")) copy.tags = read_tagging_header(headers);
   if (from.bucket == call.bucket() && from.key == call.key() && !replaces && !headers.has("x-amz-storage-class") &&
       !headers.has("x-amz-server-side-encryption")) {
-    throw invalid_request("This copy request is illegal because it is trying to copy an object to itself without changing "
-                          "the object's metadata, storage class, website redirect location or encryption attributes.");
+    throw invalid_request(
+        "This copy request is illegal because it is trying to copy an object to itself without changing "
+        "the object's metadata, storage class, website redirect location or encryption attributes.");
   }
   auto copying = call_back<storage::ObjectInfo>([this, &copy](auto done) { store.copy(std::move(copy), done); });
   const storage::ObjectInfo info = co_await std::move(copying);
@@ -238,9 +239,8 @@ wire::Awaitable<wire::Response> S3::Core::copy_object(S3Call& call) {
 wire::Awaitable<wire::Response> S3::Core::delete_object(S3Call& call) {
   require_bucket(call.bucket());
   const std::string if_match = without_quotes(call.request.headers.get_or("if-match", ""));
-  auto deleting = call_back<bool>([this, &call, if_match](auto done) {
-    store.remove(call.bucket(), call.key(), if_match, done);
-  });
+  auto deleting =
+      call_back<bool>([this, &call, if_match](auto done) { store.remove(call.bucket(), call.key(), if_match, done); });
   co_await std::move(deleting);
   co_return empty_response(204);
 }
@@ -265,9 +265,8 @@ wire::Awaitable<wire::Response> S3::Core::put_tagging(S3Call& call) {
     const std::string document = co_await read_document(call, kDocumentBytesMax);
     tags = read_tagging(document);
   }
-  auto setting = call_back<Nothing>([this, &call, tags](auto done) {
-    store.set_tags(call.bucket(), call.key(), tags, done);
-  });
+  auto setting =
+      call_back<Nothing>([this, &call, tags](auto done) { store.set_tags(call.bucket(), call.key(), tags, done); });
   co_await std::move(setting);
   co_return empty_response(removes ? 204 : 200);
 }

@@ -200,15 +200,16 @@ std::optional<ByteRange> read_range(std::string_view header, std::uint64_t size)
 
 ByteRange read_copy_range(std::string_view header, std::uint64_t size) {
   const auto refuse = [&] {
-    return invalid_argument("x-amz-copy-source-range", std::string(header),
-                            "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last "
-                            "are the zero-based offsets of the first and last bytes to copy");
+    return invalid_argument(
+        "x-amz-copy-source-range", std::string(header),
+        "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last "
+        "are the zero-based offsets of the first and last bytes to copy");
   };
   std::uint64_t from = 0;
   std::uint64_t to = 0;
   const std::size_t dash = header.find('-');
-  if (!header.starts_with("bytes=") || dash == std::string_view::npos || !parse_number(header.substr(6, dash - 6), from) ||
-      !parse_number(header.substr(dash + 1), to) || to < from) {
+  if (!header.starts_with("bytes=") || dash == std::string_view::npos ||
+      !parse_number(header.substr(6, dash - 6), from) || !parse_number(header.substr(dash + 1), to) || to < from) {
     throw refuse();
   }
   if (to >= size) {
@@ -300,14 +301,13 @@ std::size_t read_count(const wire::Request& request, const char* name, std::size
   if (text == nullptr || text->empty()) return most;
   std::uint32_t count = 0;
   if (!parse_number(*text, count) || count > INT32_MAX) {
-    throw invalid_argument(name, *text,
-                           fmt::format("Provided {} not an integer or within integer range", name));
+    throw invalid_argument(name, *text, fmt::format("Provided {} not an integer or within integer range", name));
   }
   return std::min<std::size_t>(count, most);
 }
 
 storage::ObjectHeaders read_object_headers(const wire::Headers& headers) {
-  static constexpr const char* kKept[] = {"content-type",     "cache-control", "content-disposition",
+  static constexpr const char* kKept[] = {"content-type",     "cache-control",    "content-disposition",
                                           "content-encoding", "content-language", "expires"};
   storage::ObjectHeaders kept;
   std::size_t metadata_bytes = 0;
@@ -420,12 +420,14 @@ AnnouncedChecksum read_checksum(const wire::Headers& headers) {
   }
   if (const std::string* name = headers.find("x-amz-sdk-checksum-algorithm")) {
     if (!storage::find_checksum_algorithm(*name)) {
-      throw invalid_request("Checksum algorithm provided is unsupported. Please try again with any of the valid types: "
-                            "[CRC32, CRC32C, CRC64NVME, SHA1, SHA256, SHA512, MD5]");
+      throw invalid_request(
+          "Checksum algorithm provided is unsupported. Please try again with any of the valid types: "
+          "[CRC32, CRC32C, CRC64NVME, SHA1, SHA256, SHA512, MD5]");
     }
     if (!announced.algorithm && !headers.has("content-md5")) {
-      throw invalid_request("x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or "
-                            "x-amz-trailer headers were found.");
+      throw invalid_request(
+          "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or "
+          "x-amz-trailer headers were found.");
     }
   }
   return announced;

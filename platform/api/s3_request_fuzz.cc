@@ -38,7 +38,9 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
   while (!rest.empty() && headers.size() < 100) {
     const std::string_view one = line();
     const std::size_t colon = one.find(':');
-    if (colon != std::string_view::npos) headers.add(std::string(one.substr(0, colon)), std::string(one.substr(colon + 1)));
+    if (colon != std::string_view::npos) {
+      headers.add(std::string(one.substr(0, colon)), std::string(one.substr(colon + 1)));
+    }
   }
   refused_or([&] { wire::set_target(request, std::string(path)); });
   refused_or([&] { api::read_address(path, headers.get_or("Host", "")); });

@@ -64,8 +64,8 @@ class Piece {
   }
 
   std::mutex mutex_;
-  int left_ = 2;                                      // guarded by mutex_
-  std::exception_ptr failure_;                        // guarded by mutex_
+  int left_ = 2;                                     // guarded by mutex_
+  std::exception_ptr failure_;                       // guarded by mutex_
   std::function<void(std::exception_ptr)> waiting_;  // guarded by mutex_
 };
 

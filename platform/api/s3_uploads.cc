@@ -1,7 +1,7 @@
 // Multipart uploads.
-#include <charconv>
-
 #include <unistd.h>
+
+#include <charconv>
 
 #include "common/error.h"
 #include "common/hash.h"
@@ -35,8 +35,9 @@ void choose_checksum(const wire::Headers& headers, storage::UploadInfo& upload) 
   if (algorithm != nullptr) {
     const auto found = storage::find_checksum_algorithm(*algorithm);
     if (!found) {
-      throw invalid_request("Checksum algorithm provided is unsupported. Please try again with any of the valid types: "
-                            "[CRC32, CRC32C, CRC64NVME, SHA1, SHA256, SHA512, MD5]");
+      throw invalid_request(
+          "Checksum algorithm provided is unsupported. Please try again with any of the valid types: "
+          "[CRC32, CRC32C, CRC64NVME, SHA1, SHA256, SHA512, MD5]");
     }
     upload.algorithm = *found;
     upload.announced = true;
@@ -60,8 +61,9 @@ void choose_checksum(const wire::Headers& headers, storage::UploadInfo& upload) 
 // A part may not carry another checksum than its upload announced.
 void check_part_algorithm(const storage::UploadInfo& upload, const AnnouncedChecksum& part) {
   if (!upload.announced || !part.algorithm || *part.algorithm == upload.algorithm) return;
-  throw invalid_request(fmt::format("Checksum Type mismatch occurred, expected checksum Type: {}, actual checksum Type: {}",
-                                    to_string(upload.algorithm), to_string(*part.algorithm)));
+  throw invalid_request(
+      fmt::format("Checksum Type mismatch occurred, expected checksum Type: {}, actual checksum Type: {}",
+                  to_string(upload.algorithm), to_string(*part.algorithm)));
 }
 
 // Copies [offset, offset + length) of an open object into a part. On a worker.
@@ -93,9 +95,8 @@ wire::Awaitable<wire::Response> S3::Core::create_upload(S3Call& call) {
   upload.headers = read_object_headers(call.request.headers);
   choose_checksum(call.request.headers, upload);
   co_await read_document(call, 0);
-  auto creating = call_back<storage::UploadInfo>([this, &call, upload](auto done) {
-    store.create_upload(call.bucket(), upload, done);
-  });
+  auto creating = call_back<storage::UploadInfo>(
+      [this, &call, upload](auto done) { store.create_upload(call.bucket(), upload, done); });
   const storage::UploadInfo created = co_await std::move(creating);
   XmlWriter xml("InitiateMultipartUploadResult");
   xml.element("Bucket", call.bucket()).element("Key", call.key()).element("UploadId", created.id);
@@ -116,8 +117,7 @@ wire::Awaitable<wire::Response> S3::Core::put_part(S3Call& call) {
   check_part_algorithm(upload, announced);
   const ChecksumAlgorithm algorithm = announced.algorithm.value_or(upload.algorithm);
 
-  const auto from =
-      wire::open_verified_body(call.request, call.authentication.claim, call.authentication.verdict.key);
+  const auto from = wire::open_verified_body(call.request, call.authentication.claim, call.authentication.verdict.key);
   const auto length = from->length();
   if (!length) throw S3Error(411, "MissingContentLength", "You must provide the Content-Length HTTP header.");
   if (*length > kPartBytesMax) {
@@ -134,9 +134,8 @@ wire::Awaitable<wire::Response> S3::Core::put_part(S3Call& call) {
   const std::string checksum = body->checksum(algorithm);
   check_digests(call.request.headers, announced, checksum, body->md5());
 
-  auto putting = call_back<storage::PartInfo>([this, upload_id, number, body](auto done) {
-    store.put_part(upload_id, number, body, done);
-  });
+  auto putting = call_back<storage::PartInfo>(
+      [this, upload_id, number, body](auto done) { store.put_part(upload_id, number, body, done); });
   const storage::PartInfo info = co_await std::move(putting);
   wire::Response response = empty_response(200);
   response.headers.set("ETag", quoted(info.etag));
@@ -167,9 +166,8 @@ wire::Awaitable<wire::Response> S3::Core::copy_part(S3Call& call) {
     return Nothing();
   });
   co_await std::move(copying);
-  auto putting = call_back<storage::PartInfo>([this, upload_id, number, body](auto done) {
-    store.put_part(upload_id, number, body, done);
-  });
+  auto putting = call_back<storage::PartInfo>(
+      [this, upload_id, number, body](auto done) { store.put_part(upload_id, number, body, done); });
   const storage::PartInfo info = co_await std::move(putting);
   XmlWriter xml("CopyPartResult");
   xml.element("ETag", quoted(info.etag)).element("LastModified", xml_date(info.modified_ms));
@@ -191,10 +189,12 @@ wire::Awaitable<wire::Response> S3::Core::complete_upload(S3Call& call) {
       complete.checksum = read_checksum_value(upload.algorithm, *text);
     }
   }
-  if (const std::string* type = headers.find("x-amz-checksum-type"); type != nullptr && *type != to_string(upload.type)) {
-    throw invalid_request(fmt::format("The upload was created using the {} checksum mode. The complete request must use "
-                                      "the same checksum mode.",
-                                      to_string(upload.type)));
+  if (const std::string* type = headers.find("x-amz-checksum-type");
+      type != nullptr && *type != to_string(upload.type)) {
+    throw invalid_request(
+        fmt::format("The upload was created using the {} checksum mode. The complete request must use "
+                    "the same checksum mode.",
+                    to_string(upload.type)));
   }
   if (const std::string* size = headers.find("x-amz-mp-object-size")) {
     std::uint64_t bytes = 0;
@@ -204,18 +204,16 @@ wire::Awaitable<wire::Response> S3::Core::complete_upload(S3Call& call) {
     }
     complete.size = bytes;
   }
-  const auto body =
-      wire::open_verified_body(call.request, call.authentication.claim, call.authentication.verdict.key);
+  const auto body = wire::open_verified_body(call.request, call.authentication.claim, call.authentication.verdict.key);
   const std::string document = co_await read_text(*body, kCompleteBytesMax);
   complete.parts = read_complete_upload(document);
-  auto completing = call_back<storage::ObjectInfo>([this, complete](auto done) {
-    store.complete_upload(complete, done);
-  });
+  auto completing =
+      call_back<storage::ObjectInfo>([this, complete](auto done) { store.complete_upload(complete, done); });
   const storage::ObjectInfo info = co_await std::move(completing);
   XmlWriter xml("CompleteMultipartUploadResult");
-  xml.element("Location", fmt::format("{}://{}/{}/{}", call.request.secure ? "https" : "http",
-                                      headers.get_or("Host", "localhost"), call.bucket(),
-                                      wire::percent_encode(call.key(), true)));
+  xml.element("Location",
+              fmt::format("{}://{}/{}/{}", call.request.secure ? "https" : "http", headers.get_or("Host", "localhost"),
+                          call.bucket(), wire::percent_encode(call.key(), true)));
   xml.element("Bucket", call.bucket()).element("Key", call.key()).element("ETag", quoted(info.etag));
   write_checksum(xml, info.checksum, true);
   wire::Response response = xml_response(xml.finish());
@@ -225,9 +223,8 @@ wire::Awaitable<wire::Response> S3::Core::complete_upload(S3Call& call) {
 
 wire::Awaitable<wire::Response> S3::Core::abort_upload(S3Call& call) {
   const std::string upload_id = call.query_or("uploadId", "");
-  auto aborting = call_back<Nothing>([this, &call, upload_id](auto done) {
-    store.abort_upload(call.bucket(), call.key(), upload_id, done);
-  });
+  auto aborting = call_back<Nothing>(
+      [this, &call, upload_id](auto done) { store.abort_upload(call.bucket(), call.key(), upload_id, done); });
   co_await std::move(aborting);
   co_return empty_response(204);
 }
@@ -236,9 +233,8 @@ wire::Response S3::Core::list_parts(const S3Call& call) {
   const std::string upload_id = call.query_or("uploadId", "");
   const storage::UploadInfo upload = store.find_upload(call.bucket(), call.key(), upload_id);
   const std::size_t count_max = read_count(call.request, "max-parts", 1000);
-  const std::size_t marker = call.asks("part-number-marker")
-                                 ? read_count(call.request, "part-number-marker", storage::kPartNumberMax)
-                                 : 0;
+  const std::size_t marker =
+      call.asks("part-number-marker") ? read_count(call.request, "part-number-marker", storage::kPartNumberMax) : 0;
   auto parts = store.list_parts(upload_id, static_cast<std::uint32_t>(marker), count_max + 1);
   const bool truncated = parts.size() > count_max;
   if (truncated) parts.resize(count_max);

@@ -136,7 +136,9 @@ std::string read_tagging(std::string_view xml) {
     const std::string key = required(tag, "Key");
     const std::string value = required(tag, "Value");
     if (keys.size() == kTagsMax) throw S3Error(400, "BadRequest", "Object tags cannot be greater than 10");
-    if (key.empty() || key.size() > 4 * 128) throw S3Error(400, "InvalidTag", "The TagKey you have provided is invalid");
+    if (key.empty() || key.size() > 4 * 128) {
+      throw S3Error(400, "InvalidTag", "The TagKey you have provided is invalid");
+    }
     if (value.size() > 4 * 256) throw S3Error(400, "InvalidTag", "The TagValue you have provided is invalid");
     if (!keys.insert(key).second) throw S3Error(400, "InvalidTag", "Cannot provide multiple Tags with the same key");
     if (!tags.empty()) tags += "&";

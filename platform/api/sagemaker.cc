@@ -33,17 +33,12 @@ json::value parse_request(const std::string& body) {
 // What TrainingJobs says, in the service's words.
 ServiceError service_error_of(const Error& error) {
   switch (error.kind()) {
-    case ErrorKind::kNotFound:
-      return ServiceError("ValidationException", kNotFound);
+    case ErrorKind::kNotFound: return ServiceError("ValidationException", kNotFound);
     case ErrorKind::kInvalid:
-    case ErrorKind::kConflict:
-      return ServiceError("ValidationException", error.what());
-    case ErrorKind::kExhausted:
-      return ServiceError("ResourceLimitExceeded", error.what());
-    case ErrorKind::kUnavailable:
-      return ServiceError("ServiceUnavailable", error.what(), 503);
-    default:
-      return ServiceError("InternalFailure", error.what(), 500);
+    case ErrorKind::kConflict: return ServiceError("ValidationException", error.what());
+    case ErrorKind::kExhausted: return ServiceError("ResourceLimitExceeded", error.what());
+    case ErrorKind::kUnavailable: return ServiceError("ServiceUnavailable", error.what(), 503);
+    default: return ServiceError("InternalFailure", error.what(), 500);
   }
 }
 
@@ -64,8 +59,10 @@ bool passes(const control::Job& job, const json::object& request) {
   const auto modified_after = find_time_ms(request, "LastModifiedTimeAfter");
   const auto modified_before = find_time_ms(request, "LastModifiedTimeBefore");
   const auto part = json::find_string(request, "NameContains");
-  return (!created_after || job.created_ms >= *created_after) && (!created_before || job.created_ms <= *created_before) &&
-         (!modified_after || job.modified_ms >= *modified_after) && (!modified_before || job.modified_ms <= *modified_before) &&
+  return (!created_after || job.created_ms >= *created_after) &&
+         (!created_before || job.created_ms <= *created_before) &&
+         (!modified_after || job.modified_ms >= *modified_after) &&
+         (!modified_before || job.modified_ms <= *modified_before) &&
          (!part || job.name.find(*part) != std::string::npos);
 }
 
@@ -102,12 +99,16 @@ wire::Awaitable<std::shared_ptr<const std::string>> SageMakerApi::call(std::stri
   try {
     if (target == "Athanor.GetProgress") {
       const auto request = parse_request(body);
-      if (!request.is_object()) throw ServiceError("SerializationException", "The request's body is not a JSON object.");
-      co_return std::make_shared<const std::string>(progress(json::get_string(request.get_object(), "TrainingJobName")));
+      if (!request.is_object()) {
+        throw ServiceError("SerializationException", "The request's body is not a JSON object.");
+      }
+      co_return std::make_shared<const std::string>(
+          progress(json::get_string(request.get_object(), "TrainingJobName")));
     }
     const std::string operation = target.starts_with(kSageMaker) ? target.substr(kSageMaker.size()) : "";
     if (!shapes_.has(operation)) {
-      throw ServiceError("UnknownOperationException", fmt::format("The operation {} is not supported by this version of Athanor.", target));
+      throw ServiceError("UnknownOperationException",
+                         fmt::format("The operation {} is not supported by this version of Athanor.", target));
     }
     auto request = parse_request(body);
     if (const auto broken = shapes_.violations(operation, request); !broken.empty()) invalid(violations_text(broken));
@@ -143,8 +144,10 @@ wire::Awaitable<std::string> SageMakerApi::create(json::value value) {
   check_meaning(request);
   std::string name = json::get_string(request, "TrainingJobName");
   if (const auto taken = jobs_.find(name)) {
-    throw ServiceError("ResourceInUse", fmt::format("Training job names must be unique within an AWS account and region, and "
-                                                    "a training job with this name already exists ({})", taken->arn));
+    throw ServiceError("ResourceInUse",
+                       fmt::format("Training job names must be unique within an AWS account and region, and "
+                                   "a training job with this name already exists ({})",
+                                   taken->arn));
   }
   co_await check_inputs(request);
   std::string arn;
@@ -172,10 +175,11 @@ wire::Awaitable<void> SageMakerApi::check_inputs(const json::object& request) co
   });
   const std::string* empty = co_await std::move(looking);
   if (empty == nullptr) co_return;
-  invalid(fmt::format("No S3 objects found under S3 URL \"{}\" given in input data source. Please ensure that the bucket exists in "
-                      "the selected region ({}), that objects exist under that S3 prefix, and that the role \"{}\" has "
-                      "\"s3:ListBucket\" permissions on bucket \"{}\".",
-                      *empty, inputs_.region, json::get_string(request, "RoleArn"), storage::S3Uri::parse(*empty).bucket));
+  invalid(fmt::format(
+      "No S3 objects found under S3 URL \"{}\" given in input data source. Please ensure that the bucket exists in "
+      "the selected region ({}), that objects exist under that S3 prefix, and that the role \"{}\" has "
+      "\"s3:ListBucket\" permissions on bucket \"{}\".",
+      *empty, inputs_.region, json::get_string(request, "RoleArn"), storage::S3Uri::parse(*empty).bucket));
 }
 
 wire::Awaitable<void> SageMakerApi::stop(std::string name) { co_await jobs_.stop(std::move(name)); }
@@ -223,12 +227,15 @@ std::string SageMakerApi::list(const json::object& request) const {
     at = std::upper_bound(rows.begin(), rows.end(), parse_token(*token),
                           [&](const Place& place, const auto& row) { return before(place, row.first); });
   }
-  const auto end = at + static_cast<std::ptrdiff_t>(std::min<std::size_t>(limit, static_cast<std::size_t>(rows.end() - at)));
+  const auto end =
+      at + static_cast<std::ptrdiff_t>(std::min<std::size_t>(limit, static_cast<std::size_t>(rows.end() - at)));
 
   // The service cuts the page before it filters by status, so a page can be short, or empty, and yet have a successor.
   json::array summaries;
   for (auto row = at; row != end; ++row) {
-    if (!status || *status == control::to_string(row->second->status)) summaries.push_back(summarize_training_job(*row->second));
+    if (!status || *status == control::to_string(row->second->status)) {
+      summaries.push_back(summarize_training_job(*row->second));
+    }
   }
   json::object reply{{"TrainingJobSummaries", std::move(summaries)}};
   if (end != rows.end() && end != at) reply["NextToken"] = token_of(std::prev(end)->first);

@@ -67,10 +67,11 @@ class SageMakerTest : public testing::Test {
   json::value call(const std::string& target, const std::string& body, SageMakerApi* api = nullptr) {
     std::shared_ptr<const std::string> reply;
     std::exception_ptr failure;
-    boost::asio::co_spawn(context_, (api == nullptr ? api_ : *api).call(target, body), [&](std::exception_ptr error, std::shared_ptr<const std::string> text) {
-      failure = error;
-      reply = std::move(text);
-    });
+    boost::asio::co_spawn(context_, (api == nullptr ? api_ : *api).call(target, body),
+                          [&](std::exception_ptr error, std::shared_ptr<const std::string> text) {
+                            failure = error;
+                            reply = std::move(text);
+                          });
     context_.restart();
     context_.run();
     if (failure) std::rethrow_exception(failure);
@@ -105,7 +106,8 @@ TEST_F(SageMakerTest, CreatesAndDescribesWithTheServicesDefaults) {
   EXPECT_EQ(reply.at("OutputDataConfig").at("CompressionType"), "GZIP");
   EXPECT_EQ(reply.at("EnableNetworkIsolation"), false);
   EXPECT_DOUBLE_EQ(reply.at("CreationTime").as_double(), 1.7e9);
-  EXPECT_TRUE(error("SageMaker.CreateTrainingJob", json::serialize(request())).starts_with("ResourceInUse: Training job names must"));
+  EXPECT_TRUE(error("SageMaker.CreateTrainingJob", json::serialize(request()))
+                  .starts_with("ResourceInUse: Training job names must"));
 }
 
 TEST_F(SageMakerTest, RefusesByNameWhatItWouldIgnore) {
@@ -115,13 +117,16 @@ TEST_F(SageMakerTest, RefusesByNameWhatItWouldIgnore) {
       {"RetryStrategy", R"({"MaximumRetryAttempts":1})"},
       {"StoppingCondition", R"({"MaxRuntimeInSeconds":60,"MaxWaitTimeInSeconds":70})"},
       {"NoSuchMember", R"("x")"},
-      {"InputDataConfig", R"([{"ChannelName":"a","InputMode":"Pipe","DataSource":{"S3DataSource":{"S3DataType":"S3Prefix","S3Uri":"s3://bucket/"}}}])"},
+      {"InputDataConfig",
+       R"([{"ChannelName":"a","InputMode":"Pipe","DataSource":{"S3DataSource":{"S3DataType":"S3Prefix","S3Uri":"s3://bucket/"}}}])"},
   };
   for (const auto& [member, value] : rows) {
     auto body = request();
     body[member] = json::parse(value, "the row");
     const auto text = error("SageMaker.CreateTrainingJob", json::serialize(body));
-    EXPECT_TRUE(text.starts_with("ValidationException: " + member) && text.find("is not supported") != std::string::npos) << text;
+    EXPECT_TRUE(text.starts_with("ValidationException: " + member) &&
+                text.find("is not supported") != std::string::npos)
+        << text;
   }
   auto harmless = request();
   harmless["EnableManagedSpotTraining"] = false;
@@ -136,19 +141,36 @@ TEST_F(SageMakerTest, ChecksWhatShapesCannotSay) {
     body[member] = json::parse(value, "the row");
     return error("SageMaker.CreateTrainingJob", json::serialize(body));
   };
-  EXPECT_NE(with("AlgorithmSpecification", R"({"TrainingImage":"nobody/nothing","TrainingInputMode":"File"})").find("Cannot find"), std::string::npos);
-  EXPECT_NE(with("AlgorithmSpecification", R"({"TrainingImage":"athanor/script","TrainingInputMode":"File"})").find("ContainerEntrypoint"), std::string::npos);
-  EXPECT_NE(with("AlgorithmSpecification", R"({"TrainingImage":"athanor/llm","TrainingInputMode":"File","MetricDefinitions":[{"Name":"a","Regex":"("}]})").find("Invalid regex"), std::string::npos);
+  EXPECT_NE(with("AlgorithmSpecification", R"({"TrainingImage":"nobody/nothing","TrainingInputMode":"File"})")
+                .find("Cannot find"),
+            std::string::npos);
+  EXPECT_NE(with("AlgorithmSpecification", R"({"TrainingImage":"athanor/script","TrainingInputMode":"File"})")
+                .find("ContainerEntrypoint"),
+            std::string::npos);
+  EXPECT_NE(
+      with(
+          "AlgorithmSpecification",
+          R"({"TrainingImage":"athanor/llm","TrainingInputMode":"File","MetricDefinitions":[{"Name":"a","Regex":"("}]})")
+          .find("Invalid regex"),
+      std::string::npos);
   for (const char* tag : {":v99", ":", ":latest:latest", "@sha256:0"}) {
-    EXPECT_NE(with("AlgorithmSpecification", R"({"TrainingImage":"athanor/llm)" + std::string(tag) + R"(","TrainingInputMode":"File"})").find("Cannot find"), std::string::npos) << tag;
+    EXPECT_NE(with("AlgorithmSpecification",
+                   R"({"TrainingImage":"athanor/llm)" + std::string(tag) + R"(","TrainingInputMode":"File"})")
+                  .find("Cannot find"),
+              std::string::npos)
+        << tag;
   }
-  EXPECT_NE(with("OutputDataConfig", R"({"S3OutputPath":"https://bucket/x"})").find("Invalid S3 URI"), std::string::npos);
-  EXPECT_NE(with("CheckpointConfig", R"({"S3Uri":"s3://bucket/c","LocalPath":"/etc"})").find("LocalPath"), std::string::npos);
+  EXPECT_NE(with("OutputDataConfig", R"({"S3OutputPath":"https://bucket/x"})").find("Invalid S3 URI"),
+            std::string::npos);
+  EXPECT_NE(with("CheckpointConfig", R"({"S3Uri":"s3://bucket/c","LocalPath":"/etc"})").find("LocalPath"),
+            std::string::npos);
   EXPECT_EQ(with("StoppingCondition", R"({"MaxRuntimeInSeconds":2419201})"),
-            "ValidationException: 1 validation error detected: Value '2419201' at 'stoppingCondition.maxRuntimeInSeconds' failed to "
+            "ValidationException: 1 validation error detected: Value '2419201' at "
+            "'stoppingCondition.maxRuntimeInSeconds' failed to "
             "satisfy constraint: Member must have value less than or equal to 2419200");
   EXPECT_EQ(with("StoppingCondition", R"({"MaxRuntimeInSeconds":2419200})"), "");
-  const std::string channel = R"({"ChannelName":"a","DataSource":{"S3DataSource":{"S3DataType":"S3Prefix","S3Uri":"s3://bucket/"}}})";
+  const std::string channel =
+      R"({"ChannelName":"a","DataSource":{"S3DataSource":{"S3DataType":"S3Prefix","S3Uri":"s3://bucket/"}}})";
   EXPECT_NE(with("InputDataConfig", "[" + channel + "," + channel + "]").find("unique"), std::string::npos);
 }
 
@@ -160,11 +182,17 @@ TEST_F(SageMakerTest, RefusesAChannelWithoutObjects) {
   SageMakerApi asks(jobs_, workers_, {"eu-west-1", has_objects});
   const auto said = [&](const std::string& uri) {
     auto body = request();
-    body["InputDataConfig"] = json::parse(R"([{"ChannelName":"a","DataSource":{"S3DataSource":{"S3DataType":"S3Prefix","S3Uri":")" + uri + R"("}}}])", "the row");
+    body["InputDataConfig"] =
+        json::parse(R"([{"ChannelName":"a","DataSource":{"S3DataSource":{"S3DataType":"S3Prefix","S3Uri":")" + uri +
+                        R"("}}}])",
+                    "the row");
     return error("SageMaker.CreateTrainingJob", json::serialize(body), &asks);
   };
   for (const std::string uri : {"s3://bucket/none/", "s3://absent", "s3://absent/some/"}) {
-    EXPECT_EQ(said(uri).find("ValidationException: No S3 objects found under S3 URL \"" + uri + "\" given in input data source. Please ensure"), 0u) << said(uri);
+    EXPECT_EQ(said(uri).find("ValidationException: No S3 objects found under S3 URL \"" + uri +
+                             "\" given in input data source. Please ensure"),
+              0u)
+        << said(uri);
     EXPECT_NE(said(uri).find("(eu-west-1)"), std::string::npos);
   }
   EXPECT_EQ(said("s3://bucket/some/"), "");
@@ -178,7 +206,9 @@ TEST_F(SageMakerTest, ListsInPagesAndFiltersAfterTheCut) {
     auto body = json::object{{"MaxResults", 10}, {"SortOrder", "Descending"}};
     if (!token.empty()) body["NextToken"] = token;
     const auto reply = call("SageMaker.ListTrainingJobs", json::serialize(body));
-    for (const auto& row : reply.at("TrainingJobSummaries").as_array()) names.emplace_back(row.at("TrainingJobName").as_string());
+    for (const auto& row : reply.at("TrainingJobSummaries").as_array()) {
+      names.emplace_back(row.at("TrainingJobName").as_string());
+    }
     token = json::find_string(reply.as_object(), "NextToken").value_or("");
   } while (!token.empty());
   ASSERT_EQ(names.size(), 25u);
@@ -187,8 +217,10 @@ TEST_F(SageMakerTest, ListsInPagesAndFiltersAfterTheCut) {
   const auto failed = call("SageMaker.ListTrainingJobs", R"({"StatusEquals":"Failed"})");
   EXPECT_TRUE(failed.at("TrainingJobSummaries").as_array().empty());
   EXPECT_TRUE(failed.as_object().contains("NextToken"));
-  EXPECT_EQ(call("SageMaker.ListTrainingJobs", R"({"NameContains":"-24"})").at("TrainingJobSummaries").as_array().size(), 1u);
-  EXPECT_TRUE(error("SageMaker.ListTrainingJobs", R"({"NextToken":"zzz"})").starts_with("ValidationException: Invalid NextToken"));
+  EXPECT_EQ(
+      call("SageMaker.ListTrainingJobs", R"({"NameContains":"-24"})").at("TrainingJobSummaries").as_array().size(), 1u);
+  EXPECT_TRUE(error("SageMaker.ListTrainingJobs", R"({"NextToken":"zzz"})")
+                  .starts_with("ValidationException: Invalid NextToken"));
 }
 
 TEST_F(SageMakerTest, ListsTheTagsOfAJob) {
@@ -199,27 +231,35 @@ TEST_F(SageMakerTest, ListsTheTagsOfAJob) {
   jobs_.set_arn("job", "arn:aws:sagemaker:us-east-1:000000000000:training-job/job");
   jobs_.set_arn("plain", "arn:aws:sagemaker:us-east-1:000000000000:training-job/plain");
   const auto tags = [&](const std::string& name) {
-    return call("SageMaker.ListTags", R"({"ResourceArn":"arn:aws:sagemaker:us-east-1:000000000000:training-job/)" + name + R"("})").at("Tags");
+    return call("SageMaker.ListTags",
+                R"({"ResourceArn":"arn:aws:sagemaker:us-east-1:000000000000:training-job/)" + name + R"("})")
+        .at("Tags");
   };
   EXPECT_EQ(tags("job"), tagged["Tags"]);
   EXPECT_EQ(tags("plain"), json::array());
-  for (const std::string arn : {"us-east-1:000000000000:training-job/none", "eu-west-1:000000000000:training-job/job"}) {
-    EXPECT_EQ(error("SageMaker.ListTags", R"({"ResourceArn":"arn:aws:sagemaker:)" + arn + R"("})"), "ValidationException: Requested resource not found.");
+  for (const std::string arn :
+       {"us-east-1:000000000000:training-job/none", "eu-west-1:000000000000:training-job/job"}) {
+    EXPECT_EQ(error("SageMaker.ListTags", R"({"ResourceArn":"arn:aws:sagemaker:)" + arn + R"("})"),
+              "ValidationException: Requested resource not found.");
   }
   tagged["TrainingJobName"] = "twice";
   tagged["Tags"].as_array().push_back(tagged["Tags"].at(0));
-  EXPECT_NE(error("SageMaker.CreateTrainingJob", json::serialize(tagged)).find("Tag keys must be unique: 'team'"), std::string::npos);
+  EXPECT_NE(error("SageMaker.CreateTrainingJob", json::serialize(tagged)).find("Tag keys must be unique: 'team'"),
+            std::string::npos);
 }
 
 TEST_F(SageMakerTest, ErrorsAreTheServices) {
   create(request());
-  EXPECT_EQ(error("SageMaker.DescribeTrainingJob", R"({"TrainingJobName":"none"})"), "ValidationException: Requested resource not found.");
-  EXPECT_EQ(error("SageMaker.StopTrainingJob", R"({"TrainingJobName":"none"})"), "ValidationException: Requested resource not found.");
+  EXPECT_EQ(error("SageMaker.DescribeTrainingJob", R"({"TrainingJobName":"none"})"),
+            "ValidationException: Requested resource not found.");
+  EXPECT_EQ(error("SageMaker.StopTrainingJob", R"({"TrainingJobName":"none"})"),
+            "ValidationException: Requested resource not found.");
   EXPECT_EQ(error("SageMaker.StopTrainingJob", R"({"TrainingJobName":"job"})"),
             "ValidationException: The request was rejected because the training job is in status Stopped.");
   EXPECT_TRUE(error("SageMaker.CreateTrainingJob", "{").starts_with("SerializationException"));
   EXPECT_TRUE(error("SageMaker.CreateTrainingJob", "[]").starts_with("SerializationException"));
-  EXPECT_TRUE(error("SageMaker.CreateTrainingJob", "").starts_with("ValidationException: 3 validation errors detected"));
+  EXPECT_TRUE(
+      error("SageMaker.CreateTrainingJob", "").starts_with("ValidationException: 3 validation errors detected"));
   EXPECT_TRUE(error("SageMaker.CreateEndpoint", "{}").starts_with("UnknownOperationException"));
   EXPECT_EQ(call("Athanor.GetProgress", R"({"TrainingJobName":"job"})").at("Progress").at("step"), 3.0);
 }

@@ -26,7 +26,8 @@ TEST(Sts, RefusesOtherActionsAndEscapesWhatItQuotes) {
     } catch (const ServiceError& error) {
       EXPECT_EQ(error.code(), code) << form;
       EXPECT_EQ(sts_error(error, "id").find("<b>"), std::string::npos);
-      EXPECT_NE(sts_error(error, "\"i\x01&d\"").find("<RequestId>&quot;i&#x1;&amp;d&quot;</RequestId>"), std::string::npos);
+      EXPECT_NE(sts_error(error, "\"i\x01&d\"").find("<RequestId>&quot;i&#x1;&amp;d&quot;</RequestId>"),
+                std::string::npos);
     }
   }
 }

@@ -33,7 +33,9 @@ struct Pattern {
 };
 
 void replace_all(std::string& text, std::string_view from, std::string_view to) {
-  for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) text.replace(at, from.size(), to);
+  for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) {
+    text.replace(at, from.size(), to);
+  }
 }
 
 void split_large_repeats(std::string& text) {
@@ -125,14 +127,10 @@ std::string shown(const json::value& value) {
 
 const char* token_of(const json::value& value) {
   switch (value.kind()) {
-    case boost::json::kind::string:
-      return "STRING_VALUE";
-    case boost::json::kind::bool_:
-      return value.get_bool() ? "TRUE_VALUE" : "FALSE_VALUE";
-    case boost::json::kind::double_:
-      return "DECIMAL_VALUE";
-    default:
-      return "NUMBER_VALUE";
+    case boost::json::kind::string: return "STRING_VALUE";
+    case boost::json::kind::bool_: return value.get_bool() ? "TRUE_VALUE" : "FALSE_VALUE";
+    case boost::json::kind::double_: return "DECIMAL_VALUE";
+    default: return "NUMBER_VALUE";
   }
 }
 
@@ -151,11 +149,11 @@ std::string lower_first(std::string_view name) {
 enum class Type { kStructure, kList, kMap, kString, kInteger, kLong, kNumber, kBoolean, kTimestamp };
 
 Type type_named(std::string_view shape, std::string_view name) {
-  static const std::map<std::string_view, Type> kTypes = {
-      {"structure", Type::kStructure}, {"list", Type::kList},     {"map", Type::kMap},
-      {"string", Type::kString},       {"integer", Type::kInteger}, {"long", Type::kLong},
-      {"float", Type::kNumber},        {"double", Type::kNumber}, {"boolean", Type::kBoolean},
-      {"timestamp", Type::kTimestamp}};
+  static const std::map<std::string_view, Type> kTypes =
+      {{"structure", Type::kStructure}, {"list", Type::kList},       {"map", Type::kMap},
+       {"string", Type::kString},       {"integer", Type::kInteger}, {"long", Type::kLong},
+       {"float", Type::kNumber},        {"double", Type::kNumber},   {"boolean", Type::kBoolean},
+       {"timestamp", Type::kTimestamp}};
   const auto found = kTypes.find(name);
   if (found == kTypes.end()) {
     throw Error(ErrorKind::kInvalid, "reading the table of shapes: '{}' has the unknown type '{}'", shape, name);
@@ -259,17 +257,10 @@ struct Shapes::Check {
         break;
       }
       case Type::kInteger:
-      case Type::kLong:
-        bounds("value", [&] { return value->to_number<std::int64_t>(); });
-        break;
-      case Type::kList:
-        bounds("length", [&] { return static_cast<std::int64_t>(value->get_array().size()); });
-        break;
-      case Type::kMap:
-        bounds("length", [&] { return static_cast<std::int64_t>(value->get_object().size()); });
-        break;
-      default:
-        break;
+      case Type::kLong: bounds("value", [&] { return value->to_number<std::int64_t>(); }); break;
+      case Type::kList: bounds("length", [&] { return static_cast<std::int64_t>(value->get_array().size()); }); break;
+      case Type::kMap: bounds("length", [&] { return static_cast<std::int64_t>(value->get_object().size()); }); break;
+      default: break;
     }
     return texts;
   }
@@ -303,8 +294,8 @@ struct Shapes::Check {
         boost::json::error_code failure;
         const auto number = value.to_number<std::int64_t>(failure);
         if (failure) unexpected(value, name);
-        if (shape.type == Type::kInteger && (number > std::numeric_limits<std::int32_t>::max() ||
-                                             number < std::numeric_limits<std::int32_t>::min())) {
+        if (shape.type == Type::kInteger &&
+            (number > std::numeric_limits<std::int32_t>::max() || number < std::numeric_limits<std::int32_t>::min())) {
           unexpected(value, name);
         }
         return;
@@ -357,7 +348,8 @@ struct Shapes::Check {
   }
 
   void check_items(const Shape& item_shape, const json::value& list, const std::string& path) {
-    const bool nested = item_shape.type == Type::kStructure || item_shape.type == Type::kList || item_shape.type == Type::kMap;
+    const bool nested =
+        item_shape.type == Type::kStructure || item_shape.type == Type::kList || item_shape.type == Type::kMap;
     std::size_t index = 0;
     bool broken = false;
     for (const auto& item : list.get_array()) {

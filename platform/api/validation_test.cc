@@ -31,7 +31,9 @@ json::object good_request() {
       .as_object();
 }
 
-TEST(Validation, TakesAGoodRequest) { EXPECT_THAT(shapes().violations("CreateTrainingJob", good_request()), IsEmpty()); }
+TEST(Validation, TakesAGoodRequest) {
+  EXPECT_THAT(shapes().violations("CreateTrainingJob", good_request()), IsEmpty());
+}
 
 struct Row {
   const char* member;    // of the request
@@ -49,7 +51,8 @@ TEST(Validation, SaysWhatIsWrongInTheServicesWords) {
        "Value 'a b' at 'trainingJobName' failed to satisfy constraint: Member must satisfy regular expression pattern: "
        "^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"},
       {"TrainingJobName", "", "Value null at 'trainingJobName' failed to satisfy constraint: Member must not be null"},
-      {"TrainingJobName", "null", "Value null at 'trainingJobName' failed to satisfy constraint: Member must not be null"},
+      {"TrainingJobName", "null",
+       "Value null at 'trainingJobName' failed to satisfy constraint: Member must not be null"},
       {"StoppingCondition", R"({"MaxRuntimeInSeconds": 0})",
        "Value '0' at 'stoppingCondition.maxRuntimeInSeconds' failed to satisfy constraint: Member must have value "
        "greater than or equal to 1"},
@@ -57,7 +60,8 @@ TEST(Validation, SaysWhatIsWrongInTheServicesWords) {
        "Value 'Tape' at 'algorithmSpecification.trainingInputMode' failed to satisfy constraint: Member must satisfy "
        "enum value set: [Pipe, File, FastFile]"},
       {"InputDataConfig", R"([{"ChannelName": "a/b", "DataSource": {}}])",
-       "Value 'a/b' at 'inputDataConfig.1.member.channelName' failed to satisfy constraint: Member must satisfy regular "
+       "Value 'a/b' at 'inputDataConfig.1.member.channelName' failed to satisfy constraint: Member must satisfy "
+       "regular "
        "expression pattern: ^[A-Za-z0-9\\.\\-_]+"},
       {"Environment", R"({"1": "x"})",
        "Value '{1=x}' at 'environment' failed to satisfy constraint: Map keys must satisfy constraint: [Member must "
@@ -65,12 +69,14 @@ TEST(Validation, SaysWhatIsWrongInTheServicesWords) {
        "regular expression pattern: ^[a-zA-Z_][a-zA-Z0-9_]*]"},
       {"HyperParameters", R"({"a": "x\ny", "b": "x\ny"})",
        "Value '{a=x\ny, b=x\ny}' at 'hyperParameters' failed to satisfy constraint: Map value must satisfy constraint: "
-       "[Member must have length less than or equal to 2500, Member must have length greater than or equal to 0, Member "
+       "[Member must have length less than or equal to 2500, Member must have length greater than or equal to 0, "
+       "Member "
        "must satisfy regular expression pattern: .*]"},
       {"HyperParameters", R"({"a": null})",
        "Value null at 'hyperParameters.a.member' failed to satisfy constraint: Member must not be null"},
       {"VpcConfig", R"({"SecurityGroupIds": ["a b", "c d"], "Subnets": ["s"]})",
-       "Value '[a b, c d]' at 'vpcConfig.securityGroupIds' failed to satisfy constraint: Member must satisfy constraint: "
+       "Value '[a b, c d]' at 'vpcConfig.securityGroupIds' failed to satisfy constraint: Member must satisfy "
+       "constraint: "
        "[Member must have length less than or equal to 32, Member must have length greater than or equal to 0, Member "
        "must satisfy regular expression pattern: ^[-0-9a-zA-Z]+]"},
   };
@@ -126,9 +132,9 @@ TEST(Validation, PatternsBeyondRe2KeepTheirMeaning) {
   EXPECT_EQ(algorithm("name-"), 1u);  // (?<!-)
   const auto group = [&](std::size_t length) {
     request = good_request();
-    request["ModelPackageConfig"] = {{"ModelPackageGroupArn",
-                                      "arn:aws:sagemaker:us-east-1:000000000000:model-package-group/" +
-                                          std::string(length, 'g')}};
+    request["ModelPackageConfig"] = {
+        {"ModelPackageGroupArn",
+         "arn:aws:sagemaker:us-east-1:000000000000:model-package-group/" + std::string(length, 'g')}};
     return shapes().violations("CreateTrainingJob", request).size();
   };
   EXPECT_EQ(group(1500), 0u);  // {1,2048}: past RE2's limit of 1000

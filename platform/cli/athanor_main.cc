@@ -29,20 +29,38 @@ Exit codes: 0 done; 1 failed; 2 wrong command line or request; 3 no such thing; 
 )text";
 
 void add_common(CLI::App* command, Common& common) {
-  command->add_option("--data-dir", common.data_dir, "Folder of the server to speak to (default: ~/.athanor)")->type_name("DIR");
+  command->add_option("--data-dir", common.data_dir, "Folder of the server to speak to (default: ~/.athanor)")
+      ->type_name("DIR");
 }
 
-void add_json(CLI::App* command, Common& common) { command->add_flag("--json", common.json, "Print JSON for programs"); }
+void add_json(CLI::App* command, Common& common) {
+  command->add_flag("--json", common.json, "Print JSON for programs");
+}
 
 using Action = std::function<int()>;
 
 void add_up(CLI::App& app, UpOptions& options, Action& action) {
-  CLI::App* command = app.add_subcommand("up", "Start the server: API, object store, logs and local instances, on one port");
-  command->add_option("--data-dir", options.data_dir, "Where everything is kept (default: ~/.athanor)")->type_name("DIR");
-  command->add_option("--listen", options.listen, "Address and port, http and https; port 0 takes any free one")->type_name("ADDRESS:PORT")->capture_default_str();
-  command->add_option("--instances", options.instances, "How many instances this machine is cut into (default: 2, or 1 on one processor)")->type_name("N")->check(CLI::Range(1, 1024));
-  command->add_option("--region", options.region, "Region that requests must be signed for (default: the data folder's, us-east-1 in a new one)")->type_name("NAME");
-  command->add_option("--account", options.account, "Account number in ARNs and the bucket's name, 12 digits (default: the data folder's, zeros in a new one)")->type_name("DIGITS");
+  CLI::App* command =
+      app.add_subcommand("up", "Start the server: API, object store, logs and local instances, on one port");
+  command->add_option("--data-dir", options.data_dir, "Where everything is kept (default: ~/.athanor)")
+      ->type_name("DIR");
+  command->add_option("--listen", options.listen, "Address and port, http and https; port 0 takes any free one")
+      ->type_name("ADDRESS:PORT")
+      ->capture_default_str();
+  command
+      ->add_option("--instances", options.instances,
+                   "How many instances this machine is cut into (default: 2, or 1 on one processor)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1024));
+  command
+      ->add_option("--region", options.region,
+                   "Region that requests must be signed for (default: the data folder's, us-east-1 in a new one)")
+      ->type_name("NAME");
+  command
+      ->add_option(
+          "--account", options.account,
+          "Account number in ARNs and the bucket's name, 12 digits (default: the data folder's, zeros in a new one)")
+      ->type_name("DIGITS");
   command->add_flag("-d,--detach", options.detach, "Start it in the background and return once it answers");
   command->add_flag("-v,--verbose", options.verbose, "Log every request and transition");
   command->callback([&] { action = [&] { return up(options); }; });
@@ -50,26 +68,55 @@ void add_up(CLI::App& app, UpOptions& options, Action& action) {
 
 void add_submit(CLI::App& app, SubmitOptions& options, Action& action) {
   CLI::App* command = app.add_subcommand("submit", "Start a training job");
-  command->add_option("PROGRAM", options.command, "After `--`: the program to run in the sandbox, and its arguments")->type_name("");
+  command->add_option("PROGRAM", options.command, "After `--`: the program to run in the sandbox, and its arguments")
+      ->type_name("");
   add_common(command, options.common);
   add_json(command, options.common);
-  command->add_option("--request", options.request_file, "CreateTrainingJob request as JSON, as for `aws --cli-input-json` ('-': standard input); other options are laid over it")->type_name("FILE");
+  command
+      ->add_option("--request", options.request_file,
+                   "CreateTrainingJob request as JSON, as for `aws --cli-input-json` ('-': standard input); other "
+                   "options are laid over it")
+      ->type_name("FILE");
   command->add_option("--name", options.name, "Name of the job (default: made up)")->type_name("NAME");
-  command->add_option("--image", options.image, "athanor/llm (our engine) or athanor/script (a program of yours; the default with one)")->type_name("IMAGE");
-  command->add_option("--input", options.inputs, "Channel at /opt/ml/input/data/NAME: s3://… or a local file or folder, uploaded first")->type_name("NAME=SOURCE")->allow_extra_args(false);
-  command->add_option("--input-sharded", options.sharded_inputs, "Likewise, each instance getting its share of the objects")->type_name("NAME=SOURCE")->allow_extra_args(false);
-  command->add_option("-p,--hyperparameter", options.hyperparameters, "A hyperparameter")->type_name("KEY=VALUE")->allow_extra_args(false);
-  command->add_option("--hyperparameters", options.hyperparameters_file, "Hyperparameters, a JSON object")->type_name("FILE");
-  command->add_option("-e,--env", options.environment, "An environment variable of the program")->type_name("NAME=VALUE")->allow_extra_args(false);
-  command->add_option("--metric", options.metrics, "A metric to read from what the program prints")->type_name("NAME=REGEX")->allow_extra_args(false);
+  command
+      ->add_option("--image", options.image,
+                   "athanor/llm (our engine) or athanor/script (a program of yours; the default with one)")
+      ->type_name("IMAGE");
+  command
+      ->add_option("--input", options.inputs,
+                   "Channel at /opt/ml/input/data/NAME: s3://… or a local file or folder, uploaded first")
+      ->type_name("NAME=SOURCE")
+      ->allow_extra_args(false);
+  command
+      ->add_option("--input-sharded", options.sharded_inputs,
+                   "Likewise, each instance getting its share of the objects")
+      ->type_name("NAME=SOURCE")
+      ->allow_extra_args(false);
+  command->add_option("-p,--hyperparameter", options.hyperparameters, "A hyperparameter")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false);
+  command->add_option("--hyperparameters", options.hyperparameters_file, "Hyperparameters, a JSON object")
+      ->type_name("FILE");
+  command->add_option("-e,--env", options.environment, "An environment variable of the program")
+      ->type_name("NAME=VALUE")
+      ->allow_extra_args(false);
+  command->add_option("--metric", options.metrics, "A metric to read from what the program prints")
+      ->type_name("NAME=REGEX")
+      ->allow_extra_args(false);
   command->add_option("-n,--instances", options.instances, "Number of instances (default: 1)")->type_name("N");
-  command->add_option("--instance-type", options.instance_type, "SageMaker's name of it (default: ml.m5.large; here all are this machine)")->type_name("TYPE");
-  command->add_option("--output", options.output, "Where JOB/output/model.tar.gz goes (default: the default bucket)")->type_name("s3://…");
+  command
+      ->add_option("--instance-type", options.instance_type,
+                   "SageMaker's name of it (default: ml.m5.large; here all are this machine)")
+      ->type_name("TYPE");
+  command->add_option("--output", options.output, "Where JOB/output/model.tar.gz goes (default: the default bucket)")
+      ->type_name("s3://…");
   command->add_flag("--uncompressed", options.uncompressed, "Upload the model as files, not as model.tar.gz");
   command->add_option("--checkpoints", options.checkpoints, "Where /opt/ml/checkpoints is kept")->type_name("s3://…");
-  command->add_option("--max-runtime", options.max_runtime, "Stop it after this time: 90, 15m, 2h, 1d (default: 1d)")->type_name("TIME");
+  command->add_option("--max-runtime", options.max_runtime, "Stop it after this time: 90, 15m, 2h, 1d (default: 1d)")
+      ->type_name("TIME");
   command->add_option("--role", options.role, "Role of the job (default: the server's)")->type_name("ARN");
-  CLI::Option* wait = command->add_flag("-w,--wait", options.wait, "Show its progress and what it prints until it ends");
+  CLI::Option* wait =
+      command->add_flag("-w,--wait", options.wait, "Show its progress and what it prints until it ends");
   command->add_flag("--no-logs", options.no_logs, "With --wait: not what it prints")->needs(wait);
   command->add_flag("-f,--follow", options.follow, "Show what it prints, and nothing else, until it ends");
   command->add_flag("--dry-run", options.dry_run, "Print the request and do nothing");
@@ -122,7 +169,8 @@ int run(int argc, char** argv) {
   ExecOptions exec_options;
   exec_options.command = program;
   CLI::App* exec_command = app.add_subcommand("exec", "Run a client to which *.amazonaws.com is this server");
-  exec_command->add_option("PROGRAM", exec_options.command, "After `--`: the program, and its arguments")->type_name("");
+  exec_command->add_option("PROGRAM", exec_options.command, "After `--`: the program, and its arguments")
+      ->type_name("");
   add_common(exec_command, exec_options.common);
   exec_command->footer(R"text(
 The program's connections to any host below amazonaws.com come to the server instead, under our own certificate
@@ -141,9 +189,14 @@ Example:
   CLI::App* list_command = app.add_subcommand("list", "List training jobs, the newest first");
   add_common(list_command, list_options.common);
   add_json(list_command, list_options.common);
-  list_command->add_option("--status", list_options.status, "Only those of this status")->check(CLI::IsMember({"InProgress", "Completed", "Failed", "Stopping", "Stopped"}));
-  list_command->add_option("--name-contains", list_options.name_contains, "Only those with this in their name")->type_name("TEXT");
-  list_command->add_option("-n,--count", list_options.count, "How many at most")->type_name("N")->check(CLI::Range(1, 1000000))->capture_default_str();
+  list_command->add_option("--status", list_options.status, "Only those of this status")
+      ->check(CLI::IsMember({"InProgress", "Completed", "Failed", "Stopping", "Stopped"}));
+  list_command->add_option("--name-contains", list_options.name_contains, "Only those with this in their name")
+      ->type_name("TEXT");
+  list_command->add_option("-n,--count", list_options.count, "How many at most")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1000000))
+      ->capture_default_str();
   list_command->callback([&] { action = [&] { return list(list_options); }; });
 
   DescribeOptions describe_options;
@@ -151,7 +204,8 @@ Example:
   add_common(describe_command, describe_options.common);
   add_json(describe_command, describe_options.common);
   describe_command->add_option("JOB", describe_options.name, "Name of the job")->required();
-  describe_command->add_flag("-w,--wait", describe_options.wait, "Show its progress until it ends; the exit code tells how");
+  describe_command->add_flag("-w,--wait", describe_options.wait,
+                             "Show its progress until it ends; the exit code tells how");
   describe_command->callback([&] { action = [&] { return describe(describe_options); }; });
 
   LogsOptions logs_options;
@@ -183,7 +237,10 @@ Example:
   CLI::App* copy_command = app.add_subcommand("cp", "Copy files and folders to, from and within S3");
   add_common(copy_command, copy_options.common);
   add_json(copy_command, copy_options.common);
-  copy_command->add_option("FROM", copy_options.from, "s3://BUCKET/KEY or PREFIX, or a local file or folder; '-' is standard input")->required();
+  copy_command
+      ->add_option("FROM", copy_options.from,
+                   "s3://BUCKET/KEY or PREFIX, or a local file or folder; '-' is standard input")
+      ->required();
   copy_command->add_option("TO", copy_options.to, "Likewise; '-' is standard output")->required();
   copy_command->add_flag("-q,--quiet", copy_options.quiet, "Say nothing but errors");
   copy_command->footer(R"text(
@@ -201,7 +258,8 @@ Examples:
     }
     app.parse(argc, argv);
     if (exec_command->parsed() && exec_options.command.empty()) {
-      throw CLI::RequiredError("athanor exec needs a program after `--`, such as: athanor exec -- python3 train.py. A program");
+      throw CLI::RequiredError(
+          "athanor exec needs a program after `--`, such as: athanor exec -- python3 train.py. A program");
     }
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kSuccess : kUsage;
@@ -226,6 +284,7 @@ int main(int argc, char** argv) {
   const int code = run(argc, argv);
   if (code != kSuccess || is_whole(stdout)) return code;
   const Terminal aside(stderr);
-  aside.line(aside.paint(Colour::kRed, "athanor: ") + "Writing to standard output: part of it could not be written (is the disk full?).");
+  aside.line(aside.paint(Colour::kRed, "athanor: ") +
+             "Writing to standard output: part of it could not be written (is the disk full?).");
   return kFailure;
 }

@@ -118,7 +118,8 @@ struct Destination {
   std::uint16_t port;
 };
 
-std::optional<Destination> destination_of(std::uint32_t ipv4, bool has_ipv4, std::uint16_t port, const Redirects& redirects) {
+std::optional<Destination> destination_of(std::uint32_t ipv4, bool has_ipv4, std::uint16_t port,
+                                          const Redirects& redirects) {
   if (has_ipv4 && ipv4 == redirects.captured) return Destination{redirects.target, redirects.target_port};
   if (port == kDnsPort) return Destination{INADDR_LOOPBACK, redirects.resolver_port};
   return {};
@@ -159,13 +160,15 @@ bool seems_closed(const Address& address, const Redirects& redirects) {
   if (address.length <= offset) return false;
   const std::size_t room = std::min(address.length - offset, sizeof un->sun_path);
   const std::string path(un->sun_path, strnlen(un->sun_path, room));
-  return std::find(redirects.closed_sockets.begin(), redirects.closed_sockets.end(), path) != redirects.closed_sockets.end();
+  return std::find(redirects.closed_sockets.begin(), redirects.closed_sockets.end(), path) !=
+         redirects.closed_sockets.end();
 }
 
 // Whether an address that could not be read, by the errno of the attempt, may be one to be led elsewhere: the memory of some
 // programs is closed to us (prctl(2), PR_SET_DUMPABLE), and what is known of it then is its length.
 bool may_be_ours(const seccomp_notif& call, int error_number) {
-  return error_number == EPERM && (call.data.args[2] == sizeof(sockaddr_in) || call.data.args[2] == sizeof(sockaddr_in6));
+  return error_number == EPERM &&
+         (call.data.args[2] == sizeof(sockaddr_in) || call.data.args[2] == sizeof(sockaddr_in6));
 }
 
 // Answers one intercepted call. What is to be led elsewhere and cannot be is refused: it must not reach whoever has that
@@ -252,10 +255,11 @@ int run_captured(const std::vector<std::string>& command, const std::map<std::st
   };
   const std::optional<Word> filter = receive_word(channel.ours.get(), listener);
   if (!filter || filter->error_number != 0 || !listener) {
-    fail(Error(ErrorKind::kUnavailable,
-               "Leading the connections of {} to Athanor: the kernel refused a seccomp listener ({}). It needs Linux 5.5 "
-               "or later, and no other such listener on this process.",
-               command.front(), std::strerror(filter ? filter->error_number : EIO)));
+    fail(Error(
+        ErrorKind::kUnavailable,
+        "Leading the connections of {} to Athanor: the kernel refused a seccomp listener ({}). It needs Linux 5.5 "
+        "or later, and no other such listener on this process.",
+        command.front(), std::strerror(filter ? filter->error_number : EIO)));
   }
   const std::optional<Word> failure = receive_word(channel.ours.get(), listener);
   if (failure) {

@@ -15,8 +15,8 @@
 namespace athanor::cli {
 
 struct Redirects {
-  std::uint32_t captured = 0;       // IPv4, host order: TCP to this address, whatever the port…
-  std::uint32_t target = 0;         // …goes to this one
+  std::uint32_t captured = 0;  // IPv4, host order: TCP to this address, whatever the port…
+  std::uint32_t target = 0;    // …goes to this one
   std::uint16_t target_port = 0;
   std::uint16_t resolver_port = 0;  // connections to port 53 of any address go to 127.0.0.1 here
   // Unix sockets that shall seem closed: resolvers that would answer past ours.

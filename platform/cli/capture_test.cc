@@ -109,9 +109,12 @@ TEST(CaptureTest, WhatCannotBeLedIsRefused) {
     EXPECT_EQ(as_ordinary_user([way] {
                 Greeter greeter;
                 const Redirects redirects{kCaptured, INADDR_LOOPBACK, greeter.port(), 1, {}};
-                const int status = run_captured({"/usr/bin/python3", "-c", kStubborn, way}, {{"PATH", "/usr/bin:/bin"}}, redirects);
+                const int status =
+                    run_captured({"/usr/bin/python3", "-c", kStubborn, way}, {{"PATH", "/usr/bin:/bin"}}, redirects);
                 return greeter.greeted() == 0 ? status : 121;
-              }), 0) << way;
+              }),
+              0)
+        << way;
   }
 }
 

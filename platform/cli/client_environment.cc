@@ -95,15 +95,17 @@ std::map<std::string, std::string> exec_environment(const Place& place) {
     const std::size_t equals = pair.find('=');
     if (equals == std::string_view::npos) continue;
     const std::string_view name = pair.substr(0, equals);
-    const bool leads_elsewhere = name.starts_with("AWS_ENDPOINT_URL") || name == "AWS_PROFILE" || name == "AWS_DEFAULT_PROFILE" ||
-                                 name == "AWS_SESSION_TOKEN" || name == "AWS_ROLE_ARN" || name == "AWS_WEB_IDENTITY_TOKEN_FILE";
+    const bool leads_elsewhere = name.starts_with("AWS_ENDPOINT_URL") || name == "AWS_PROFILE" ||
+                                 name == "AWS_DEFAULT_PROFILE" || name == "AWS_SESSION_TOKEN" ||
+                                 name == "AWS_ROLE_ARN" || name == "AWS_WEB_IDENTITY_TOKEN_FILE";
     if (!leads_elsewhere) variables.emplace(name, pair.substr(equals + 1));
   }
   const ClientFiles files = write_client_files(place);
   for (auto& [name, value] : identity(place, files)) variables[name] = value;
   if (!files.ca_bundle.empty()) {
     // botocore; requests; OpenSSL, Go, Python's ssl; curl; Node adds it to its own.
-    for (const char* name : {"AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"}) {
+    for (const char* name :
+         {"AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"}) {
       variables[name] = files.ca_bundle;
     }
   }

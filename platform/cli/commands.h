@@ -44,13 +44,13 @@ struct SubmitOptions {
   std::string request_file;  // JSON of CreateTrainingJob; "-": standard input; what follows is laid over it
   std::string name;
   std::string image;
-  std::vector<std::string> command;           // ContainerEntrypoint
-  std::vector<std::string> inputs;            // NAME=s3://… or NAME=PATH
-  std::vector<std::string> sharded_inputs;    // likewise
-  std::vector<std::string> hyperparameters;   // KEY=VALUE
-  std::string hyperparameters_file;           // a JSON object
-  std::vector<std::string> environment;       // KEY=VALUE
-  std::vector<std::string> metrics;           // NAME=REGEX
+  std::vector<std::string> command;          // ContainerEntrypoint
+  std::vector<std::string> inputs;           // NAME=s3://… or NAME=PATH
+  std::vector<std::string> sharded_inputs;   // likewise
+  std::vector<std::string> hyperparameters;  // KEY=VALUE
+  std::string hyperparameters_file;          // a JSON object
+  std::vector<std::string> environment;      // KEY=VALUE
+  std::vector<std::string> metrics;          // NAME=REGEX
   std::optional<std::int64_t> instances;
   std::string instance_type;
   std::string output;

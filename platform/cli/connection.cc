@@ -33,8 +33,9 @@ std::string absolute(const std::string& path) {
 Place place_in(const std::string& data_dir) {
   const auto endpoint = server::read_endpoint(data_dir);
   if (!endpoint) {
-    throw Error(ErrorKind::kUnavailable, "Looking for a server in {}: none was ever started there. Start one with `athanor up{}`.",
-                data_dir, data_dir == default_data_dir() ? "" : " --data-dir " + data_dir);
+    throw Error(ErrorKind::kUnavailable,
+                "Looking for a server in {}: none was ever started there. Start one with `athanor up{}`.", data_dir,
+                data_dir == default_data_dir() ? "" : " --data-dir " + data_dir);
   }
   Place place;
   place.data_dir = data_dir;
@@ -72,18 +73,16 @@ Place place_in_environment() {
 
 ErrorKind kind_of(int status, const std::string& code, const std::string& message) {
   static const std::map<std::string, ErrorKind, std::less<>> kKinds = {
-      {"ResourceInUse", ErrorKind::kConflict},
-      {"ResourceLimitExceeded", ErrorKind::kExhausted},
-      {"ResourceNotFound", ErrorKind::kNotFound},
-      {"ResourceNotFoundException", ErrorKind::kNotFound},
-      {"AccessDeniedException", ErrorKind::kDenied},
-      {"UnrecognizedClientException", ErrorKind::kDenied},
-      {"InvalidSignatureException", ErrorKind::kDenied},
-      {"ExpiredTokenException", ErrorKind::kDenied},
+      {"ResourceInUse", ErrorKind::kConflict},           {"ResourceLimitExceeded", ErrorKind::kExhausted},
+      {"ResourceNotFound", ErrorKind::kNotFound},        {"ResourceNotFoundException", ErrorKind::kNotFound},
+      {"AccessDeniedException", ErrorKind::kDenied},     {"UnrecognizedClientException", ErrorKind::kDenied},
+      {"InvalidSignatureException", ErrorKind::kDenied}, {"ExpiredTokenException", ErrorKind::kDenied},
   };
   if (const auto known = kKinds.find(code); known != kKinds.end()) return known->second;
   if (message == "Requested resource not found.") return ErrorKind::kNotFound;
-  if (message.starts_with("The request was rejected because the training job is in status")) return ErrorKind::kConflict;
+  if (message.starts_with("The request was rejected because the training job is in status")) {
+    return ErrorKind::kConflict;
+  }
   if (status >= 500) return ErrorKind::kUnavailable;
   return ErrorKind::kInvalid;
 }
@@ -99,7 +98,8 @@ ErrorKind kind_of(int status, const std::string& code, const std::string& messag
     // Not an error of a service: told as it came.
   }
   const std::string operation(target.substr(target.find('.') + 1));
-  throw ServiceError(kind_of(response.status, code, message), code, fmt::format("{}: {}: {}", operation, code, message));
+  throw ServiceError(kind_of(response.status, code, message), code,
+                     fmt::format("{}: {}: {}", operation, code, message));
 }
 
 }  // namespace
@@ -109,19 +109,21 @@ std::string default_data_dir() {
   return from.empty() ? home() + "/.athanor" : absolute(from);
 }
 
-std::string data_dir_or_default(const std::string& given) { return given.empty() ? default_data_dir() : absolute(given); }
+std::string data_dir_or_default(const std::string& given) {
+  return given.empty() ? default_data_dir() : absolute(given);
+}
 
 Place find_place(const std::string& data_dir) {
   if (!data_dir.empty()) return place_in(absolute(data_dir));
-  const bool environment_has_all = !environment("AWS_ENDPOINT_URL").empty() && !environment("AWS_ACCESS_KEY_ID").empty() &&
+  const bool environment_has_all = !environment("AWS_ENDPOINT_URL").empty() &&
+                                   !environment("AWS_ACCESS_KEY_ID").empty() &&
                                    !environment("AWS_SECRET_ACCESS_KEY").empty();
   if (environment("ATHANOR_DATA_DIR").empty() && environment_has_all) return place_in_environment();
   return place_in(default_data_dir());
 }
 
 Connection::Connection(Place place)
-    : place_(std::move(place)),
-      http_(place_.endpoint, [this] {
+    : place_(std::move(place)), http_(place_.endpoint, [this] {
         wire::HttpClient::Options options;
         if (place_.endpoint.starts_with("https://")) options.ca_file = place_.ca_file;
         return options;
@@ -154,9 +156,11 @@ wire::ClientResponse Connection::send(const wire::ClientRequest& request) {
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kUnavailable) throw;
     const bool has_ended = place_.pid > 0 && kill(static_cast<pid_t>(place_.pid), 0) != 0 && errno == ESRCH;
-    throw Error(ErrorKind::kUnavailable, "No server answers at {} ({}). {}", place_.endpoint, error.what(),
-                has_ended ? "The one that listened there has ended: start it again with `athanor up`, and its jobs are taken up."
-                          : "Start one with `athanor up`.");
+    throw Error(
+        ErrorKind::kUnavailable, "No server answers at {} ({}). {}", place_.endpoint, error.what(),
+        has_ended
+            ? "The one that listened there has ended: start it again with `athanor up`, and its jobs are taken up."
+            : "Start one with `athanor up`.");
   }
 }
 
@@ -178,7 +182,8 @@ storage::S3Client& Connection::s3() {
     options.region = place_.region;
     if (place_.endpoint.starts_with("https://")) options.ca_file = place_.ca_file;
     options.tries_max = 2;
-    s3_ = std::make_unique<storage::S3Client>(options, [this] { return place_.credentials; }, clock_, files_);
+    s3_ = std::make_unique<storage::S3Client>(
+        options, [this] { return place_.credentials; }, clock_, files_);
   }
   return *s3_;
 }

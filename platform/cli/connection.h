@@ -43,7 +43,8 @@ Place find_place(const std::string& data_dir);
 // A refusal by a service, with its own code ("ValidationException").
 class ServiceError : public Error {
  public:
-  ServiceError(ErrorKind kind, std::string code, std::string what) : Error(kind, std::move(what)), code_(std::move(code)) {}
+  ServiceError(ErrorKind kind, std::string code, std::string what)
+      : Error(kind, std::move(what)), code_(std::move(code)) {}
   const std::string& code() const { return code_; }
 
  private:

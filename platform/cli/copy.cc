@@ -30,7 +30,9 @@ Transferred copy_within(storage::S3Client& s3, const storage::S3Uri& from, const
     ++result.objects;
     result.bytes += object.size;
   }
-  if (result.objects == 0) throw Error(ErrorKind::kNotFound, "Copying {}: there is no such object, and none below it.", from.text());
+  if (result.objects == 0) {
+    throw Error(ErrorKind::kNotFound, "Copying {}: there is no such object, and none below it.", from.text());
+  }
   return result;
 }
 
@@ -38,7 +40,8 @@ Transferred copy_within(storage::S3Client& s3, const storage::S3Uri& from, const
 
 int copy(const CopyOptions& options) {
   if (!is_s3(options.from) && !is_s3(options.to)) {
-    throw Error(ErrorKind::kInvalid, "athanor cp copies to or from S3: one of '{}' and '{}' must be s3://BUCKET/KEY.", options.from, options.to);
+    throw Error(ErrorKind::kInvalid, "athanor cp copies to or from S3: one of '{}' and '{}' must be s3://BUCKET/KEY.",
+                options.from, options.to);
   }
   Connection connection(find_place(options.common.data_dir));
   const Terminal out(stdout), aside(stderr);
@@ -52,7 +55,8 @@ int copy(const CopyOptions& options) {
   } else if (options.from == "-") {
     const storage::S3Uri to = storage::S3Uri::parse(options.to);
     if (to.key.empty() || to.key.ends_with('/')) {
-      throw Error(ErrorKind::kInvalid, "Uploading standard input to {}: name the object, for it has no name of its own.", options.to);
+      throw Error(ErrorKind::kInvalid,
+                  "Uploading standard input to {}: name the object, for it has no name of its own.", options.to);
     }
     done = upload_stream(connection.s3(), STDIN_FILENO, "standard input", to);
   } else if (is_s3(options.to)) {
@@ -63,7 +67,8 @@ int copy(const CopyOptions& options) {
   if (options.common.json) {
     out.line(json::serialize(json::object{{"Objects", done.objects}, {"Bytes", done.bytes}}));
   } else if (!options.quiet) {
-    out.line(fmt::format("{} {}, {}", done.objects, done.objects == 1 ? "object" : "objects", format_bytes(done.bytes)));
+    out.line(
+        fmt::format("{} {}, {}", done.objects, done.objects == 1 ? "object" : "objects", format_bytes(done.bytes)));
   }
   return kSuccess;
 }

@@ -56,10 +56,10 @@ std::string make_dns_answer(std::string_view query, const DnsQuestion& question,
   std::string answer(query.substr(0, 2));
   const auto recursion_desired = static_cast<std::uint16_t>(read16(query, 2) & 0x0100);
   append16(answer, static_cast<std::uint16_t>(0x8080 | recursion_desired | static_cast<std::uint16_t>(code)));
-  append16(answer, 1);                // questions
-  append16(answer, ipv4 ? 1 : 0);     // answers
-  append16(answer, 0);                // authorities
-  append16(answer, 0);                // additional
+  append16(answer, 1);             // questions
+  append16(answer, ipv4 ? 1 : 0);  // answers
+  append16(answer, 0);             // authorities
+  append16(answer, 0);             // additional
   answer += query.substr(kHeaderBytes, question.end - kHeaderBytes);
   if (ipv4) {
     append16(answer, 0xc000 | kHeaderBytes);  // the name, by a pointer to the question's

@@ -18,7 +18,8 @@ std::string quoted(const std::string& text) {
 
 int env(const EnvOptions& options) {
   const Terminal out(stdout);
-  const std::map<std::string, std::string> variables = client_environment(find_place(options.common.data_dir), options.secure);
+  const std::map<std::string, std::string> variables =
+      client_environment(find_place(options.common.data_dir), options.secure);
   if (options.common.json) {
     json::object object;
     for (const auto& [name, value] : variables) object[name] = value;

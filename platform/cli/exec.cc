@@ -24,8 +24,10 @@ int exec(const ExecOptions& options) {
   const wire::Endpoint endpoint = wire::Endpoint::parse(place.endpoint);
   in_addr address{};
   if (inet_pton(AF_INET, endpoint.host.c_str(), &address) != 1) {
-    throw Error(ErrorKind::kInvalid, "athanor exec leads connections to an IPv4 address, and the server listens at {}. "
-                "Start it with `athanor up --listen 127.0.0.1:{}`.", endpoint.host, endpoint.port);
+    throw Error(ErrorKind::kInvalid,
+                "athanor exec leads connections to an IPv4 address, and the server listens at {}. "
+                "Start it with `athanor up --listen 127.0.0.1:{}`.",
+                endpoint.host, endpoint.port);
   }
 
   const Resolver resolver({"amazonaws.com"}, kOurs, read_nameservers("/etc/resolv.conf"));

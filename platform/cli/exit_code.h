@@ -7,15 +7,15 @@ namespace athanor::cli {
 
 enum ExitCode : int {
   kSuccess = 0,
-  kFailure = 1,         // none of the below
-  kUsage = 2,           // the command line or the request is wrong
-  kAbsent = 3,          // no such job, bucket, object or file
-  kConflict = 4,        // exists already, or its state forbids it
-  kUnreachable = 5,     // no server answers
-  kDenied = 6,          // keys or permissions
-  kJobFailed = 10,      // the job that was waited for has failed…
-  kJobStopped = 11,     // …or was stopped
-  kCannotRun = 126,     // exec: the program cannot be run
+  kFailure = 1,          // none of the below
+  kUsage = 2,            // the command line or the request is wrong
+  kAbsent = 3,           // no such job, bucket, object or file
+  kConflict = 4,         // exists already, or its state forbids it
+  kUnreachable = 5,      // no server answers
+  kDenied = 6,           // keys or permissions
+  kJobFailed = 10,       // the job that was waited for has failed…
+  kJobStopped = 11,      // …or was stopped
+  kCannotRun = 126,      // exec: the program cannot be run
   kNoSuchProgram = 127,  // exec: there is no such program
   kInterrupted = 130
 };

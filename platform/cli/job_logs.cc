@@ -28,7 +28,8 @@ bool has_several_hosts(const json::object& description) {
 }
 
 std::string format_job_line(const Terminal& out, const JobLine& line, bool name_host) {
-  static constexpr Colour kHostColours[] = {Colour::kCyan, Colour::kMagenta, Colour::kYellow, Colour::kGreen, Colour::kBlue};
+  static constexpr Colour kHostColours[] = {Colour::kCyan, Colour::kMagenta, Colour::kYellow, Colour::kGreen,
+                                            Colour::kBlue};
   const std::string text = out.foreign(line.text);
   if (!name_host) return text;
   const int number = line.host.size() > 5 ? std::atoi(line.host.c_str() + 5) : 0;  // behind "algo-"

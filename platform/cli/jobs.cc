@@ -21,7 +21,8 @@ class Facts {
   explicit Facts(const Terminal& out) : out_(out) {}
   void add(const std::string& key, const std::string& value, Colour colour = Colour::kPlain) {
     if (value.empty()) return;
-    out_.line(out_.paint(Colour::kDim, fmt::format("{:<17} ", out_.foreign(key))) + out_.paint(colour, out_.foreign(value)));
+    out_.line(out_.paint(Colour::kDim, fmt::format("{:<17} ", out_.foreign(key))) +
+              out_.paint(colour, out_.foreign(value)));
   }
 
  private:
@@ -45,7 +46,8 @@ void show_channels(const json::object& description, Facts& facts) {
     const json::object* s3 = source == nullptr ? nullptr : json::find_object(*source, "S3DataSource");
     if (s3 == nullptr) continue;
     const bool sharded = json::find_string(*s3, "S3DataDistributionType").value_or("") == "ShardedByS3Key";
-    facts.add("input " + json::get_string(channel, "ChannelName"), json::get_string(*s3, "S3Uri") + (sharded ? "  (sharded)" : ""));
+    facts.add("input " + json::get_string(channel, "ChannelName"),
+              json::get_string(*s3, "S3Uri") + (sharded ? "  (sharded)" : ""));
   }
 }
 
@@ -58,12 +60,15 @@ void show(const json::object& job, const Terminal& out) {
   facts.add("reason", json::find_string(job, "FailureReason").value_or(""), Colour::kRed);
   facts.add("created", format_time(json::find_double(job, "CreationTime").value_or(0)));
   facts.add("took", time_taken(job));
-  if (const auto billable = json::find_int(job, "BillableTimeInSeconds")) facts.add("trained", format_duration(*billable));
+  if (const auto billable = json::find_int(job, "BillableTimeInSeconds")) {
+    facts.add("trained", format_duration(*billable));
+  }
   if (const json::object* algorithm = json::find_object(job, "AlgorithmSpecification")) {
     facts.add("image", json::find_string(*algorithm, "TrainingImage").value_or(""));
     const std::string entrypoint = joined(json::find_array(*algorithm, "ContainerEntrypoint"));
     const std::string arguments = joined(json::find_array(*algorithm, "ContainerArguments"));
-    facts.add("program", (entrypoint + (entrypoint.empty() || arguments.empty() ? "" : " ") + arguments).substr(0, 200));
+    facts.add("program",
+              (entrypoint + (entrypoint.empty() || arguments.empty() ? "" : " ") + arguments).substr(0, 200));
   }
   if (const json::object* resources = json::find_object(job, "ResourceConfig")) {
     facts.add("instances", fmt::format("{} × {}", json::find_int(*resources, "InstanceCount").value_or(1),
@@ -78,12 +83,16 @@ void show(const json::object& job, const Terminal& out) {
   }
   if (const json::array* metrics = json::find_array(job, "FinalMetricDataList")) {
     for (const json::value& metric : *metrics) {
-      facts.add(json::get_string(metric.as_object(), "MetricName"), fmt::format("{:.6g}", metric.at("Value").to_number<double>()));
+      facts.add(json::get_string(metric.as_object(), "MetricName"),
+                fmt::format("{:.6g}", metric.at("Value").to_number<double>()));
     }
   }
-  if (const json::object* hyperparameters = json::find_object(job, "HyperParameters"); hyperparameters != nullptr && !hyperparameters->empty()) {
+  if (const json::object* hyperparameters = json::find_object(job, "HyperParameters");
+      hyperparameters != nullptr && !hyperparameters->empty()) {
     std::vector<std::string> pairs;
-    for (const auto& [key, value] : *hyperparameters) pairs.push_back(fmt::format("{}={}", std::string_view(key), std::string_view(value.as_string())));
+    for (const auto& [key, value] : *hyperparameters) {
+      pairs.push_back(fmt::format("{}={}", std::string_view(key), std::string_view(value.as_string())));
+    }
     facts.add("hyperparameters", fmt::format("{}", fmt::join(pairs, " ")));
   }
   const json::array* transitions = json::find_array(job, "SecondaryStatusTransitions");
@@ -95,7 +104,8 @@ void show(const json::object& job, const Terminal& out) {
     const double start = json::find_double(one, "StartTime").value_or(0);
     const auto end = json::find_double(one, "EndTime");
     const std::string name = json::get_string(one, "Status");
-    rows.push_back({{format_time(start)}, {name, colour_of_status(name)},
+    rows.push_back({{format_time(start)},
+                    {name, colour_of_status(name)},
                     {end ? fmt::format("{:.1f} s", *end - start) : "", Colour::kPlain, true},
                     {json::find_string(one, "StatusMessage").value_or("")}});
   }
@@ -145,7 +155,8 @@ int list(const ListOptions& options) {
     const std::string status = json::get_string(job, "TrainingJobStatus");
     const std::string secondary = json::get_string(job, "SecondaryStatus");
     const double created = json::find_double(job, "CreationTime").value_or(0);
-    rows.push_back({{json::get_string(job, "TrainingJobName"), Colour::kBold}, {status, colour_of_status(status)},
+    rows.push_back({{json::get_string(job, "TrainingJobName"), Colour::kBold},
+                    {status, colour_of_status(status)},
                     {secondary == status ? "" : secondary},
                     {out.is_terminal() ? format_age(now_s() - created) : format_time(created)},
                     {time_taken(job), Colour::kPlain, true}});
@@ -160,7 +171,8 @@ int describe(const DescribeOptions& options) {
   if (options.wait) {
     connection.sagemaker("DescribeTrainingJob", {{"TrainingJobName", options.name}});  // that there is one
     const InterruptNote note(options.name);
-    const json::object end = options.common.json ? await_job(connection, options.name) : watch_job(connection, options.name, out, false);
+    const json::object end =
+        options.common.json ? await_job(connection, options.name) : watch_job(connection, options.name, out, false);
     if (options.common.json) {
       out.line(json::serialize(end));
     } else {

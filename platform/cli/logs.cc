@@ -23,8 +23,8 @@ void check_host(const json::object& job, const std::string& host) {
   for (std::int64_t i = 1; i <= count; ++i) {
     if (host == fmt::format("algo-{}", i)) return;
   }
-  throw Error(ErrorKind::kNotFound, "Reading the log of {}: it has no host '{}', but algo-1{}.", json::get_string(job, "TrainingJobName"),
-              host, count == 1 ? "" : fmt::format(" to algo-{}", count));
+  throw Error(ErrorKind::kNotFound, "Reading the log of {}: it has no host '{}', but algo-1{}.",
+              json::get_string(job, "TrainingJobName"), host, count == 1 ? "" : fmt::format(" to algo-{}", count));
 }
 
 }  // namespace
@@ -39,11 +39,14 @@ int logs(const LogsOptions& options) {
   JobLogs reader(connection, options.name, options.host);
   const auto print = [&](const JobLine& line) {
     if (options.common.json) {
-      out.line(json::serialize(json::object{{"host", line.host}, {"timestamp", line.timestamp_ms}, {"message", line.text}}));
+      out.line(
+          json::serialize(json::object{{"host", line.host}, {"timestamp", line.timestamp_ms}, {"message", line.text}}));
       return;
     }
     std::string text;
-    if (options.timestamps) text += out.paint(Colour::kDim, format_time(static_cast<double>(line.timestamp_ms) / 1000)) + "  ";
+    if (options.timestamps) {
+      text += out.paint(Colour::kDim, format_time(static_cast<double>(line.timestamp_ms) / 1000)) + "  ";
+    }
     out.line(text + format_job_line(out, line, name_hosts));
   };
 

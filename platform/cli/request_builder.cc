@@ -49,7 +49,8 @@ void set_default(json::object& in, const char* key, const Value& value) {
 std::string generated_name(const std::string& image, const std::string& suffix) {
   std::string stem = image.substr(image.rfind('/') + 1);
   stem = stem.substr(0, stem.find(':'));
-  std::replace_if(stem.begin(), stem.end(), [](char c) { return !isalnum(static_cast<unsigned char>(c)); }, '-');
+  std::replace_if(
+      stem.begin(), stem.end(), [](char c) { return !isalnum(static_cast<unsigned char>(c)); }, '-');
   while (!stem.empty() && stem.front() == '-') stem.erase(0, 1);
   while (!stem.empty() && stem.back() == '-') stem.pop_back();
   if (stem.empty()) stem = "job";
@@ -78,16 +79,18 @@ void check_command(const std::vector<std::string>& command) {
     const bool has_lines = command[i].find('\n') != std::string::npos;
     if (characters <= kArgumentCharactersMax && !has_lines) continue;
     throw Error(ErrorKind::kInvalid,
-                "athanor submit: {} of the program after `--` has {}; SageMaker takes one line of at most {} characters. Put it "
+                "athanor submit: {} of the program after `--` has {}; SageMaker takes one line of at most {} "
+                "characters. Put it "
                 "into a file and send that: --input code=FOLDER -- sh /opt/ml/input/data/code/FILE",
-                i == 0 ? "the name" : fmt::format("argument {}", i), has_lines ? "several lines" : fmt::format("{} characters", characters),
-                kArgumentCharactersMax);
+                i == 0 ? "the name" : fmt::format("argument {}", i),
+                has_lines ? "several lines" : fmt::format("{} characters", characters), kArgumentCharactersMax);
   }
 }
 
 void add_input(json::object& request, const std::string& text, bool sharded, std::vector<LocalInput>& uploads,
                const std::string& upload_to) {
-  const auto [name, source] = split_pair(text, sharded ? "--input-sharded" : "--input", "CHANNEL=s3://BUCKET/PREFIX or CHANNEL=PATH");
+  const auto [name, source] =
+      split_pair(text, sharded ? "--input-sharded" : "--input", "CHANNEL=s3://BUCKET/PREFIX or CHANNEL=PATH");
   std::string uri = source;
   if (!source.starts_with("s3://")) {
     uri = upload_to + "/" + name + "/";
@@ -97,7 +100,9 @@ void add_input(json::object& request, const std::string& text, bool sharded, std
       {"ChannelName", name},
       {"DataSource",
        {{"S3DataSource",
-         {{"S3DataType", "S3Prefix"}, {"S3Uri", uri}, {"S3DataDistributionType", sharded ? "ShardedByS3Key" : "FullyReplicated"}}}}},
+         {{"S3DataType", "S3Prefix"},
+          {"S3Uri", uri},
+          {"S3DataDistributionType", sharded ? "ShardedByS3Key" : "FullyReplicated"}}}}},
   };
   json::array& channels = array_at(request, "InputDataConfig");
   for (json::value& existing : channels) {
@@ -125,8 +130,9 @@ BuiltRequest build_request(json::object base, const json::object& hyperparameter
   }
   const auto image = json::find_string(algorithm, "TrainingImage");
   if (!image && !json::find_string(algorithm, "AlgorithmName")) {
-    throw Error(ErrorKind::kInvalid,
-                "athanor submit needs to know what to run: --image athanor/llm, or a program after `--`, or --request FILE.");
+    throw Error(
+        ErrorKind::kInvalid,
+        "athanor submit needs to know what to run: --image athanor/llm, or a program after `--`, or --request FILE.");
   }
   set_default(algorithm, "TrainingInputMode", "File");
 
@@ -165,7 +171,8 @@ BuiltRequest build_request(json::object base, const json::object& hyperparameter
   for (const std::string& text : options.metrics) {
     const auto [metric, regex] = split_pair(text, "--metric", "NAME=REGEX");
     // Looked up anew: members move when their object grows.
-    array_at(object_at(request, "AlgorithmSpecification"), "MetricDefinitions").push_back(json::object{{"Name", metric}, {"Regex", regex}});
+    array_at(object_at(request, "AlgorithmSpecification"), "MetricDefinitions")
+        .push_back(json::object{{"Name", metric}, {"Regex", regex}});
   }
   return built;
 }

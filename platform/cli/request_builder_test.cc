@@ -23,7 +23,8 @@ TEST(RequestBuilderTest, AProgramAloneIsEnough) {
     "OutputDataConfig": {"S3OutputPath": "s3://bucket"},
     "ResourceConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 30},
     "StoppingCondition": {"MaxRuntimeInSeconds": 86400}
-  })", "the expectation"));
+  })",
+                                                             "the expectation"));
 }
 
 TEST(RequestBuilderTest, OptionsAreLaidOverTheFile) {
@@ -33,11 +34,15 @@ TEST(RequestBuilderTest, OptionsAreLaidOverTheFile) {
   options.max_runtime = "2h";
   options.hyperparameters = {"steps=20", "formula=a=b"};
   options.metrics = {"loss=loss ([0-9.]+)"};
-  const json::object base = json::parse(R"({"TrainingJobName": "theirs", "AlgorithmSpecification": {"TrainingImage": "athanor/llm",
-    "TrainingInputMode": "File"}, "HyperParameters": {"steps": "10", "seed": "1"}, "ResourceConfig": {"VolumeSizeInGB": 5}})", "").as_object();
+  const json::object base =
+      json::parse(R"({"TrainingJobName": "theirs", "AlgorithmSpecification": {"TrainingImage": "athanor/llm",
+    "TrainingInputMode": "File"}, "HyperParameters": {"steps": "10", "seed": "1"}, "ResourceConfig": {"VolumeSizeInGB": 5}})",
+                  "")
+          .as_object();
   const json::object request = build(options, base, {{"steps", 15}, {"tie", true}}).request;
   EXPECT_EQ(request.at("TrainingJobName"), "mine");
-  EXPECT_EQ(request.at("HyperParameters"), json::value({{"steps", "20"}, {"seed", "1"}, {"tie", "true"}, {"formula", "a=b"}}));
+  EXPECT_EQ(request.at("HyperParameters"),
+            json::value({{"steps", "20"}, {"seed", "1"}, {"tie", "true"}, {"formula", "a=b"}}));
   EXPECT_EQ(request.at("ResourceConfig").at("InstanceCount"), 2);
   EXPECT_EQ(request.at("ResourceConfig").at("VolumeSizeInGB"), 5);
   EXPECT_EQ(request.at("StoppingCondition").at("MaxRuntimeInSeconds"), 7200);
@@ -54,7 +59,9 @@ TEST(RequestBuilderTest, LocalInputsAreUploadedBelowTheJob) {
   ASSERT_EQ(built.uploads.size(), 2u);
   EXPECT_EQ(built.uploads[0].path, "corpus");
   EXPECT_EQ(built.uploads[0].s3_uri, home + "train/");
-  const auto source = [&](std::size_t i) { return built.request.at("InputDataConfig").at(i).at("DataSource").at("S3DataSource"); };
+  const auto source = [&](std::size_t i) {
+    return built.request.at("InputDataConfig").at(i).at("DataSource").at("S3DataSource");
+  };
   EXPECT_EQ(source(0).at("S3Uri").as_string(), home + "train/");
   EXPECT_EQ(source(1).at("S3Uri"), "s3://else/where");
   EXPECT_EQ(source(2).at("S3DataDistributionType"), "ShardedByS3Key");

@@ -21,7 +21,8 @@ namespace {
 
 json::object read_object(Files& files, const std::string& path) {
   if (path.empty()) return {};
-  const std::string text = path == "-" ? std::string(std::istreambuf_iterator<char>(std::cin), {}) : files.read_all(path);
+  const std::string text =
+      path == "-" ? std::string(std::istreambuf_iterator<char>(std::cin), {}) : files.read_all(path);
   const json::value parsed = json::parse(text, path == "-" ? "standard input" : path);
   if (!parsed.is_object()) throw Error(ErrorKind::kInvalid, "Reading {}: it must hold one JSON object.", path);
   return parsed.get_object();
@@ -45,22 +46,28 @@ int submit(const SubmitOptions& options) {
   json::object base = read_object(files, options.request_file);
   const json::object hyperparameters = read_object(files, options.hyperparameters_file);
   const Place place = find_place(options.common.data_dir);
-  const BuiltRequest built = build_request(std::move(base), hyperparameters, options, {place.role_arn, place.bucket, unique_suffix()});
+  const BuiltRequest built =
+      build_request(std::move(base), hyperparameters, options, {place.role_arn, place.bucket, unique_suffix()});
   if (options.dry_run) {
     out.line(json::serialize(built.request));
     return kSuccess;
   }
 
   Connection connection(place);
-  for (const LocalInput& input : built.uploads) upload(connection.s3(), input.path, storage::S3Uri::parse(input.s3_uri), aside);
+  for (const LocalInput& input : built.uploads) {
+    upload(connection.s3(), input.path, storage::S3Uri::parse(input.s3_uri), aside);
+  }
   const json::object created = connection.sagemaker("CreateTrainingJob", built.request);
   const std::string name = json::get_string(built.request, "TrainingJobName");
   if (!options.wait && !options.follow) {
     if (options.common.json) {
-      out.line(json::serialize(json::object{{"TrainingJobName", name}, {"TrainingJobArn", json::get_string(created, "TrainingJobArn")}}));
+      out.line(json::serialize(
+          json::object{{"TrainingJobName", name}, {"TrainingJobArn", json::get_string(created, "TrainingJobArn")}}));
     } else {
       out.line(name);
-      if (out.is_terminal()) aside.line(aside.paint(Colour::kDim, "submitted; watch it with: athanor describe --wait " + name));
+      if (out.is_terminal()) {
+        aside.line(aside.paint(Colour::kDim, "submitted; watch it with: athanor describe --wait " + name));
+      }
     }
     return kSuccess;
   }

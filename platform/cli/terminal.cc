@@ -92,7 +92,9 @@ std::string format_table(const Terminal& terminal, const std::vector<std::vector
   std::vector<std::size_t> widths;
   for (const auto& row : rows) {
     widths.resize(std::max(widths.size(), row.size()));
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], columns_of(terminal.foreign(row[i].text)));
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      widths[i] = std::max(widths[i], columns_of(terminal.foreign(row[i].text)));
+    }
   }
   std::string table;
   for (std::size_t r = 0; r < rows.size(); ++r) {
@@ -198,13 +200,14 @@ std::int64_t parse_duration(std::string_view text) {
   std::int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   const std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
-  const std::int64_t factor = unit.empty() || unit == "s" ? 1
+  const std::int64_t factor = unit.empty() || unit == "s"    ? 1
                               : unit == "m" || unit == "min" ? 60
                               : unit == "h"                  ? 3600
                               : unit == "d"                  ? 86400
                                                              : 0;
   if (error != std::errc() || factor == 0 || value < 0 || value > 1'000'000'000) {
-    throw Error(ErrorKind::kInvalid, "Reading the duration '{}': write seconds, or a number with s, m, h or d ('90', '15m', '2h').", text);
+    throw Error(ErrorKind::kInvalid,
+                "Reading the duration '{}': write seconds, or a number with s, m, h or d ('90', '15m', '2h').", text);
   }
   return value * factor;
 }
@@ -214,11 +217,16 @@ std::string escape_controls(std::string_view text) {
   for (std::size_t at = 0; at < text.size();) {
     const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
     const unsigned first = byte(at);
-    const std::size_t length = first < 0x80 ? 1 : first >= 0xc2 && first < 0xe0 ? 2 : first >= 0xe0 && first < 0xf0 ? 3 : first >= 0xf0 && first < 0xf5 ? 4 : 0;
+    const std::size_t length = first < 0x80                    ? 1
+                               : first >= 0xc2 && first < 0xe0 ? 2
+                               : first >= 0xe0 && first < 0xf0 ? 3
+                               : first >= 0xf0 && first < 0xf5 ? 4
+                                                               : 0;
     bool whole = length > 0;
     for (std::size_t i = 1; i < length; ++i) whole = whole && (byte(at + i) & 0xc0) == 0x80;
     const unsigned code = whole && length == 2 ? (first & 0x1f) << 6 | (byte(at + 1) & 0x3f) : first;
-    const bool control = !whole || (length <= 2 && (code < 0x20 || (code >= 0x7f && code < 0xa0)) && code != '\t' && code != '\n');
+    const bool control =
+        !whole || (length <= 2 && (code < 0x20 || (code >= 0x7f && code < 0xa0)) && code != '\t' && code != '\n');
     if (control) {
       result += fmt::format("\\x{:02x}", code);
     } else {

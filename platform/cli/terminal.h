@@ -75,11 +75,11 @@ std::string format_bar(const Terminal& terminal, double fraction, std::size_t ce
 // The course of a number in one character a value: "▇▆▅▄▃▂▁"; empty without colours.
 std::string format_course(const Terminal& terminal, const std::vector<double>& values, std::size_t cells);
 
-std::string format_bytes(std::uint64_t bytes);          // "512 B", "1.5 MB" (powers of 1000)
-std::string format_count(double count);                 // "950", "12.3k", "4.56M"
-std::string format_duration(std::int64_t seconds);      // "0 s", "42 s", "3 min 05 s", "2 h 04 min", "3 d 02 h"
-std::string format_time(double epoch_s);                // local time: "2026-11-24 00:13:28"
-std::string format_age(double seconds);                 // "now", "42 s ago", "3 min ago", "2 d ago"
+std::string format_bytes(std::uint64_t bytes);      // "512 B", "1.5 MB" (powers of 1000)
+std::string format_count(double count);             // "950", "12.3k", "4.56M"
+std::string format_duration(std::int64_t seconds);  // "0 s", "42 s", "3 min 05 s", "2 h 04 min", "3 d 02 h"
+std::string format_time(double epoch_s);            // local time: "2026-11-24 00:13:28"
+std::string format_age(double seconds);             // "now", "42 s ago", "3 min ago", "2 d ago"
 // "90", "90s", "15m", "2h", "1d" in seconds; throws kInvalid.
 std::int64_t parse_duration(std::string_view text);
 

@@ -85,8 +85,13 @@ TEST(TerminalTest, ControlsOfOthersAreShownAndNotObeyed) {
   EXPECT_EQ(escape_controls("\x1b[2J\x1b]0;title\x07 50%\r"), "\\x1b[2J\\x1b]0;title\\x07 50%\\x0d");
   EXPECT_EQ(escape_controls(std::string_view("a\0b\x7f", 4)), "a\\x00b\\x7f");
   EXPECT_EQ(escape_controls("naïve – 日本 🙂"), "naïve – 日本 🙂");
-  EXPECT_EQ(escape_controls("\xc2\x9b" "2J\xc2\xa0"), "\\x9b2J\xc2\xa0") << "CSI is one character too";
-  EXPECT_EQ(escape_controls("\x9b" "2J caf\xe9 \xe2\x80"), "\\x9b2J caf\\xe9 \\xe2\\x80");
+  EXPECT_EQ(escape_controls("\xc2\x9b"
+                            "2J\xc2\xa0"),
+            "\\x9b2J\xc2\xa0")
+      << "CSI is one character too";
+  EXPECT_EQ(escape_controls("\x9b"
+                            "2J caf\xe9 \xe2\x80"),
+            "\\x9b2J caf\\xe9 \\xe2\\x80");
 }
 
 }  // namespace

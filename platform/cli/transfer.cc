@@ -25,7 +25,8 @@ constexpr std::size_t kPieceBytes = 256 << 10;
 // "3.2 MB of 5.0 MB   12.0 MB/s", redrawn at most ten times a second. Any thread may add.
 class Meter {
  public:
-  Meter(const Terminal& aside, const std::string& what, std::uint64_t total) : aside_(aside), what_(aside.foreign(what)), total_(total), block_(aside) {}
+  Meter(const Terminal& aside, const std::string& what, std::uint64_t total)
+      : aside_(aside), what_(aside.foreign(what)), total_(total), block_(aside) {}
   ~Meter() { block_.erase(); }
 
   void add(std::uint64_t bytes) {
@@ -37,8 +38,10 @@ class Meter {
     next_ = now + std::chrono::milliseconds(100);
     const double seconds = std::chrono::duration<double>(now - start_).count();
     const double fraction = total_ == 0 ? 1 : static_cast<double>(so_far) / static_cast<double>(total_);
-    block_.draw({fmt::format("{}  {}  {} of {}  {}/s", what_, format_bar(aside_, fraction, 24), format_bytes(so_far), format_bytes(total_),
-                             format_bytes(static_cast<std::uint64_t>(static_cast<double>(so_far) / std::max(seconds, 0.001))))});
+    block_.draw({fmt::format("{}  {}  {} of {}  {}/s", what_, format_bar(aside_, fraction, 24), format_bytes(so_far),
+                             format_bytes(total_),
+                             format_bytes(
+                                 static_cast<std::uint64_t>(static_cast<double>(so_far) / std::max(seconds, 0.001))))});
   }
   std::uint64_t done() const { return done_; }
 
@@ -55,26 +58,32 @@ class Meter {
 
 std::uint64_t bytes_below(const fs::path& folder) {
   std::uint64_t sum = 0;
-  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder, fs::directory_options::skip_permission_denied)) {
+  for (const fs::directory_entry& entry :
+       fs::recursive_directory_iterator(folder, fs::directory_options::skip_permission_denied)) {
     std::error_code gone;
     if (entry.is_regular_file(gone)) sum += entry.file_size(gone);
   }
   return sum;
 }
 
-std::string shortened(const std::string& text) { return text.size() <= 40 ? text : "…" + text.substr(text.size() - 39); }
+std::string shortened(const std::string& text) {
+  return text.size() <= 40 ? text : "…" + text.substr(text.size() - 39);
+}
 
 // The key relative to the prefix, as a path that stays below the folder.
 std::string safe_relative(const std::string& key, const std::string& relative) {
   if (is_relative_path(relative)) return relative;
-  throw Error(ErrorKind::kInvalid, "Downloading the object '{}': its key cannot be a path. Download it by itself to a file name.", key);
+  throw Error(ErrorKind::kInvalid,
+              "Downloading the object '{}': its key cannot be a path. Download it by itself to a file name.", key);
 }
 
 // Where a chain of links leads, whether or not anything is there.
 fs::path behind_links(fs::path path) {
   static constexpr int kLinksMax = 40;  // as the kernel has it
   for (int links = 0; fs::is_symlink(fs::symlink_status(path)); ++links) {
-    if (links == kLinksMax) throw Error(ErrorKind::kInvalid, "Writing {}: too many links lead on from it.", path.string());
+    if (links == kLinksMax) {
+      throw Error(ErrorKind::kInvalid, "Writing {}: too many links lead on from it.", path.string());
+    }
     path = path.parent_path() / fs::read_symlink(path);
   }
   return path;
@@ -83,7 +92,9 @@ fs::path behind_links(fs::path path) {
 void bring(storage::S3Client& s3, const storage::S3Uri& from, const fs::path& target, Meter& meter) {
   if (target.has_parent_path()) fs::create_directories(target.parent_path());
   const fs::file_status there = fs::status(target);
-  if (fs::is_directory(there)) throw Error(ErrorKind::kConflict, "Writing {}: there is a folder of that name.", target.string());
+  if (fs::is_directory(there)) {
+    throw Error(ErrorKind::kConflict, "Writing {}: there is a folder of that name.", target.string());
+  }
   if (!fs::exists(there) || fs::is_regular_file(there)) {
     return s3.get_to_file(from, behind_links(target).string(), [&](std::uint64_t bytes) { meter.add(bytes); });
   }
@@ -110,7 +121,8 @@ Transferred upload_stream(storage::S3Client& s3, int descriptor, const std::stri
   return result;
 }
 
-Transferred download_stream(storage::S3Client& s3, const storage::S3Uri& from, int descriptor, const std::string& name) {
+Transferred download_stream(storage::S3Client& s3, const storage::S3Uri& from, int descriptor,
+                            const std::string& name) {
   Transferred result{1, 0};
   s3.get_streamed(from, [&](std::string_view bytes) {
     result.bytes += bytes.size();
@@ -146,7 +158,8 @@ Transferred upload(storage::S3Client& s3, const std::string& path, const storage
   return {1, meter.done()};
 }
 
-Transferred download(storage::S3Client& s3, const storage::S3Uri& from, const std::string& path, const Terminal& aside) {
+Transferred download(storage::S3Client& s3, const storage::S3Uri& from, const std::string& path,
+                     const Terminal& aside) {
   const bool is_folder = fs::is_directory(path) || path.ends_with('/');
   if (!from.key.empty() && !from.key.ends_with('/')) {
     if (const auto head = s3.head(from)) {
@@ -160,8 +173,11 @@ Transferred download(storage::S3Client& s3, const storage::S3Uri& from, const st
   storage::S3Uri prefix = from;
   if (!prefix.key.empty() && !prefix.key.ends_with('/')) prefix.key += '/';
   std::vector<storage::S3Object> objects = s3.list(prefix.bucket, prefix.key);
-  std::erase_if(objects, [](const storage::S3Object& object) { return object.key.ends_with('/'); });  // markers of folders
-  if (objects.empty()) throw Error(ErrorKind::kNotFound, "Downloading {}: there is no such object, and none below it.", from.text());
+  std::erase_if(objects,
+                [](const storage::S3Object& object) { return object.key.ends_with('/'); });  // markers of folders
+  if (objects.empty()) {
+    throw Error(ErrorKind::kNotFound, "Downloading {}: there is no such object, and none below it.", from.text());
+  }
   Transferred result;
   for (const storage::S3Object& object : objects) result.bytes += object.size;
   Meter meter(aside, "downloading " + shortened(from.text()), result.bytes);

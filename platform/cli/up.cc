@@ -35,14 +35,15 @@ server::Options server_options(const UpOptions& from) {
   }
   const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), options.port);
   if (error != std::errc() || end != port.data() + port.size() || options.address.empty()) {
-    throw Error(ErrorKind::kInvalid, "Reading --listen '{}': write ADDRESS:PORT or PORT, such as 127.0.0.1:9100.", from.listen);
+    throw Error(ErrorKind::kInvalid, "Reading --listen '{}': write ADDRESS:PORT or PORT, such as 127.0.0.1:9100.",
+                from.listen);
   }
   const auto consists_of = [](const std::string& text, std::string_view characters) {
     return text.find_first_not_of(characters) == std::string::npos;
   };
   // They become part of ARNs and of a bucket's name.
-  if (!from.region.empty() && (!consists_of(from.region, "abcdefghijklmnopqrstuvwxyz0123456789-") || from.region.size() > 32 ||
-                               from.region.front() == '-' || from.region.back() == '-')) {
+  if (!from.region.empty() && (!consists_of(from.region, "abcdefghijklmnopqrstuvwxyz0123456789-") ||
+                               from.region.size() > 32 || from.region.front() == '-' || from.region.back() == '-')) {
     throw Error(ErrorKind::kInvalid, "Reading --region '{}': write a region's name, such as us-east-1.", from.region);
   }
   if (!from.account.empty() && (!consists_of(from.account, "0123456789") || from.account.size() != 12)) {
@@ -60,7 +61,8 @@ std::string plural(std::size_t count, const std::string& what) {
 
 void greet(const server::Ready& ready, const std::string& data_dir, const Terminal& out) {
   const std::string option = data_dir == default_data_dir() ? "" : " --data-dir " + data_dir;
-  out.line(out.paint(Colour::kBold, "Athanor") + " listens at " + out.paint(Colour::kCyan, ready.endpoint.http()) + " (and https)");
+  out.line(out.paint(Colour::kBold, "Athanor") + " listens at " + out.paint(Colour::kCyan, ready.endpoint.http()) +
+           " (and https)");
   out.line("  data       " + data_dir + (ready.first_start ? "  (new: keys, certificate and bucket made)" : ""));
   out.line("  bucket     s3://" + ready.endpoint.bucket);
   out.line("  instances  " + std::to_string(ready.instances) + " at a time");
@@ -74,9 +76,8 @@ void greet(const server::Ready& ready, const std::string& data_dir, const Termin
 // Runs the server in this process until a signal ends it.
 int serve(const server::Options& options) {
   const Terminal out(stdout);
-  const server::Ended ended = server::run(options, [&](const server::Ready& ready) {
-    greet(ready, options.data_dir, out);
-  });
+  const server::Ended ended =
+      server::run(options, [&](const server::Ready& ready) { greet(ready, options.data_dir, out); });
   if (ended.ended_all) {
     out.line("Athanor has ended, and every job with it.");
   } else if (ended.live_jobs > 0) {
@@ -91,7 +92,8 @@ int serve(const server::Options& options) {
 // Starts the server as a process of its own session, and returns once it answers.
 int serve_detached(const server::Options& options) {
   if (const std::int64_t pid = server::running_server(options.data_dir); pid != 0) {
-    throw Error(ErrorKind::kConflict, "Starting a server on {}: process {} already runs one there.", options.data_dir, pid);
+    throw Error(ErrorKind::kConflict, "Starting a server on {}: process {} already runs one there.", options.data_dir,
+                pid);
   }
   SystemFiles files;
   const std::string output = options.data_dir + "/up.log";
@@ -135,7 +137,8 @@ int serve_detached(const server::Options& options) {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
   kill(child, SIGTERM);
-  throw Error(ErrorKind::kUnavailable, "The server did not answer within {} s; {} tells what it did.", kDetachWait_s, output);
+  throw Error(ErrorKind::kUnavailable, "The server did not answer within {} s; {} tells what it did.", kDetachWait_s,
+              output);
 }
 
 // 0 also where the server does not answer: it is ended nonetheless.
@@ -187,13 +190,15 @@ int down(const Common& common) {
   }
   const auto tell = [&](std::size_t live_jobs) {
     if (live_jobs == 0) return;
-    Terminal(stderr).line(fmt::format("Waiting for {} to end: within {} s it is told to, then killed; what it made is uploaded. {} s at most.",
-                                      plural(live_jobs, "job"), server::kDownGrace_s, server::kDownTimeout_s));
+    Terminal(stderr).line(fmt::format(
+        "Waiting for {} to end: within {} s it is told to, then killed; what it made is uploaded. {} s at most.",
+        plural(live_jobs, "job"), server::kDownGrace_s, server::kDownTimeout_s));
   };
   if (server::running_server(options.data_dir) != 0) {
     tell(count_live_jobs(options.data_dir));
   } else {
-    log::open_quietly("athanor", log::Level::kInfo, options.data_dir + "/athanor.log");  // ours, while we are the server
+    log::open_quietly("athanor", log::Level::kInfo,
+                      options.data_dir + "/athanor.log");  // ours, while we are the server
   }
   if (!server::down(options, tell)) {
     out.line("Nothing to end: neither a server nor a job runs in " + options.data_dir + ".");

@@ -28,7 +28,9 @@ json::object describe_once(Connection& connection, const std::string& name) {
 }
 
 json::object progress_once(Connection& connection, const std::string& name) {
-  const json::object reply = patiently([&] { return connection.sagemaker("Athanor.GetProgress", {{"TrainingJobName", name}}); });
+  const json::object reply = patiently([&] {
+    return connection.sagemaker("Athanor.GetProgress", {{"TrainingJobName", name}});
+  });
   const json::object* progress = json::find_object(reply, "Progress");
   return progress == nullptr ? json::object() : *progress;
 }
@@ -57,9 +59,16 @@ std::string step_text(const json::object& progress) {
 
 // Whether a secondary status comes when the program has printed its last.
 bool follows_the_program(std::string_view secondary_status) {
-  static const std::set<std::string_view> kBefore = {"Starting", "Pending", "LaunchingMLInstances", "PreparingTrainingStack",
-                                                     "Downloading", "DownloadingTrainingImage", "Training", "Restarting",
-                                                     "Interrupted", "Stopping"};
+  static const std::set<std::string_view> kBefore = {"Starting",
+                                                     "Pending",
+                                                     "LaunchingMLInstances",
+                                                     "PreparingTrainingStack",
+                                                     "Downloading",
+                                                     "DownloadingTrainingImage",
+                                                     "Training",
+                                                     "Restarting",
+                                                     "Interrupted",
+                                                     "Stopping"};
   return !kBefore.contains(secondary_status);
 }
 
@@ -73,7 +82,8 @@ class Watcher {
     say_transitions(description, false);
     read_lines();
     say_transitions(description, true);
-    if (const auto step = number(progress, "step"), loss = number(progress, "loss"); step && loss && *step != last_step_) {
+    if (const auto step = number(progress, "step"), loss = number(progress, "loss");
+        step && loss && *step != last_step_) {
       last_step_ = *step;
       if (losses_.size() < kLossesMax) losses_.push_back(*loss);
     }
@@ -104,7 +114,8 @@ class Watcher {
       const std::string status = json::get_string(one, "Status");
       if (!to_the_end && follows_the_program(status)) return;
       block_.erase();
-      out_.line(fmt::format("{}  {}  {}", out_.paint(Colour::kDim, format_time(number(one, "StartTime").value_or(0)).substr(11)),
+      out_.line(fmt::format("{}  {}  {}",
+                            out_.paint(Colour::kDim, format_time(number(one, "StartTime").value_or(0)).substr(11)),
                             out_.paint(colour_of_status(status), fmt::format("{:<11}", status)),
                             out_.foreign(json::find_string(one, "StatusMessage").value_or(""))));
     }
@@ -153,9 +164,10 @@ Colour colour_of_status(const std::string& status) {
 
 std::string time_taken(const json::object& description) {
   const double start = number(description, "CreationTime").value_or(now_s());
-  const double end = is_over(json::get_string(description, "TrainingJobStatus"))
-                         ? number(description, "TrainingEndTime").value_or(number(description, "LastModifiedTime").value_or(start))
-                         : now_s();
+  const double end =
+      is_over(json::get_string(description, "TrainingJobStatus"))
+          ? number(description, "TrainingEndTime").value_or(number(description, "LastModifiedTime").value_or(start))
+          : now_s();
   return format_duration(static_cast<std::int64_t>(end - start));
 }
 
@@ -168,7 +180,9 @@ json::object watch_job(Connection& connection, const std::string& name, const Te
     json::object description = describe_once(connection, name);
     const bool name_hosts = has_several_hosts(description);
     watcher.show(description, progress, [&] {
-      if (with_lines) patiently([&] { return lines.read([&](const JobLine& line) { watcher.say_line(line, name_hosts); }); });
+      if (with_lines) {
+        patiently([&] { return lines.read([&](const JobLine& line) { watcher.say_line(line, name_hosts); }); });
+      }
     });
     if (is_over(json::get_string(description, "TrainingJobStatus"))) {
       watcher.end();

@@ -211,16 +211,17 @@ class Local final : public Compute {
           instance.attach_only = true;
           start_agent(start, instance);
         }
-        events_.on_failed(start.job, start.attempt, "InternalServerError: the process that held the job's network is gone");
+        events_.on_failed(start.job, start.attempt,
+                          "InternalServerError: the process that held the job's network is gone");
         return false;
       }
       files_.make_folders(path_of(name), 0700);
-      found.process = start_process({{options_.agent_program, "network", "--state", path_of(name), "--instances",
-                                      std::to_string(start.instances.size()), "--server", options_.server, "--server-file",
-                                      options_.server_file},
-                                     environment(),
-                                     path_of(name) + "/output",
-                                     path_of(name)});
+      found.process = start_process(
+          {{options_.agent_program, "network", "--state", path_of(name), "--instances",
+            std::to_string(start.instances.size()), "--server", options_.server, "--server-file", options_.server_file},
+           environment(),
+           path_of(name) + "/output",
+           path_of(name)});
     }
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(kNetworkStartMax_ms);
     Expected expected{start.job, start.attempt, -1, deadline};
@@ -244,8 +245,8 @@ class Local final : public Compute {
       std::string cpus;
       for (const auto cpu : instance.slot.cpus) cpus += fmt::format("{}{}", cpus.empty() ? "" : ",", cpu);
       Command command{{options_.agent_program, "run", "--instance", instance.id, "--token-file", folder + "/token",
-                       "--server", options_.server, "--server-file", options_.server_file, "--state", folder, "--network",
-                       path_of(network_name(start.job, start.attempt)), "--cpus", cpus},
+                       "--server", options_.server, "--server-file", options_.server_file, "--state", folder,
+                       "--network", path_of(network_name(start.job, start.attempt)), "--cpus", cpus},
                       environment(),
                       folder + "/agent.log",
                       folder};

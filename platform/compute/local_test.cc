@@ -25,9 +25,7 @@ class ProcessTest : public testing::Test {
   Command shell(const std::string& script) {
     return {{"/bin/sh", "-c", script}, {"PATH=/usr/bin:/bin", "GREETING=hello"}, folder_ + "/output", folder_};
   }
-  static void wait_end(const Process& process) {
-    ASSERT_TRUE(has_ended(process, 10'000));
-  }
+  static void wait_end(const Process& process) { ASSERT_TRUE(has_ended(process, 10'000)); }
 
   SystemFiles files_;
   const TemporaryFolder temporary_;
@@ -36,7 +34,8 @@ class ProcessTest : public testing::Test {
 
 TEST_F(ProcessTest, RunsInASessionOfItsOwnWithNothingOfOurs) {
   setenv("SECRET", "x", 1);
-  const Process process = start_process(shell("echo $GREETING $SECRET; ls /proc/self/fd | wc -l; ps -o sid= -p $$; exit 3"));
+  const Process process =
+      start_process(shell("echo $GREETING $SECRET; ls /proc/self/fd | wc -l; ps -o sid= -p $$; exit 3"));
   wait_end(process);
   EXPECT_THAT(end_of(process).how, HasSubstr("ended with status 3"));
   const std::string output = files_.read_all(folder_ + "/output");
@@ -96,7 +95,8 @@ if [ "$mode" = network ]; then
   mv $state/ready.tmp $state/ready.json
   while :; do sleep 0.02; done
 fi
-. )" + folder_ + "/behaviour\n", 0755);
+. )" + folder_ + "/behaviour\n",
+                   0755);
     behave("exec sleep 100");
     restart();
   }
@@ -174,11 +174,13 @@ TEST_F(LocalTest, AnAgentThatDiesIsToldAtOnceWithItsLastWords) {
 
 TEST_F(LocalTest, OnlyWhatMayTellWhyAnAgentEndedIsTold) {
   const std::string log = "2026-01-01T00:00:00.000 ";
-  behave("echo '" + log + "error   athanor-agent [node] broken'; echo '" + log + "info    athanor-agent [node] /mnt is read-only'; exit 4");
+  behave("echo '" + log + "error   athanor-agent [node] broken'; echo '" + log +
+         "info    athanor-agent [node] /mnt is read-only'; exit 4");
   launch();
   std::string text = next();
   if (text.starts_with("network")) text = next();
-  EXPECT_THAT(text, testing::EndsWith("ended with status 4; the last it said: " + log + "error   athanor-agent [node] broken"));
+  EXPECT_THAT(text, testing::EndsWith("ended with status 4; the last it said: " + log +
+                                      "error   athanor-agent [node] broken"));
 }
 
 TEST_F(LocalTest, AnAgentThatWasKilledDidNotSayWhy) {

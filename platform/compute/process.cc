@@ -147,8 +147,13 @@ Process start_process(const Command& command) {
   if (pipe2(ends, O_CLOEXEC) != 0) throw system_error(errno, "starting " + command.arguments.at(0));
   const Descriptor hear(ends[0]);
   Descriptor report(ends[1]);
-  const Child child{command.arguments.at(0).c_str(), arguments.data(), environment.data(), command.output_path.c_str(),
-                    temporary.c_str(), identity.c_str(), report.get()};
+  const Child child{command.arguments.at(0).c_str(),
+                    arguments.data(),
+                    environment.data(),
+                    command.output_path.c_str(),
+                    temporary.c_str(),
+                    identity.c_str(),
+                    report.get()};
 
   sigset_t all, before;
   sigfillset(&all);
@@ -209,8 +214,11 @@ End end_of(const Process& process) {
   if (waitid(static_cast<idtype_t>(P_PIDFD), id, &info, WEXITED | WNOHANG) != 0 || info.si_pid == 0) {
     return {fmt::format("its process {} has ended", process.pid)};
   }
-  if (info.si_code == CLD_EXITED) return {fmt::format("its process {} ended with status {}", process.pid, info.si_status)};
-  return {fmt::format("its process {} was killed by signal {} ({})", process.pid, info.si_status, strsignal(info.si_status)),
+  if (info.si_code == CLD_EXITED) {
+    return {fmt::format("its process {} ended with status {}", process.pid, info.si_status)};
+  }
+  return {fmt::format("its process {} was killed by signal {} ({})", process.pid, info.si_status,
+                      strsignal(info.si_status)),
           info.si_status == SIGKILL};
 }
 

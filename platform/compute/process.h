@@ -44,7 +44,7 @@ bool send_signal(const Process& process, int signal);
 
 // How a process that has ended did so, as far as it can be told. Reaps it when it is our child.
 struct End {
-  std::string how;           // "its process 12 ended with status 1", "… was killed by signal 9 (Killed)"
+  std::string how;            // "its process 12 ended with status 1", "… was killed by signal 9 (Killed)"
   bool was_by_force = false;  // SIGKILL: nothing that it said can tell of it
 };
 End end_of(const Process& process);

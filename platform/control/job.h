@@ -52,7 +52,7 @@ using Progress = std::map<std::string, double>;
 struct Job {
   std::string name;
   std::string arn;
-  std::string request;  // the validated CreateTrainingJob request, JSON, as the client sent it
+  std::string request;        // the validated CreateTrainingJob request, JSON, as the client sent it
   std::int64_t sequence = 0;  // order of creation; breaks ties of created_ms
 
   // What the state machine needs of the request.

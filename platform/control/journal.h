@@ -41,13 +41,13 @@ class Journal {
   void take(Outcome outcome);
 
   Machine machine_;
-  std::set<std::int64_t> changed_;               // live records to be stored
-  std::map<std::int64_t, JobRecord> finished_;   // records that are over, to be stored
-  std::set<std::int64_t> submitted_;             // of these, never stored so far
-  std::vector<Action> actions_;                  // to run after the next batch
+  std::set<std::int64_t> changed_;              // live records to be stored
+  std::map<std::int64_t, JobRecord> finished_;  // records that are over, to be stored
+  std::set<std::int64_t> submitted_;            // of these, never stored so far
+  std::vector<Action> actions_;                 // to run after the next batch
   bool out_ = false;
-  Batch batch_;                                  // what is out
-  std::vector<Action> batch_actions_;            // to run when it is durable
+  Batch batch_;                        // what is out
+  std::vector<Action> batch_actions_;  // to run when it is durable
 };
 
 }  // namespace athanor::control

@@ -195,7 +195,8 @@ void Machine::on(Turn& turn, const Restarted&) {
     if (record.job.training_start_ms && !is_terminal(record.job.status)) {
       const std::int64_t max_ms = record.job.max_runtime_s * 1000;
       const std::int64_t ran_ms = turn.now.wall_ms - *record.job.training_start_ms;
-      volatile_[job].max_runtime_deadline_ms = turn.now.steady_ms + std::clamp<std::int64_t>(max_ms - ran_ms, 0, max_ms);
+      volatile_[job].max_runtime_deadline_ms =
+          turn.now.steady_ms + std::clamp<std::int64_t>(max_ms - ran_ms, 0, max_ms);
     }
     if (!launch.instances.empty()) {
       turn.outcome.actions.push_back({job, record.attempt, ++record.last_sequence, std::move(launch)});

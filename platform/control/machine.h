@@ -27,9 +27,9 @@
 namespace athanor::control {
 
 // Bounds on waiting, in milliseconds of the steady clock.
-inline constexpr std::int64_t kConnectMax_ms = 30'000;     // from launch to an agent's first word
-inline constexpr std::int64_t kReconnectMax_ms = 15'000;   // from a broken link to a new one
-inline constexpr std::int64_t kTerminateGrace_s = 120;     // SIGTERM to SIGKILL, as the service has it
+inline constexpr std::int64_t kConnectMax_ms = 30'000;      // from launch to an agent's first word
+inline constexpr std::int64_t kReconnectMax_ms = 15'000;    // from a broken link to a new one
+inline constexpr std::int64_t kTerminateGrace_s = 120;      // SIGTERM to SIGKILL, as the service has it
 inline constexpr std::int64_t kTerminateSlack_ms = 30'000;  // what an agent may take beyond that
 inline constexpr std::int64_t kUploadMax_ms = 24 * 3600'000;
 inline constexpr std::int64_t kReleaseMax_ms = 10'000;

@@ -90,9 +90,7 @@ class World {
     std::int64_t at_ms;
     std::uint64_t order;
     std::function<void()> work;
-    bool operator<(const Timed& other) const {
-      return std::tie(at_ms, order) > std::tie(other.at_ms, other.order);
-    }
+    bool operator<(const Timed& other) const { return std::tie(at_ms, order) > std::tie(other.at_ms, other.order); }
   };
 
   bool chance(std::uint64_t percent) { return random_.below(100) < percent; }

@@ -170,7 +170,8 @@ TEST_F(MachineTest, TenJobsWithRoomForTwoRunTwoAtATimeInOrder) {
     ASSERT_TRUE(i >= 9 || machine_.find(i + 2)->step == Step::kWaiting) << "a slot is free once its agent is gone";
     gone(i, 1);
   }
-  EXPECT_THAT(path(3), ElementsAre("Starting", "Pending", "Starting", "Downloading", "Training", "Uploading", "Completed"));
+  EXPECT_THAT(path(3),
+              ElementsAre("Starting", "Pending", "Starting", "Downloading", "Training", "Uploading", "Completed"));
 }
 
 TEST_F(MachineTest, ALargeJobIsNotOvertakenBySmallOnes) {

@@ -99,7 +99,7 @@ enum class Verdict : std::int32_t { kNone = 0, kCompleted = 1, kStopped = 2, kMa
 
 struct JobRecord {
   Job job;
-  std::string secret;      // what its agents' tokens are made from
+  std::string secret;       // what its agents' tokens are made from
   bool has_inputs = false;  // for the wording of Downloading
   std::uint32_t attempt = 1;
   std::uint64_t last_sequence = 0;  // of the actions of this attempt

@@ -195,7 +195,8 @@ class Agent::Impl {
     const std::string endpoint = options_.network ? options_.network->endpoint : job().s3_endpoint;
     program_ = contract_program(*prepare_, endpoint);
     if (program_.arguments.front() == kEngineProgram && !files_.stat(options_.home.programs + "/athanor-llm")) {
-      throw Error(ErrorKind::kInvalid, "ClientError: The image athanor/llm is not installed here (athanor-llm is missing).");
+      throw Error(ErrorKind::kInvalid,
+                  "ClientError: The image athanor/llm is not installed here (athanor-llm is missing).");
     }
     metrics_ = std::make_unique<MetricScanner>(job().metrics);
     finish_laying_out();
@@ -252,7 +253,8 @@ class Agent::Impl {
     const std::string folder = place.base + "/" + place.path;
     files_.make_folders(folder, 0755);
     if (!path.starts_with(below)) root.shown.emplace_back(folder, path);
-    checkpoints_ = std::make_unique<Checkpoints>(store_->client(), job().checkpoint_uri, std::move(place), files_, clock_);
+    checkpoints_ =
+        std::make_unique<Checkpoints>(store_->client(), job().checkpoint_uri, std::move(place), files_, clock_);
   }
 
   void download() {
@@ -275,16 +277,16 @@ class Agent::Impl {
   }
 
   void start() {
-    const std::string stream =
-        fmt::format("{}/{}-{}", job().name, prepare_->instance.host(), clock_.wall_ms() / 1000);
+    const std::string stream = fmt::format("{}/{}-{}", job().name, prepare_->instance.host(), clock_.wall_ms() / 1000);
     if (checkpoints_) checkpoints_->start();
     try {
       sandbox_->run(program_);
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::kNotFound && error.kind() != ErrorKind::kDenied) throw;
-      apply_later(ProgramMissing{fmt::format("ClientError: CannotStartContainerError. Please check "
-                                             "AlgorithmSpecification.ContainerEntrypoint: {}.",
-                                             error.what())});
+      apply_later(
+          ProgramMissing{fmt::format("ClientError: CannotStartContainerError. Please check "
+                                     "AlgorithmSpecification.ContainerEntrypoint: {}.",
+                                     error.what())});
       return;
     }
     output_.start(sandbox_->take_output(), stream, std::move(metrics_));
@@ -349,9 +351,8 @@ class Agent::Impl {
 
   void stage() {
     auto key = std::make_shared<std::string>();
-    work_.start([this, key](const std::function<bool()>& cancelled) {
-      *key = artifacts(cancelled).stage(prepare_->instance.index);
-    },
+    work_.start([this, key](const std::function<bool()>&
+                                cancelled) { *key = artifacts(cancelled).stage(prepare_->instance.index); },
                 [this, key](const Error* failure) {
                   if (failure != nullptr) return apply(WorkFailed{reason_for_upload(*failure)});
                   apply(StageDone{*key});
@@ -359,9 +360,8 @@ class Agent::Impl {
   }
 
   void publish() {
-    work_.start([this, keys = staged_keys_](const std::function<bool()>& cancelled) {
-      artifacts(cancelled).publish(keys);
-    },
+    work_.start([this,
+                 keys = staged_keys_](const std::function<bool()>& cancelled) { artifacts(cancelled).publish(keys); },
                 [this](const Error* failure) {
                   if (failure != nullptr) return apply(WorkFailed{reason_for_upload(*failure)});
                   apply(PublishDone{});

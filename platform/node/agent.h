@@ -22,7 +22,7 @@ struct AgentOptions {
   std::string instance;
   std::string token;
   ServerPlace server;
-  std::string ca;      // PEM, for https
+  std::string ca;  // PEM, for https
   InstanceHome home;
   std::optional<NetworkView> network;
   std::vector<std::uint32_t> cpus;

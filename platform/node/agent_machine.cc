@@ -76,8 +76,7 @@ void obey(const Turn& turn, const Command& command) {
       turn.state.start_begun = true;
       turn.effect(Effect::kStart);
       return;
-    case Command::Kind::kTerminate:
-      return terminate(turn, command.grace_s);
+    case Command::Kind::kTerminate: return terminate(turn, command.grace_s);
     case Command::Kind::kStage:
       if (phase != Phase::kExited) return;
       turn.report.phase = Phase::kStaging;
@@ -88,8 +87,7 @@ void obey(const Turn& turn, const Command& command) {
       turn.report.phase = Phase::kPublishing;
       turn.effect(Effect::kPublish);
       return;
-    case Command::Kind::kRelease:
-      return release(turn);
+    case Command::Kind::kRelease: return release(turn);
   }
 }
 

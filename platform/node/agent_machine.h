@@ -109,8 +109,8 @@ enum class Effect {
   kTerminate,  // SIGTERM to the program
   kKill,       // SIGKILL to all in the sandbox
   kStage,
-  kPublish,    // with the command's staged_keys
-  kRelease,    // end all, throw everything away, exit
+  kPublish,  // with the command's staged_keys
+  kRelease,  // end all, throw everything away, exit
 };
 
 struct Outcome {

@@ -19,9 +19,7 @@ struct Bench {
   std::uint64_t sequence = 0;
   bool changed = false;  // by the last event
 
-  Outcome tell(Kind kind, std::uint32_t grace_s = 120) {
-    return on(Command{"job", 1, ++sequence, kind, grace_s, {}});
-  }
+  Outcome tell(Kind kind, std::uint32_t grace_s = 120) { return on(Command{"job", 1, ++sequence, kind, grace_s, {}}); }
   Outcome on(const Event& event) {
     const AgentState before = state;
     const Outcome outcome = apply(state, event, now_ms);
@@ -87,7 +85,8 @@ TEST(AgentMachine, ARepeatedCommandChangesNothingAndIsAnswered) {
 TEST(AgentMachine, AnOlderAttemptAndAnotherJobAreRefused) {
   Bench bench;
   bench.on(Command{"job", 2, 1, Kind::kPrepare, 0, {}});
-  for (const Command& stale : {Command{"job", 1, 99, Kind::kRelease, 0, {}}, Command{"other", 2, 99, Kind::kRelease, 0, {}}}) {
+  for (const Command& stale :
+       {Command{"job", 1, 99, Kind::kRelease, 0, {}}, Command{"other", 2, 99, Kind::kRelease, 0, {}}}) {
     const Outcome outcome = bench.on(stale);
     EXPECT_FALSE(bench.changed);
     EXPECT_TRUE(outcome.report);
@@ -212,8 +211,8 @@ TEST(AgentMachine, AnyOrderOfEventsKeepsTheInvariants) {
         case 5: outcome = bench.on(TimePassed{}); break;
         case 6: outcome = bench.on(random.below(20) == 0 ? Event(WorkFailed{"e"}) : Event(TimePassed{})); break;
         case 7:
-          outcome = bench.on(Command{"job", 1, random.below(bench.sequence + 1) + 1,
-                                     static_cast<Kind>(random.below(6)), 5, {}});
+          outcome = bench.on(
+              Command{"job", 1, random.below(bench.sequence + 1) + 1, static_cast<Kind>(random.below(6)), 5, {}});
           bench.sequence = std::max(bench.sequence, bench.state.report.last_sequence);
           break;
         default: outcome = bench.tell(static_cast<Kind>(random.below(6)), 5); break;
@@ -223,7 +222,8 @@ TEST(AgentMachine, AnyOrderOfEventsKeepsTheInvariants) {
       ASSERT_TRUE(bench.phase() != Phase::kRunning || begun[static_cast<int>(Effect::kStart)] == 1);
       ASSERT_TRUE(outcome.effects.empty() || bench.changed) << "what is done is known to have been begun";
     }
-    for (const Effect once : {Effect::kPrepare, Effect::kStart, Effect::kTerminate, Effect::kStage, Effect::kPublish, Effect::kRelease}) {
+    for (const Effect once :
+         {Effect::kPrepare, Effect::kStart, Effect::kTerminate, Effect::kStage, Effect::kPublish, Effect::kRelease}) {
       ASSERT_LE(begun[static_cast<int>(once)], 1) << "seed " << seed;
     }
   }

@@ -124,7 +124,9 @@ std::string Artifacts::base() const {
 }
 
 void Artifacts::check() const {
-  if (options_.cancelled && options_.cancelled()) throw Error(ErrorKind::kUnavailable, "uploading artifacts: cancelled");
+  if (options_.cancelled && options_.cancelled()) {
+    throw Error(ErrorKind::kUnavailable, "uploading artifacts: cancelled");
+  }
 }
 
 // A folder below /opt/ml, by no link of the job's; nothing where the job removed it.
@@ -158,9 +160,7 @@ void Artifacts::add_folder(Archive& archive, const FolderView& view) {
     archive_entry_set_mtime(entry.get(), found.modified_ns / 1'000'000'000, found.modified_ns % 1'000'000'000);
     std::optional<Descriptor> file;
     switch (found.type) {
-      case FolderEntry::Type::kFolder:
-        archive_entry_set_filetype(entry.get(), AE_IFDIR);
-        break;
+      case FolderEntry::Type::kFolder: archive_entry_set_filetype(entry.get(), AE_IFDIR); break;
       case FolderEntry::Type::kLink:
         if (!link_stays_inside(found.path, found.target)) {
           options_.on_note(fmt::format("{} is left out of the archive: it is a link that leaves its folder (to {})",
@@ -171,12 +171,10 @@ void Artifacts::add_folder(Archive& archive, const FolderView& view) {
         archive_entry_set_symlink(entry.get(), found.target.c_str());
         break;
       case FolderEntry::Type::kOther:
-        options_.on_note(fmt::format("{} is left out of the archive: it is neither file, folder nor link",
-                                     shown(view, found.path)));
+        options_.on_note(
+            fmt::format("{} is left out of the archive: it is neither file, folder nor link", shown(view, found.path)));
         continue;
-      case FolderEntry::Type::kFile:
-        try {
-          file = view.open(found.path);
+      case FolderEntry::Type::kFile: try { file = view.open(found.path);
         } catch (const Error& error) {
           throw cannot_read(view, found.path, "it cannot be read");
         }
@@ -250,8 +248,8 @@ void Artifacts::upload_files(const std::string& uri, const std::string& folder) 
       throw cannot_read(view, found.path, "it cannot be read");
     }
     if (!file) {
-      options_.on_note(fmt::format("{} is not uploaded: it is no file, and no link to one in its folder",
-                                   shown(view, found.path)));
+      options_.on_note(
+          fmt::format("{} is not uploaded: it is no file, and no link to one in its folder", shown(view, found.path)));
       continue;
     }
     // By its descriptor: what was opened is what travels.

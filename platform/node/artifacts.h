@@ -24,10 +24,10 @@ namespace athanor::node {
 class Artifacts {
  public:
   struct Options {
-    std::string ml;       // /opt/ml on the host
-    std::string scratch;  // a folder for what other instances staged; made when absent
-    std::function<bool()> cancelled;            // asked often, from any thread
-    std::function<void(std::string)> on_note;   // a sentence for the job's log, from the calling thread
+    std::string ml;                            // /opt/ml on the host
+    std::string scratch;                       // a folder for what other instances staged; made when absent
+    std::function<bool()> cancelled;           // asked often, from any thread
+    std::function<void(std::string)> on_note;  // a sentence for the job's log, from the calling thread
   };
 
   // `client`, `job` and `files` outlive it.
@@ -50,7 +50,8 @@ class Artifacts {
   bool is_empty(const std::string& folder) const;
   void add_folder(Archive& archive, const FolderView& view);
   void add_staged(Archive& archive, const std::string& uri);
-  void upload_archive(const std::string& uri, bool compress, const std::string& folder, const std::vector<std::string>& merge);
+  void upload_archive(const std::string& uri, bool compress, const std::string& folder,
+                      const std::vector<std::string>& merge);
   void upload_files(const std::string& uri, const std::string& folder);
 
   storage::S3Client& client_;

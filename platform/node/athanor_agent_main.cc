@@ -1,9 +1,8 @@
 // athanor-agent: what runs beside a job. Started by platform/compute, not by people.
-#include <CLI/CLI.hpp>
-
 #include <signal.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
 #include <optional>
@@ -82,7 +81,8 @@ int main(int count, char** values) {
   run_command->add_option("--instance", run_options.instance, "The instance's id")->required();
   run_command->add_option("--token-file", run_options.token_file, "A file with the instance's secret")->required();
   run_command->add_option("--server", run_options.server, "Where the server is: http://127.0.0.1:9100")->required();
-  run_command->add_option("--server-file", run_options.server_file, "A file that says where it is now, for as long as that may change");
+  run_command->add_option("--server-file", run_options.server_file,
+                          "A file that says where it is now, for as long as that may change");
   run_command->add_option("--ca", run_options.ca_file, "The certificate authority (PEM) of an https server");
   run_command->add_option("--state", run_options.state, "The instance's folder")->required();
   run_command->add_option("--network", run_options.network, "The folder of the job's network");
@@ -95,7 +95,8 @@ int main(int count, char** values) {
   CLI::App* network_command = app.add_subcommand("network", "Hold a job's network on this machine until SIGTERM");
   network_command->add_option("--state", network_state, "A folder, for ready.json")->required();
   network_command->add_option("--instances", network_instances, "How many instances it joins")->required();
-  network_command->add_option("--server", network_server, "Where the endpoint inside leads: http://127.0.0.1:9100")->required();
+  network_command->add_option("--server", network_server, "Where the endpoint inside leads: http://127.0.0.1:9100")
+      ->required();
   network_command->add_option("--server-file", network_server_file, "As of run");
   CLI11_PARSE(app, count, values);
 

@@ -23,8 +23,8 @@ bool same(const FolderEntry& a, const FolderEntry& b) {
 
 }  // namespace
 
-CheckpointPlan plan_checkpoints(const std::vector<FolderEntry>& present, const std::map<std::string, FolderEntry>& known,
-                                std::int64_t now_ns, bool all) {
+CheckpointPlan plan_checkpoints(const std::vector<FolderEntry>& present,
+                                const std::map<std::string, FolderEntry>& known, std::int64_t now_ns, bool all) {
   CheckpointPlan plan;
   std::set<std::string> there;
   for (const FolderEntry& entry : present) {
@@ -43,7 +43,8 @@ CheckpointPlan plan_checkpoints(const std::vector<FolderEntry>& present, const s
   return plan;
 }
 
-Checkpoints::Checkpoints(storage::S3Client& client, const std::string& uri, Place place, Files& files, const Clock& clock)
+Checkpoints::Checkpoints(storage::S3Client& client, const std::string& uri, Place place, Files& files,
+                         const Clock& clock)
     : client_(client), prefix_(storage::S3Uri::parse(uri)), place_(std::move(place)), files_(files), clock_(clock) {
   files_.make_folders(place_.base + "/" + place_.path, 0755);
 }
@@ -102,7 +103,8 @@ void Checkpoints::look(const std::string& from, bool all) {
   for (const auto& [path, entry] : known_) {
     if (from.empty() || path == from || path.starts_with(from + "/")) known.emplace(path, entry);
   }
-  const CheckpointPlan plan = plan_checkpoints(view ? view->walk(from) : std::vector<FolderEntry>(), known, clock_.wall_ms() * 1'000'000, all);
+  const CheckpointPlan plan =
+      plan_checkpoints(view ? view->walk(from) : std::vector<FolderEntry>(), known, clock_.wall_ms() * 1'000'000, all);
   for (const FolderEntry& entry : plan.upload) {
     if (cancelled_) throw Error(ErrorKind::kUnavailable, "uploading checkpoints: cancelled");
     const std::optional<Descriptor> file = view->open(entry.path);
@@ -136,7 +138,8 @@ void Checkpoints::run() {
     bool last = false;
     {
       std::unique_lock hold(mutex_);
-      wake_.wait_for(hold, std::chrono::milliseconds(kLook_ms), [this] { return closing_ || done_ || !complete_.empty(); });
+      wake_.wait_for(hold, std::chrono::milliseconds(kLook_ms),
+                     [this] { return closing_ || done_ || !complete_.empty(); });
       if (closing_) return;
       if (!complete_.empty()) from = complete_.front();
       last = from.empty() && done_ != nullptr;

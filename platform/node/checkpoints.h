@@ -31,8 +31,8 @@ struct CheckpointPlan {
   std::vector<std::string> remove;  // relative paths
 };
 // `known`: path → what was uploaded. `now_ns`: wall clock. With `all`, also what changed a moment ago.
-CheckpointPlan plan_checkpoints(const std::vector<FolderEntry>& present, const std::map<std::string, FolderEntry>& known,
-                                std::int64_t now_ns, bool all);
+CheckpointPlan plan_checkpoints(const std::vector<FolderEntry>& present,
+                                const std::map<std::string, FolderEntry>& known, std::int64_t now_ns, bool all);
 
 class Checkpoints {
  public:

@@ -44,9 +44,10 @@ std::vector<std::string> command(const JobSpec& job) {
                   "AlgorithmSpecification.ContainerEntrypoint, for example [\"/usr/bin/python3\", \"…\"].");
     }
   } else {
-    throw Error(ErrorKind::kInvalid,
-                "ClientError: The training image \"{}\" is not available here. Available are athanor/llm and athanor/script.",
-                job.image);
+    throw Error(
+        ErrorKind::kInvalid,
+        "ClientError: The training image \"{}\" is not available here. Available are athanor/llm and athanor/script.",
+        job.image);
   }
   words.insert(words.end(), job.arguments.begin(), job.arguments.end());
   return words;
@@ -117,8 +118,8 @@ std::string checkpoint_path(const JobSpec& job) {
   std::string path = job.checkpoint_path.empty() ? kDefaultCheckpoints : job.checkpoint_path;
   while (path.size() > 1 && path.back() == '/') path.pop_back();
   bool fits = path.starts_with('/') && is_relative_path(std::string_view(path).substr(1));
-  for (const char* taken : {"/opt/ml", "/opt/ml/input", "/opt/ml/model", "/opt/ml/output", "/opt/ml/athanor", "/proc", "/sys",
-                            "/dev", "/opt/athanor"}) {
+  for (const char* taken : {"/opt/ml", "/opt/ml/input", "/opt/ml/model", "/opt/ml/output", "/opt/ml/athanor", "/proc",
+                            "/sys", "/dev", "/opt/athanor"}) {
     const std::string prefix = std::string(taken) + "/";
     if (path == taken || (path.starts_with(prefix) && prefix != "/opt/ml/")) fits = false;
   }

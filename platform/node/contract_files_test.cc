@@ -35,7 +35,8 @@ TEST(ContractFiles, HyperparametersAreAllStrings) {
   Prepare given = prepare(0, 1);
   EXPECT_EQ(hyperparameters_json(given.job), "{}");
   given.job.hyperparameters = {{"epochs", "3"}, {"text", "a \"b\"\n"}};
-  EXPECT_EQ(json::parse(hyperparameters_json(given.job), "x"), json::parse(R"({"epochs":"3","text":"a \"b\"\n"})", "y"));
+  EXPECT_EQ(json::parse(hyperparameters_json(given.job), "x"),
+            json::parse(R"({"epochs":"3","text":"a \"b\"\n"})", "y"));
 }
 
 TEST(ContractFiles, InputDataConfigAsTheServiceWritesIt) {
@@ -44,7 +45,8 @@ TEST(ContractFiles, InputDataConfigAsTheServiceWritesIt) {
                         {"test", "s3://b/q", true, "File", "text/csv", "None"}};
   EXPECT_EQ(json::parse(input_data_config_json(given.job), "x"), json::parse(R"({
     "train": {"TrainingInputMode":"File","S3DistributionType":"FullyReplicated","RecordWrapperType":"None"},
-    "test": {"TrainingInputMode":"File","S3DistributionType":"ShardedByS3Key","RecordWrapperType":"None","ContentType":"text/csv"}})", "y"));
+    "test": {"TrainingInputMode":"File","S3DistributionType":"ShardedByS3Key","RecordWrapperType":"None","ContentType":"text/csv"}})",
+                                                                             "y"));
 }
 
 TEST(ContractFiles, ResourceConfigSortsHostsAsText) {
@@ -54,8 +56,9 @@ TEST(ContractFiles, ResourceConfigSortsHostsAsText) {
   EXPECT_EQ(config.at("current_group_name"), "homogeneousCluster");
   EXPECT_EQ(config.at("network_interface_name"), "eth0");
   EXPECT_TRUE(config.at("topology").is_null());
-  EXPECT_EQ(json::serialize(config.at("hosts")),
-            R"(["algo-1","algo-10","algo-11","algo-2","algo-3","algo-4","algo-5","algo-6","algo-7","algo-8","algo-9"])");
+  EXPECT_EQ(
+      json::serialize(config.at("hosts")),
+      R"(["algo-1","algo-10","algo-11","algo-2","algo-3","algo-4","algo-5","algo-6","algo-7","algo-8","algo-9"])");
   EXPECT_EQ(config.at("instance_groups").at(0).at("instance_group_name"), "homogeneousCluster");
   EXPECT_EQ(config.at("instance_groups").at(0).at("hosts"), config.at("hosts"));
 }
@@ -91,7 +94,10 @@ TEST(ContractProgram, WhatCannotRunIsTheClientsError) {
 
 TEST(ContractProgram, ThePlatformsVariablesStandWhateverTheRequestSets) {
   Prepare given = prepare(1, 2);
-  given.job.environment = {{"MINE", "1"}, {"PATH", "/mine"}, {"TRAINING_JOB_NAME", "forged"}, {"ATHANOR_RANK", "9"},
+  given.job.environment = {{"MINE", "1"},
+                           {"PATH", "/mine"},
+                           {"TRAINING_JOB_NAME", "forged"},
+                           {"ATHANOR_RANK", "9"},
                            {"ATHANOR_CHECKPOINTS", "/none"}};
   const auto variables = environment(given);
   EXPECT_EQ(variables.at("MINE"), "1");
@@ -118,7 +124,8 @@ TEST(ContractFiles, CheckpointPathsThatWouldHideSomethingAreRefused) {
     job.checkpoint_path = good;
     EXPECT_NO_THROW(checkpoint_path(job)) << good;
   }
-  for (const char* bad : {"/", "relative", "/opt/ml", "/opt/ml/model", "/opt/ml/input/data", "/opt/ml/../x", "/proc/x", "/a//b"}) {
+  for (const char* bad :
+       {"/", "relative", "/opt/ml", "/opt/ml/model", "/opt/ml/input/data", "/opt/ml/../x", "/proc/x", "/a//b"}) {
     job.checkpoint_path = bad;
     EXPECT_THROW(checkpoint_path(job), Error) << bad;
   }

@@ -40,7 +40,11 @@ namespace {
 // One connection: a request, an answer, the end. Owns itself through its handlers.
 struct Exchange : std::enable_shared_from_this<Exchange> {
   Exchange(tcp::socket from, std::shared_ptr<int> open, const Credentials& with, const Clock& by)
-      : socket(std::move(from)), deadline(socket.get_executor()), open_count(std::move(open)), credentials(with), clock(by) {
+      : socket(std::move(from)),
+        deadline(socket.get_executor()),
+        open_count(std::move(open)),
+        credentials(with),
+        clock(by) {
     ++*open_count;
   }
   ~Exchange() { --*open_count; }
@@ -62,9 +66,11 @@ struct Exchange : std::enable_shared_from_this<Exchange> {
     const bool known = request.starts_with("GET /credentials ") || request.starts_with("GET /credentials?");
     const std::string body = known ? credentials_json(credentials, clock.wall_ms())
                                    : R"({"message":"only GET /credentials is served here"})";
-    reply = fmt::format("HTTP/1.1 {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}",
-                        known ? "200 OK" : "404 Not Found", body.size(), body);
-    asio::async_write(socket, asio::buffer(reply), [self = shared_from_this()](const auto&, std::size_t) { self->end(); });
+    reply = fmt::format(
+        "HTTP/1.1 {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}",
+        known ? "200 OK" : "404 Not Found", body.size(), body);
+    asio::async_write(socket, asio::buffer(reply),
+                      [self = shared_from_this()](const auto&, std::size_t) { self->end(); });
   }
 
   void end() {

@@ -23,7 +23,8 @@ class CredentialsEndpoint {
   static constexpr int kRequestMax_s = 10;
 
   // `listener` is non-blocking; `clock` outlives it. Works on the context's thread until destroyed.
-  CredentialsEndpoint(boost::asio::io_context& context, Descriptor listener, Credentials credentials, const Clock& clock);
+  CredentialsEndpoint(boost::asio::io_context& context, Descriptor listener, Credentials credentials,
+                      const Clock& clock);
   ~CredentialsEndpoint();
 
  private:

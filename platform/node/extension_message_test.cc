@@ -15,7 +15,8 @@ TEST(ExtensionMessage, BeatsAreNamesAndNumbers) {
 }
 
 TEST(ExtensionMessage, CheckpointsAreFoldersBelowOurs) {
-  EXPECT_EQ(std::get<CheckpointComplete>(parse_extension_message(R"({"checkpoint":{"path":"a/step-1","step":1}})")).path,
+  EXPECT_EQ(std::get<CheckpointComplete>(parse_extension_message(R"({"checkpoint":{"path":"a/step-1","step":1}})"))
+                .path,
             "a/step-1");
 }
 
@@ -31,8 +32,8 @@ TEST(ExtensionMessage, TheRestIsRefused) {
         std::string(R"({"beat":{"x":"1"}})"), std::string(R"({"beat":{"x":1e999}})"), std::string(R"({"beat":{"":1}})"),
         std::string(R"({"checkpoint":{}})"), std::string(R"({"checkpoint":{"path":""}})"),
         std::string(R"({"checkpoint":{"path":"/etc"}})"), std::string(R"({"checkpoint":{"path":"a/../../b"}})"),
-        std::string(R"({"checkpoint":{"path":"a/"}})"), std::string(R"({"checkpoint":{"path":"a\u0000b"}})"), many + "}}",
-        std::string(kExtensionLineBytesMax + 1, ' ')}) {
+        std::string(R"({"checkpoint":{"path":"a/"}})"), std::string(R"({"checkpoint":{"path":"a\u0000b"}})"),
+        many + "}}", std::string(kExtensionLineBytesMax + 1, ' ')}) {
     EXPECT_THROW(parse_extension_message(bad), Error) << bad.substr(0, 60);
   }
 }

@@ -31,15 +31,15 @@ struct ExtensionSocket::Core : std::enable_shared_from_this<Core> {
 
     void read() {
       asio::async_read_until(socket, asio::dynamic_buffer(buffer, kExtensionLineBytesMax + 1), '\n',
-                             [self = this->shared_from_this()](const boost::system::error_code& failure, std::size_t size) {
-                               self->take(failure, size);
-                             });
+                             [self = this->shared_from_this()](const boost::system::error_code& failure,
+                                                               std::size_t size) { self->take(failure, size); });
     }
 
     void take(const boost::system::error_code& failure, std::size_t size) {
       if (!owner->acceptor.is_open()) return;
       if (failure == asio::error::not_found) {
-        return owner->on_nonsense(fmt::format("a line of the contract's socket is longer than {} bytes", kExtensionLineBytesMax));
+        return owner->on_nonsense(
+            fmt::format("a line of the contract's socket is longer than {} bytes", kExtensionLineBytesMax));
       }
       if (failure) return;
       const std::string line = buffer.substr(0, size - 1);

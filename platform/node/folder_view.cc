@@ -27,7 +27,8 @@ bool vanished(int error_number) { return error_number == ENOENT || error_number 
 }  // namespace
 
 FolderView::FolderView(const std::string& path, std::string called)
-    : path_(called.empty() ? path : std::move(called)), folder_(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) {
+    : path_(called.empty() ? path : std::move(called)),
+      folder_(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) {
   if (!folder_) throw system_error(errno, "opening the folder " + path_);
 }
 
@@ -36,7 +37,9 @@ std::optional<FolderView> FolderView::folder(const std::string& path) const {
   Descriptor inner(open_beneath(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, false));
   if (inner) return FolderView(called, std::move(inner));
   if (errno == ENOENT) return std::nullopt;
-  if (errno == ENOTDIR || errno == ELOOP) throw Error(ErrorKind::kInvalid, "opening the folder {}: a link or a file is in its place", called);
+  if (errno == ENOTDIR || errno == ELOOP) {
+    throw Error(ErrorKind::kInvalid, "opening the folder {}: a link or a file is in its place", called);
+  }
   throw system_error(errno, "opening the folder " + called);
 }
 
@@ -76,7 +79,9 @@ void FolderView::walk_into(int folder, const std::string& prefix, int depth, std
   }
   std::vector<std::string> names;
   while (const dirent* entry = ::readdir(listing.get())) {
-    if (std::strcmp(entry->d_name, ".") != 0 && std::strcmp(entry->d_name, "..") != 0) names.emplace_back(entry->d_name);
+    if (std::strcmp(entry->d_name, ".") != 0 && std::strcmp(entry->d_name, "..") != 0) {
+      names.emplace_back(entry->d_name);
+    }
     if (names.size() > kEntriesMax) throw Error(ErrorKind::kExhausted, "listing {}: too many files", path_);
   }
   std::sort(names.begin(), names.end());

@@ -202,7 +202,8 @@ void Forwarder::run(int stop) {
   for (;;) {
     const int paused_ms = milliseconds_paused();
     listen_to_all(paused_ms == 0 && tunnels_.size() < kTunnelsMax);
-    const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), paused_ms > 0 ? paused_ms : -1);
+    const int count =
+        ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), paused_ms > 0 ? paused_ms : -1);
     if (count < 0 && errno != EINTR) throw system_error(errno, "waiting for connections");
     for (int i = 0; i < count; ++i) {
       const std::uint64_t what = events[static_cast<std::size_t>(i)].data.u64 & 3;

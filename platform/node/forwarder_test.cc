@@ -44,7 +44,9 @@ Descriptor dial(std::uint16_t port) {
 // All until the peer's end.
 std::string read_all(int descriptor) {
   std::string text, piece(64 << 10, '\0');
-  for (ssize_t got; (got = ::recv(descriptor, piece.data(), piece.size(), 0)) > 0;) text.append(piece, 0, static_cast<std::size_t>(got));
+  for (ssize_t got; (got = ::recv(descriptor, piece.data(), piece.size(), 0)) > 0;) {
+    text.append(piece, 0, static_cast<std::size_t>(got));
+  }
   return text;
 }
 

@@ -106,7 +106,9 @@ TEST_F(JobOutputOnAFullDiskTest, GivesUpWhatIsNotStoredAndSaysSo) {
   pass(59'000);
   EXPECT_EQ(failure_, "");
   pass(2'000);
-  EXPECT_THAT(failure_, testing::MatchesRegex("writing: No space left on device; [0-9]+ bytes of output that were not stored are given up"));
+  EXPECT_THAT(failure_,
+              testing::MatchesRegex(
+                  "writing: No space left on device; [0-9]+ bytes of output that were not stored are given up"));
   disk_.full = false;
   print("third\n");
   EXPECT_THAT(sent_, HasSubstr("first"));

@@ -76,23 +76,17 @@ Ordered read_action(const proto::Action& from) {
       ordered.prepare = std::make_shared<const Prepare>(
           Prepare{read_job(from.prepare().job()), read_instance(from.prepare().instance())});
       break;
-    case proto::Action::kStart:
-      command.kind = Command::Kind::kStart;
-      break;
+    case proto::Action::kStart: command.kind = Command::Kind::kStart; break;
     case proto::Action::kTerminate:
       command.kind = Command::Kind::kTerminate;
       command.grace_s = from.terminate().grace_s();
       break;
-    case proto::Action::kStage:
-      command.kind = Command::Kind::kStage;
-      break;
+    case proto::Action::kStage: command.kind = Command::Kind::kStage; break;
     case proto::Action::kPublish:
       command.kind = Command::Kind::kPublish;
       command.staged_keys.assign(from.publish().staged_keys().begin(), from.publish().staged_keys().end());
       break;
-    case proto::Action::kRelease:
-      command.kind = Command::Kind::kRelease;
-      break;
+    case proto::Action::kRelease: command.kind = Command::Kind::kRelease; break;
     case proto::Action::WHAT_NOT_SET:
       refuse("an action of a kind that this agent does not know; is the server newer than the agent?");
   }
@@ -135,12 +129,9 @@ FromServer decode(std::string_view bytes) {
   proto::ToAgent message;
   if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) refuse("it is not a ToAgent message");
   switch (message.word_case()) {
-    case proto::ToAgent::kAction:
-      return read_action(message.action());
-    case proto::ToAgent::kLogsAcknowledged:
-      return LogsAcknowledged{message.logs_acknowledged().offset()};
-    case proto::ToAgent::WORD_NOT_SET:
-      break;
+    case proto::ToAgent::kAction: return read_action(message.action());
+    case proto::ToAgent::kLogsAcknowledged: return LogsAcknowledged{message.logs_acknowledged().offset()};
+    case proto::ToAgent::WORD_NOT_SET: break;
   }
   refuse("a word that this agent does not know; is the server newer than the agent?");
 }

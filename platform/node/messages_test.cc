@@ -18,7 +18,8 @@ TEST(MessagesTest, AReportIsReadWhateverTheJobNamedItsFiles) {
     ASSERT_TRUE(message.ParseFromString(bytes));
     const proto::Report& read = message.has_report() ? message.report() : message.hello().report();
     EXPECT_EQ(read.detail(), "copying \xef\xbf\xbd");
-    EXPECT_EQ(read.error(), "ClientError: Unable to upload the job's artifacts: /opt/ml/model/\xef\xbf\xbd: it cannot be read");
+    EXPECT_EQ(read.error(),
+              "ClientError: Unable to upload the job's artifacts: /opt/ml/model/\xef\xbf\xbd: it cannot be read");
     EXPECT_EQ(read.exit().failure(), "caf\xef\xbf\xbd");
   }
 }

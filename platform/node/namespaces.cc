@@ -40,7 +40,9 @@ void enter_new(int flag, const char* what) {
 }
 
 void enter(int descriptor, int flag, const char* what) {
-  if (::setns(descriptor, flag) != 0) throw system_error(errno, std::string("entering the job's ") + what + " namespace");
+  if (::setns(descriptor, flag) != 0) {
+    throw system_error(errno, std::string("entering the job's ") + what + " namespace");
+  }
 }
 
 Descriptor open_namespace(const char* name) {

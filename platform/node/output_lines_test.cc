@@ -39,13 +39,15 @@ TEST(OutputLines, WhatIsNotUtf8BecomesTheReplacementCharacter) {
   const std::pair<std::string, std::string> cases[] = {
       {"plain", "plain"},
       {"\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x98\x80", "\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x98\x80"},
-      {"a\xFF" "b", "a" + r + "b"},
+      {"a\xFF"
+       "b",
+       "a" + r + "b"},
       {"\xC3", r},
-      {"\xE2\x82", r},                        // cut short: one for the whole
+      {"\xE2\x82", r},  // cut short: one for the whole
       {"\xE2\x82\x41", r + "A"},
-      {"\xED\xA0\x80", r + r + r},            // a surrogate
-      {"\xC0\xAF", r + r},                    // overlong
-      {"\xF4\x90\x80\x80", r + r + r + r},    // beyond U+10FFFF
+      {"\xED\xA0\x80", r + r + r},          // a surrogate
+      {"\xC0\xAF", r + r},                  // overlong
+      {"\xF4\x90\x80\x80", r + r + r + r},  // beyond U+10FFFF
       {std::string("nul\0nul", 7), std::string("nul\0nul", 7)},
   };
   for (const auto& [given, expected] : cases) EXPECT_EQ(to_utf8(given), expected);

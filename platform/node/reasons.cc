@@ -51,11 +51,13 @@ std::string reason_for_prepare(const Error& error) {
 
 std::string reason_for_download(const Error& error) {
   if (error.kind() == ErrorKind::kExhausted && !has_prefix(error.what())) return disk_full(error.what());
-  return with(is_the_users(error.kind()) ? "ClientError: Data download failed: " : "InternalServerError: ", error.what());
+  return with(is_the_users(error.kind()) ? "ClientError: Data download failed: " : "InternalServerError: ",
+              error.what());
 }
 
 std::string reason_for_upload(const Error& error) {
-  return with(is_the_users(error.kind()) ? "ClientError: Artifact upload failed: " : "InternalServerError: ", error.what());
+  return with(is_the_users(error.kind()) ? "ClientError: Artifact upload failed: " : "InternalServerError: ",
+              error.what());
 }
 
 std::string reason_for_upload(const std::string& text) { return with("ClientError: Artifact upload failed: ", text); }

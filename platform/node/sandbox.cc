@@ -32,7 +32,9 @@ constexpr int kOutputPipeBytes = 1 << 20;
 
 Descriptor open_process(pid_t process) {
   Descriptor handle(static_cast<int>(::syscall(SYS_pidfd_open, process, 0)));
-  if (!handle) throw system_error(errno, "opening a descriptor of the sandbox's process (Linux 5.3 or newer is needed)");
+  if (!handle) {
+    throw system_error(errno, "opening a descriptor of the sandbox's process (Linux 5.3 or newer is needed)");
+  }
   return handle;
 }
 
@@ -112,17 +114,46 @@ void become_wrapper(const SandboxSpec& spec, int control, int output, int errors
   const std::string uid = std::to_string(kSandboxUid);
   const std::string port = std::to_string(spec.credentials_port);
   const std::string processes = std::to_string(spec.processes_max);
-  const char* arguments[] = {
-      "bwrap", "--unshare-user", "--disable-userns", "--uid", uid.c_str(), "--gid", uid.c_str(), "--unshare-pid",
-      "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--hostname", spec.root.host.c_str(), "--bind", root.c_str(),
-      "/", "--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/dev/shm", "--cap-drop", "ALL",
-      "--die-with-parent", "--new-session", "--chdir", "/", "/opt/athanor/bin/athanor-launch", port.c_str(),
-      processes.c_str(), nullptr};
+  const char* arguments[] = {"bwrap",
+                             "--unshare-user",
+                             "--disable-userns",
+                             "--uid",
+                             uid.c_str(),
+                             "--gid",
+                             uid.c_str(),
+                             "--unshare-pid",
+                             "--unshare-ipc",
+                             "--unshare-uts",
+                             "--unshare-cgroup-try",
+                             "--hostname",
+                             spec.root.host.c_str(),
+                             "--bind",
+                             root.c_str(),
+                             "/",
+                             "--proc",
+                             "/proc",
+                             "--dev",
+                             "/dev",
+                             "--perms",
+                             "1777",
+                             "--tmpfs",
+                             "/dev/shm",
+                             "--cap-drop",
+                             "ALL",
+                             "--die-with-parent",
+                             "--new-session",
+                             "--chdir",
+                             "/",
+                             "/opt/athanor/bin/athanor-launch",
+                             port.c_str(),
+                             processes.c_str(),
+                             nullptr};
   const char* environment[] = {"PATH=/usr/bin:/bin", nullptr};
   place({nothing, nothing, errors, control, output});
   ::execve(kWrapper, const_cast<char**>(arguments), const_cast<char**>(environment));
   const int failure = errno;
-  const std::string word = fmt::format("Estarting {} (is the package bubblewrap installed?): {}", kWrapper, std::strerror(failure));
+  const std::string word =
+      fmt::format("Estarting {} (is the package bubblewrap installed?): {}", kWrapper, std::strerror(failure));
   send_with_descriptors(3, word, {});
 }
 
@@ -146,9 +177,9 @@ std::unique_ptr<Sandbox> Sandbox::prepare(const SandboxSpec& spec) {
   ::fcntl(output_read.get(), F_SETFL, O_NONBLOCK);
 
   std::unique_ptr<Sandbox> sandbox(new Sandbox());
-  sandbox->wrapper_ = fork_child(
-      [&] { become_wrapper(spec, sockets.theirs.get(), output_write.get(), errors_write.get()); },
-      [&](const std::string& why) { send_with_descriptors(sockets.theirs.get(), "E" + why, {}); });
+  sandbox->wrapper_ =
+      fork_child([&] { become_wrapper(spec, sockets.theirs.get(), output_write.get(), errors_write.get()); },
+                 [&](const std::string& why) { send_with_descriptors(sockets.theirs.get(), "E" + why, {}); });
   sandbox->wrapper_handle_ = open_process(sandbox->wrapper_);
   sockets.theirs.reset();
   output_write.reset();
@@ -199,7 +230,8 @@ void Sandbox::run(const Program& program) {
     int failure = 0;
     std::memcpy(&failure, word.bytes.data() + 1, sizeof failure);
     if (failure == ENOENT || failure == ENOTDIR) {
-      throw Error(ErrorKind::kNotFound, "the program \"{}\" (or the interpreter that its first line names) was not found", name);
+      throw Error(ErrorKind::kNotFound,
+                  "the program \"{}\" (or the interpreter that its first line names) was not found", name);
     }
     throw Error(ErrorKind::kDenied, "the program \"{}\" cannot be run: {}", name, std::strerror(failure));
   }

@@ -10,8 +10,8 @@
 #include <sys/wait.h>
 
 #include <array>
-#include <chrono>
 #include <cerrno>
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <string>
@@ -54,9 +54,7 @@ class Guest {
   Guest(const std::string& folder, const std::string& script, Options options)
       : Guest(folder, std::vector<std::string>{"/bin/bash", "-c", script}, std::move(options)) {}
   Guest(const Guest&) = delete;
-  ~Guest() {
-    kill_agent();
-  }
+  ~Guest() { kill_agent(); }
 
   const std::string& folder() const { return folder_; }
 
@@ -114,12 +112,16 @@ class Guest {
     prepare.job.image = "athanor/script";
     prepare.job.entrypoint = std::move(arguments);
     prepare.instance.index = static_cast<std::uint32_t>(options.index);
-    prepare.instance.count = options.network == nullptr ? 1 : static_cast<std::uint32_t>(options.network->instances.size());
+    prepare.instance.count =
+        options.network == nullptr ? 1 : static_cast<std::uint32_t>(options.network->instances.size());
     SystemFiles files;
     write_contract_files(files, home.folder + "/ml", prepare);
 
     SandboxSpec spec;
-    spec.root = {.folder = home.folder, .programs = home.programs, .host = prepare.instance.host(), .hidden = home.hidden};
+    spec.root = {.folder = home.folder,
+                 .programs = home.programs,
+                 .host = prepare.instance.host(),
+                 .hidden = home.hidden};
     spec.cpus = options.cpus;
     if (options.network != nullptr) {
       spec.user_namespace = options.network->user_namespace.get();

@@ -29,15 +29,16 @@ struct MountAttributes {
   std::uint64_t propagation = 0;
   std::uint64_t user_namespace = 0;
 };
-constexpr std::uint64_t kReadOnly = 0x1;      // MOUNT_ATTR_RDONLY
-constexpr unsigned kRecursively = 0x8000;     // AT_RECURSIVE
-constexpr std::size_t kDescendMax = 64;       // entries of a folder that is taken apart
+constexpr std::uint64_t kReadOnly = 0x1;   // MOUNT_ATTR_RDONLY
+constexpr unsigned kRecursively = 0x8000;  // AT_RECURSIVE
+constexpr std::size_t kDescendMax = 64;    // entries of a folder that is taken apart
 
 const std::set<std::string> kLeftOut = {"proc", "sys", "dev", "run", "tmp", "home", "root", "boot", "lost+found"};
 // Folders of the host in which a job may make files (in its overlay): elsewhere the host's own permissions hold.
-const std::vector<std::string> kWritable = {"/usr/local", "/usr/local/bin", "/usr/local/etc", "/usr/local/include",
-                                            "/usr/local/lib", "/usr/local/sbin", "/usr/local/share", "/usr/local/src",
-                                            "/var/cache", "/var/lib", "/var/log", "/var/opt"};
+const std::vector<std::string> kWritable = {"/usr/local",         "/usr/local/bin", "/usr/local/etc",
+                                            "/usr/local/include", "/usr/local/lib", "/usr/local/sbin",
+                                            "/usr/local/share",   "/usr/local/src", "/var/cache",
+                                            "/var/lib",           "/var/log",       "/var/opt"};
 
 enum class Kind { kNone, kFolder, kLink, kOther };
 Kind kind_of(const std::string& path) {
@@ -76,7 +77,9 @@ std::vector<std::string> overlaid() {
   std::vector<std::string> names = {"opt"};
   for (const std::string& name : top_level()) {
     const std::string path = "/" + name;
-    if (name != "opt" && !kLeftOut.contains(name) && kind_of(path) == Kind::kFolder && !is_empty(path)) names.push_back(name);
+    if (name != "opt" && !kLeftOut.contains(name) && kind_of(path) == Kind::kFolder && !is_empty(path)) {
+      names.push_back(name);
+    }
   }
   return names;
 }
@@ -132,13 +135,16 @@ void write_etc(const SandboxRoot& root, const std::string& folder) {
   for (const auto& [address, name] : root.hosts) hosts += address + " " + name + "\n";
   write_file(folder + "/hosts", hosts);
   write_file(folder + "/hostname", root.host + "\n");
-  write_file(folder + "/resolv.conf", "# No name servers: a job's network leads to its own instances and to the endpoint.\n");
-  write_file(folder + "/passwd", accounts("/etc/passwd", fmt::format("{0}:x:{1}:{1}:training job:/home/{0}:/bin/bash",
-                                                                     kSandboxUser, kSandboxUid),
-                                          kSandboxUid));
+  write_file(folder + "/resolv.conf",
+             "# No name servers: a job's network leads to its own instances and to the endpoint.\n");
+  write_file(folder + "/passwd",
+             accounts("/etc/passwd",
+                      fmt::format("{0}:x:{1}:{1}:training job:/home/{0}:/bin/bash", kSandboxUser, kSandboxUid),
+                      kSandboxUid));
   // Whatever groups the server's user is in.
   for (const char* secret : {"/shadow", "/gshadow"}) write_file(folder + secret, "");
-  write_file(folder + "/group", accounts("/etc/group", fmt::format("{}:x:{}:", kSandboxUser, kSandboxUid), kSandboxUid));
+  write_file(folder + "/group",
+             accounts("/etc/group", fmt::format("{}:x:{}:", kSandboxUser, kSandboxUid), kSandboxUid));
 }
 
 void bind_mount(const std::string& from, const std::string& to) {
@@ -218,11 +224,8 @@ class Mounter {
         }
         return;
       }
-      case Kind::kOther:
-        SystemFiles().open(at, Files::Open::kCreate, 0644);
-        return bind_read_only(path, at);
-      case Kind::kNone:
-        return;
+      case Kind::kOther: SystemFiles().open(at, Files::Open::kCreate, 0644); return bind_read_only(path, at);
+      case Kind::kNone: return;
     }
   }
 
@@ -235,7 +238,9 @@ class Mounter {
 }  // namespace
 
 void lay_out_folders(const std::string& folder) {
-  for (const char* name : {"/root", "/layers", "/layers/upper", "/layers/work", "/layers/home"}) make_folder(folder + name);
+  for (const char* name : {"/root", "/layers", "/layers/upper", "/layers/work", "/layers/home"}) {
+    make_folder(folder + name);
+  }
   for (const char* name : {"/layers/tmp", "/layers/var-tmp"}) make_folder(folder + name, 01777);
   make_folder(folder + "/layers/home/" + kSandboxUser, 0700);
   for (const std::string& name : overlaid()) {
@@ -268,14 +273,19 @@ void make_top(const SandboxRoot& root, const std::string& target) {
     const Kind kind = kind_of(path);
     char link[PATH_MAX];
     const ssize_t length = kind == Kind::kLink ? ::readlink(path.c_str(), link, sizeof link) : -1;
-    if (length > 0 && ::symlink(std::string(link, static_cast<std::size_t>(length)).c_str(), (target + path).c_str()) != 0) {
+    if (length > 0 &&
+        ::symlink(std::string(link, static_cast<std::size_t>(length)).c_str(), (target + path).c_str()) != 0) {
       throw system_error(errno, "making the link " + target + path);
     }
     if (kind == Kind::kFolder && !kLeftOut.contains(name)) make_folder(target + path);
   }
-  for (const char* name : {"/proc", "/sys", "/dev", "/run", "/run/lock", "/home", "/opt", "/tmp"}) make_folder(target + name);
+  for (const char* name : {"/proc", "/sys", "/dev", "/run", "/run/lock", "/home", "/opt", "/tmp"}) {
+    make_folder(target + name);
+  }
   make_folder(target + "/root", 0700);
-  for (const char* name : {"/home", "/tmp"}) bind_mount(root.folder + "/layers" + name, target + name);  // on disk: they may grow
+  for (const char* name : {"/home", "/tmp"}) {
+    bind_mount(root.folder + "/layers" + name, target + name);  // on disk: they may grow
+  }
 }
 
 }  // namespace
@@ -289,7 +299,8 @@ std::vector<std::string> mount_root(const SandboxRoot& root) {
     if (name != "opt") mounter.show("/" + name);
   }
   // /opt also where the host has none, or none that can be overlaid.
-  if (kind_of("/opt") != Kind::kFolder || !mount_overlay("/opt", upper(root.folder, "opt"), work(root.folder, "opt"), target + "/opt")) {
+  if (kind_of("/opt") != Kind::kFolder ||
+      !mount_overlay("/opt", upper(root.folder, "opt"), work(root.folder, "opt"), target + "/opt")) {
     bind_mount(upper(root.folder, "opt"), target + "/opt");
   }
   bind_mount(root.folder + "/ml", target + "/opt/ml");
@@ -314,7 +325,8 @@ std::vector<std::string> mount_root(const SandboxRoot& root) {
   }
   for (const std::string& path : root.hidden) mounter.empty(path, "size=64k,mode=555");
   std::vector<std::string> notes = mounter.take_notes();
-  if (::mount("sysfs", (target + "/sys").c_str(), "sysfs", MS_RDONLY | MS_NODEV | MS_NOSUID | MS_NOEXEC, nullptr) != 0) {
+  if (::mount("sysfs", (target + "/sys").c_str(), "sysfs", MS_RDONLY | MS_NODEV | MS_NOSUID | MS_NOEXEC, nullptr) !=
+      0) {
     notes.push_back("/sys is empty for the job: the kernel refused one of its own");
   }
   return notes;

@@ -20,11 +20,11 @@ inline constexpr const char* kSandboxUser = "athanor";
 inline constexpr int kSandboxUid = 1000;
 
 struct SandboxRoot {
-  std::string folder;                  // of the instance, absolute; FOLDER/ml exists
-  std::string programs;                // folder with athanor-launch and, when built, athanor-llm
-  std::string host;                    // "algo-1"
+  std::string folder;                                      // of the instance, absolute; FOLDER/ml exists
+  std::string programs;                                    // folder with athanor-launch and, when built, athanor-llm
+  std::string host;                                        // "algo-1"
   std::vector<std::pair<std::string, std::string>> hosts;  // address, name
-  std::vector<std::string> hidden;     // folders of the host, absolute and without links
+  std::vector<std::string> hidden;                         // folders of the host, absolute and without links
   std::vector<std::pair<std::string, std::string>> shown;  // a folder of the host's, and where the job finds it
 };
 

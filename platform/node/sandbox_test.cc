@@ -1,10 +1,9 @@
 // Programs in real sandboxes, by bubblewrap and the kernel: what they cannot do, and what they must be able to.
 #include "platform/node/sandbox.h"
 
+#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#include <arpa/inet.h>
 #include <sched.h>
 #include <sys/mount.h>
 
@@ -97,7 +96,8 @@ bool soon(const Condition& condition) {
 }
 
 TEST_F(SandboxTest, TheProgramIsNobodyInParticular) {
-  const auto result = run("id -u; id -un; echo $HOME; grep -E '^(Cap|NoNewPrivs|Groups)' /proc/self/status; cat /proc/self/uid_map");
+  const auto result =
+      run("id -u; id -un; echo $HOME; grep -E '^(Cap|NoNewPrivs|Groups)' /proc/self/status; cat /proc/self/uid_map");
   EXPECT_THAT(result.output, testing::StartsWith("1000\nathanor\n/home/athanor\n"));
   for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"}) {
     EXPECT_THAT(result.output, HasSubstr(std::string(set) + ":\t0000000000000000\n"));
@@ -125,7 +125,8 @@ TEST_F(SandboxTest, OnTheHostItIsNotRootEither) {
 TEST_F(SandboxTest, TheHostsSecretsAreNotThere) {
   const std::string mark = "/tmp/athanor-sandbox-mark-" + std::to_string(::getpid());
   std::ofstream(mark) << "x";
-  const auto result = run("cat /etc/shadow /etc/gshadow 2>/dev/null | grep -c :; ls -A /home /root /tmp /var/tmp /run 2>&1; echo end");
+  const auto result =
+      run("cat /etc/shadow /etc/gshadow 2>/dev/null | grep -c :; ls -A /home /root /tmp /var/tmp /run 2>&1; echo end");
   fs::remove(mark);
   EXPECT_EQ(result.output, "0\n/home:\nathanor\n\n/root:\n\n/run:\nlock\n\n/tmp:\n\n/var/tmp:\nend\n");
 }
@@ -134,26 +135,31 @@ TEST_F(SandboxTest, TheDataDirectoryAndOtherJobsAreHidden) {
   Guest& other = start("echo treasure > /opt/ml/model/treasure; echo ready; exec sleep 1000");
   ASSERT_TRUE(other.said("ready"));
   const std::string data = data_;
-  const auto result = run("ls -A " + data + "; cat " + data + "/secret " + data + "/instances/1/ml/model/treasure; "
-                          "cat /opt/ml/model/treasure; find /opt /var /run /tmp /home -name treasure 2>/dev/null; ls /opt/ml/model; echo end");
+  const auto result = run("ls -A " + data + "; cat " + data + "/secret " + data +
+                          "/instances/1/ml/model/treasure; "
+                          "cat /opt/ml/model/treasure; find /opt /var /run /tmp /home -name treasure 2>/dev/null; ls "
+                          "/opt/ml/model; echo end");
   EXPECT_THAT(result.output, Not(HasSubstr("the store's secret")));
   EXPECT_THAT(result.output, Not(HasSubstr("/treasure\n")));
   EXPECT_THAT(result.output, testing::EndsWith("No such file or directory\nend\n"));
 }
 
 TEST_F(SandboxTest, ItCannotGainPower) {
-  const auto result = run(
-      "mount -t tmpfs x /mnt 2>/dev/null && echo mounted; mknod /tmp/disk b 8 0 2>/dev/null && echo made; chroot / true 2>/dev/null && echo chrooted; "
-      "hostname other 2>/dev/null && echo renamed; "
-      "(echo 1 > /proc/sys/kernel/panic) 2>/dev/null && echo wrote; ls /dev/sd* /dev/vd* /dev/mem 2>/dev/null; "
-      "ip link add d0 type dummy 2>/dev/null && echo linked; echo end");
+  const auto result =
+      run("mount -t tmpfs x /mnt 2>/dev/null && echo mounted; mknod /tmp/disk b 8 0 2>/dev/null && echo made; chroot / "
+          "true 2>/dev/null && echo chrooted; "
+          "hostname other 2>/dev/null && echo renamed; "
+          "(echo 1 > /proc/sys/kernel/panic) 2>/dev/null && echo wrote; ls /dev/sd* /dev/vd* /dev/mem 2>/dev/null; "
+          "ip link add d0 type dummy 2>/dev/null && echo linked; echo end");
   EXPECT_EQ(result.output, "end\n");
 }
 
 TEST_F(SandboxTest, ItGainsNoCapabilityInAUserNamespaceOfItsOwn) {
-  const auto result = run(
-      "unshare -Urm sh -c 'grep CapEff /proc/self/status; mount -t tmpfs x /mnt && echo MOUNTED' || echo refused; unshare -U true || echo refused; "
-      "(echo 9 > /proc/sys/user/max_user_namespaces) 2>/dev/null; for i in 1 2 3; do unshare -U true 2>/dev/null && echo made; done; echo end");
+  const auto result =
+      run("unshare -Urm sh -c 'grep CapEff /proc/self/status; mount -t tmpfs x /mnt && echo MOUNTED' || echo refused; "
+          "unshare -U true || echo refused; "
+          "(echo 9 > /proc/sys/user/max_user_namespaces) 2>/dev/null; for i in 1 2 3; do unshare -U true 2>/dev/null "
+          "&& echo made; done; echo end");
   EXPECT_THAT(result.output, testing::MatchesRegex("unshare: .*\nrefused\nunshare: .*\nrefused\nend\n"));
 }
 
@@ -161,7 +167,8 @@ TEST_F(SandboxTest, ItNeitherSeesNorSignalsOthers) {
   Guest& other = start("echo ready; exec sleep 31536002");
   ASSERT_TRUE(other.said("ready"));
   const std::string us = std::to_string(::getpid());
-  const auto result = run("ls -d /proc/[0-9]* | wc -l; kill -0 " + us + " 2>&1; pgrep -f 31536002 -a | grep -v pgrep | grep -v bash; "
+  const auto result = run("ls -d /proc/[0-9]* | wc -l; kill -0 " + us +
+                          " 2>&1; pgrep -f 31536002 -a | grep -v pgrep | grep -v bash; "
                           "kill -9 -1; echo $?; ls /proc/1/fd >/dev/null 2>&1 && echo looked; echo end");
   // Process 1, the shell, and ls and wc.
   EXPECT_THAT(result.output, testing::MatchesRegex("[345]\n.*No such process\n(.|\n)*end\n"));
@@ -204,7 +211,8 @@ TEST_F(SandboxTest, AnAgentThatIsKilledLeavesNothingRunning) {
 // either is an overlay itself, as in most containers.
 bool has_overlays(const fs::path& folder) {
   for (const char* name : {"upper", "work", "merged"}) fs::create_directories(folder / name);
-  const std::string options = "lowerdir=/usr,upperdir=" + (folder / "upper").string() + ",workdir=" + (folder / "work").string() + ",userxattr";
+  const std::string options =
+      "lowerdir=/usr,upperdir=" + (folder / "upper").string() + ",workdir=" + (folder / "work").string() + ",userxattr";
   const pid_t child = ::fork();
   if (child == 0) {
     const bool mounted = ::unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0 &&
@@ -219,13 +227,19 @@ bool has_overlays(const fs::path& folder) {
 
 TEST_F(SandboxTest, WritesToTheRootAreThrownAway) {
   const std::string name = "athanor-sandbox-" + std::to_string(::getpid());
-  const std::string in_overlays = has_overlays(data_ / "probe") ? "/usr/local/bin /usr/local/lib /var/lib /var/log " : "";
-  const auto result = run("for folder in " + in_overlays + "/tmp /var/tmp /dev/shm $HOME /opt/ml/model; do "
-                          "echo x > $folder/" + name + " && rm $folder/" + name + " && echo x > $folder/" + name + " || echo cannot in $folder; done; "
-                          "echo x > /usr/bin/" + name + " || echo refused; rm -f /bin/ls || echo refused");
+  const std::string in_overlays =
+      has_overlays(data_ / "probe") ? "/usr/local/bin /usr/local/lib /var/lib /var/log " : "";
+  const auto result = run("for folder in " + in_overlays +
+                          "/tmp /var/tmp /dev/shm $HOME /opt/ml/model; do "
+                          "echo x > $folder/" +
+                          name + " && rm $folder/" + name + " && echo x > $folder/" + name +
+                          " || echo cannot in $folder; done; "
+                          "echo x > /usr/bin/" +
+                          name + " || echo refused; rm -f /bin/ls || echo refused");
   EXPECT_THAT(result.output, Not(HasSubstr("cannot in")));
   EXPECT_THAT(result.output, testing::EndsWith("refused\n")) << "the host's own permissions hold";
-  for (const char* folder : {"/usr/local/bin/", "/usr/local/lib/", "/var/lib/", "/var/log/", "/tmp/", "/var/tmp/", "/dev/shm/"}) {
+  for (const char* folder :
+       {"/usr/local/bin/", "/usr/local/lib/", "/var/lib/", "/var/log/", "/tmp/", "/var/tmp/", "/dev/shm/"}) {
     EXPECT_FALSE(fs::exists(folder + name)) << folder;
   }
   EXPECT_TRUE(fs::exists("/bin/ls"));
@@ -253,7 +267,8 @@ TEST_F(SandboxTest, ProcessorsAreCountedTruthfully) {
   for (std::uint32_t cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
     if (CPU_ISSET(cpu, &usable)) last = cpu;
   }
-  EXPECT_EQ(run("nproc; taskset -cp $$ | sed 's/.*: //'", {.cpus = {last}}).output, "1\n" + std::to_string(last) + "\n");
+  EXPECT_EQ(run("nproc; taskset -cp $$ | sed 's/.*: //'", {.cpus = {last}}).output,
+            "1\n" + std::to_string(last) + "\n");
 }
 
 TEST_F(SandboxTest, WithoutANetworkThereIsLoopbackAlone) {
@@ -279,7 +294,8 @@ TEST_F(SandboxTest, InstancesOfAJobReachEachOtherByName) {
   Guest& first = start(kListen, net.instance(0));
   ASSERT_TRUE(first.said("ready"));
   EXPECT_EQ(run(kConnect, net.instance(1)).output, "hello 10.38.0.2\n");
-  EXPECT_EQ(run("ls /sys/class/net | xargs; hostname; getent hosts algo-1 algo-2; cat /etc/hostname", net.instance(1)).output,
+  EXPECT_EQ(run("ls /sys/class/net | xargs; hostname; getent hosts algo-1 algo-2; cat /etc/hostname", net.instance(1))
+                .output,
             "eth0 lo\nalgo-2\n10.38.0.1       algo-1\n10.38.0.2       algo-2\nalgo-2\n");
 }
 
@@ -303,8 +319,11 @@ TEST_F(SandboxTest, TheHostsServicesAreOutOfReach) {
   ::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size);
   const Net net = make_network(1);
   const std::string port = std::to_string(ntohs(address.sin_port));
-  EXPECT_EQ(run("for host in 127.0.0.1 10.38.0.1 169.254.170.2 8.8.8.8; do timeout 2 bash -c \"</dev/tcp/$host/" + port +
-                    "\" 2>/dev/null && echo reached $host; done; echo end", net.instance(0)).output, "end\n");
+  EXPECT_EQ(run("for host in 127.0.0.1 10.38.0.1 169.254.170.2 8.8.8.8; do timeout 2 bash -c \"</dev/tcp/$host/" +
+                    port + "\" 2>/dev/null && echo reached $host; done; echo end",
+                net.instance(0))
+                .output,
+            "end\n");
 }
 
 TEST_F(SandboxTest, NothingStaysMounted) {

@@ -27,8 +27,8 @@ void pause(std::int64_t pause_ms, const std::atomic<bool>& cancelled) {
 
 }  // namespace
 
-Store::Store(const JobSpec& job, const ServerPlace& server, const std::string& endpoint_inside, const std::string& folder,
-             const Clock& clock, Files& files) {
+Store::Store(const JobSpec& job, const ServerPlace& server, const std::string& endpoint_inside,
+             const std::string& folder, const Clock& clock, Files& files) {
   storage::S3Client::Options options;
   const bool ours = job.s3_endpoint.empty() || job.s3_endpoint == endpoint_inside;
   options.endpoint = ours ? server.now().url() : job.s3_endpoint;
@@ -40,7 +40,8 @@ Store::Store(const JobSpec& job, const ServerPlace& server, const std::string& e
   }
   const wire::Credentials credentials{job.credentials.access_key_id, job.credentials.secret_access_key,
                                       job.credentials.session_token};
-  client_ = std::make_unique<storage::S3Client>(options, [credentials] { return credentials; }, clock, files);
+  client_ = std::make_unique<storage::S3Client>(
+      options, [credentials] { return credentials; }, clock, files);
 }
 
 Worker::~Worker() {
@@ -54,8 +55,8 @@ void Worker::start(std::function<void(const std::function<bool()>&)> body, std::
   cancel();
   cancelled_ = std::make_shared<std::atomic<bool>>(false);
   // Cancelled work ends at its next step, which may be a while away; who starts the next does not wait for it.
-  thread_ = std::thread([before = std::move(thread_), body = std::move(body), done = std::move(done), cancelled = cancelled_,
-                         post = post_]() mutable {
+  thread_ = std::thread([before = std::move(thread_), body = std::move(body), done = std::move(done),
+                         cancelled = cancelled_, post = post_]() mutable {
     if (before.joinable()) before.join();
     const std::function<bool()> is_cancelled = [cancelled] { return cancelled->load(); };
     std::shared_ptr<Error> failure;

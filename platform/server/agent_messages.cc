@@ -12,10 +12,11 @@ namespace proto = node::proto;
 
 control::Phase read_phase(int from) {
   if (from < static_cast<int>(control::Phase::kIdle) || from > static_cast<int>(control::Phase::kBroken)) {
-    throw Error(ErrorKind::kInvalid,
-                "reading an agent's message: it is in phase {}, which this server does not know; start the server in the "
-                "version that began the job, or end the job and begin it again",
-                from);
+    throw Error(
+        ErrorKind::kInvalid,
+        "reading an agent's message: it is in phase {}, which this server does not know; start the server in the "
+        "version that began the job, or end the job and begin it again",
+        from);
   }
   return static_cast<control::Phase>(from);
 }
@@ -132,8 +133,7 @@ FromAgent decode_from_agent(std::string_view bytes) {
     case proto::FromAgent::kHello:
       check_protocol(message.hello().protocol());
       return AgentHello{message.hello().instance(), message.hello().token(), read_report(message.hello().report())};
-    case proto::FromAgent::kReport:
-      return AgentReport{read_report(message.report())};
+    case proto::FromAgent::kReport: return AgentReport{read_report(message.report())};
     case proto::FromAgent::kLogs: {
       AgentLogs logs{message.logs().stream(), message.logs().offset(), message.logs().end_offset(), {}};
       logs.events.reserve(static_cast<std::size_t>(message.logs().lines_size()));

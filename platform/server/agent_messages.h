@@ -48,8 +48,7 @@ struct JobSurroundings {
 
 // `surroundings` matters to kPrepare only.
 std::string encode_order(const control::JobRecord& record, const control::InstanceRecord& instance,
-                         const control::Action& action, const control::Tell& tell,
-                         const JobSurroundings& surroundings);
+                         const control::Action& action, const control::Tell& tell, const JobSurroundings& surroundings);
 std::string encode_logs_acknowledged(std::uint64_t offset);
 
 }  // namespace athanor::server

@@ -163,18 +163,21 @@ bool AgentSession::append_logs(AgentLogs logs) {
   const std::int64_t now_ms = clock_.wall_ms();
   for (auto& event : logs.events) event.ingestion_ms = now_ms;
   try {
-    const std::uint64_t durable = logs_.append(kLogGroup, logs.stream, instance(), logs.offset, logs.end_offset, logs.events);
+    const std::uint64_t durable =
+        logs_.append(kLogGroup, logs.stream, instance(), logs.offset, logs.end_offset, logs.events);
     logs_wait_since_ms_.reset();
     send(encode_logs_acknowledged(durable));
   } catch (const Error& error) {
     const bool has_no_room = error.kind() == ErrorKind::kExhausted || error.kind() == ErrorKind::kUnavailable;
     if (has_no_room && may_wait_for_room(logs.stream, error)) return false;
-    log::error("server", "logs of {} cannot be stored, and what is left of them is given up: {}", logs.stream, error.what());
+    log::error("server", "logs of {} cannot be stored, and what is left of them is given up: {}", logs.stream,
+               error.what());
     logs_lost_ = true;
     fail(error.kind() == ErrorKind::kExhausted
-             ? fmt::format("ClientError: The disk is full: for {} s there was no room for what the program printed, and the "
-                           "rest of it is given up. Please make room, or print less: {}",
-                           room_max_ms_ / 1000, error.what())
+             ? fmt::format(
+                   "ClientError: The disk is full: for {} s there was no room for what the program printed, and the "
+                   "rest of it is given up. Please make room, or print less: {}",
+                   room_max_ms_ / 1000, error.what())
              : fmt::format("InternalServerError: the logs of {} cannot be stored: {}", logs.stream, error.what()));
   }
   return true;

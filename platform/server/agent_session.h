@@ -79,9 +79,9 @@ class AgentSession : public std::enable_shared_from_this<AgentSession> {
   boost::asio::steady_timer retry_;
 
   // Of work() alone.
-  control::Report latest_;   // what the agent said last
+  control::Report latest_;                          // what the agent said last
   std::optional<std::int64_t> logs_wait_since_ms_;  // for room
-  bool logs_lost_ = false;   // the instance has failed for them
+  bool logs_lost_ = false;                          // the instance has failed for them
 
   mutable std::mutex mutex_;  // guards all below
   boost::asio::steady_timer hello_deadline_;

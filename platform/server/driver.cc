@@ -51,9 +51,7 @@ Driver::Driver(boost::asio::io_context& control, const Clock& clock, Random& ran
       retry_(control) {
   compute::Events events;
   events.on_gone = [this](std::string instance, std::string why) {
-    post([this, instance = std::move(instance), why = std::move(why)] {
-      feed(control::InstanceGone{instance, why});
-    });
+    post([this, instance = std::move(instance), why = std::move(why)] { feed(control::InstanceGone{instance, why}); });
   };
   events.on_failed = [this](std::int64_t job, std::uint32_t attempt, std::string why) {
     post([this, job, attempt, why = std::move(why)] {

@@ -97,12 +97,12 @@ class Driver {
   boost::asio::steady_timer timer_;
   boost::asio::steady_timer retry_;
   std::int64_t last_sequence_ = 0;
-  std::unordered_map<std::string, std::int64_t> names_;             // every job that there is, stored or about to be
-  std::map<std::int64_t, std::string> unfinished_;                  // jobs whose end is not stored yet
-  std::map<std::string, Session> sessions_;                         // by instance
-  std::map<std::int64_t, compute::Network> networks_;               // by job
+  std::unordered_map<std::string, std::int64_t> names_;              // every job that there is, stored or about to be
+  std::map<std::int64_t, std::string> unfinished_;                   // jobs whose end is not stored yet
+  std::map<std::string, Session> sessions_;                          // by instance
+  std::map<std::int64_t, compute::Network> networks_;                // by job
   std::map<std::int64_t, std::vector<control::Action>> unprepared_;  // Prepare orders that wait for the network
-  std::unordered_map<std::int64_t, std::vector<Done>> removals_;    // of jobs whose agents are still going home
+  std::unordered_map<std::int64_t, std::vector<Done>> removals_;     // of jobs whose agents are still going home
 
   // One commit at a time.
   bool committing_ = false;
@@ -112,14 +112,14 @@ class Driver {
     std::vector<std::int64_t> finished;
     std::vector<std::pair<std::int64_t, std::string>> removed;
     std::vector<std::pair<std::int64_t, Done>> waiters;
-    std::vector<store::Key> keys;         // to be saved with the next commit if this one fails
-    std::vector<std::int64_t> ended;      // likewise
+    std::vector<store::Key> keys;     // to be saved with the next commit if this one fails
+    std::vector<std::int64_t> ended;  // likewise
   };
   Commit commit_;
-  std::vector<std::pair<std::int64_t, Done>> waiters_;              // of the next commit: (job or 0, done)
-  std::vector<std::pair<std::int64_t, std::string>> removed_;       // with the next commit
-  std::vector<std::int64_t> ended_;                                 // jobs whose keys go with the next commit
-  std::vector<store::Key> keys_to_store_;                           // with the next commit
+  std::vector<std::pair<std::int64_t, Done>> waiters_;         // of the next commit: (job or 0, done)
+  std::vector<std::pair<std::int64_t, std::string>> removed_;  // with the next commit
+  std::vector<std::int64_t> ended_;                            // jobs whose keys go with the next commit
+  std::vector<store::Key> keys_to_store_;                      // with the next commit
   std::string last_store_error_;
 
   bool ending_ = false;

@@ -144,13 +144,13 @@ class DriverTest : public testing::Test {
     keys_ = std::make_unique<KeyStore>();
     pool_ = std::make_unique<boost::asio::thread_pool>(2);
     control_ = std::make_unique<boost::asio::io_context>(1);
-    driver_ = std::make_unique<Driver>(*control_, clock_, random_, *store_, *board_, *keys_,
-                                       DriverOptions{"us-east-1", "000000000000", "CA"},
-                                       [this](compute::Events events) {
-                                         auto compute = std::make_unique<FakeCompute>(std::move(events));
-                                         compute_ = compute.get();
-                                         return compute;
-                                       });
+    driver_ =
+        std::make_unique<Driver>(*control_, clock_, random_, *store_, *board_, *keys_,
+                                 DriverOptions{"us-east-1", "000000000000", "CA"}, [this](compute::Events events) {
+                                   auto compute = std::make_unique<FakeCompute>(std::move(events));
+                                   compute_ = compute.get();
+                                   return compute;
+                                 });
     driver_->begin(store_->load());
     thread_ = std::thread([this] {
       const auto work = boost::asio::make_work_guard(*control_);
@@ -211,7 +211,9 @@ class DriverTest : public testing::Test {
       "OutputDataConfig": {"S3OutputPath": "s3://b/out/"},
       "CheckpointConfig": {"S3Uri": "s3://b/ck"},
       "ResourceConfig": {"InstanceType": "ml.m5.large", "VolumeSizeInGB": 2},
-      "StoppingCondition": {"MaxRuntimeInSeconds": 100}})json", "request").as_object();
+      "StoppingCondition": {"MaxRuntimeInSeconds": 100}})json",
+                                       "request")
+                               .as_object();
     request["TrainingJobName"] = name;
     request["ResourceConfig"].as_object()["InstanceCount"] = instances;
     return record_of(name, request, "us-east-1", "000000000000");
@@ -222,8 +224,7 @@ class DriverTest : public testing::Test {
   }
 
   std::shared_ptr<FakeLink> connect(const std::string& instance, const std::string& token,
-                                    const proto::Report& report = {},
-                                    int hello_max_ms = AgentSession::kHelloMax_ms,
+                                    const proto::Report& report = {}, int hello_max_ms = AgentSession::kHelloMax_ms,
                                     int room_max_ms = AgentSession::kRoomMax_ms) {
     auto link = std::make_shared<FakeLink>();
     links_.push_back(link);
@@ -383,7 +384,8 @@ TEST_F(DriverTest, AJobIsRemovedOnceHoweverManyAsk) {
     first.set_value(error);
   });
   driver_->remove("one", [&](std::exception_ptr error) { second.set_value(error); });
-  EXPECT_EQ(outcome([&](Driver::Done done) { driver_->stop("none", std::move(done)); }), "Requested resource not found.")
+  EXPECT_EQ(outcome([&](Driver::Done done) { driver_->stop("none", std::move(done)); }),
+            "Requested resource not found.")
       << "both were asked for";
   holding->set_value();
   EXPECT_EQ(first.get_future().get(), nullptr);
@@ -483,9 +485,10 @@ TEST_F(DriverTest, LogsThatFindNoRoomForTooLongFailTheInstance) {
   logs.mutable_logs()->add_lines()->set_text("x");
   link->say(logs);
   EXPECT_TRUE(wait_status("one", "Failed"));
-  EXPECT_EQ(board_->find("one")->failure_reason,
-            "ClientError: The disk is full: for 1 s there was no room for what the program printed, and the rest of it is "
-            "given up. Please make room, or print less: no space");
+  EXPECT_EQ(
+      board_->find("one")->failure_reason,
+      "ClientError: The disk is full: for 1 s there was no room for what the program printed, and the rest of it is "
+      "given up. Please make room, or print less: no space");
   EXPECT_TRUE(link->next().action().has_release()) << "nothing was acknowledged";
 }
 

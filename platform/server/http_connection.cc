@@ -97,8 +97,7 @@ Awaitable<void> HttpConnection::open() {
 
 Awaitable<HttpConnection::Next> HttpConnection::serve_one() {
   HttpShared& shared = worker_.shared_;
-  const auto exchange =
-      std::make_shared<HttpExchange>(*transport_, input_, shared.options.body_timeout_ms * 1'000'000);
+  const auto exchange = std::make_shared<HttpExchange>(*transport_, input_, shared.options.body_timeout_ms * 1'000'000);
   phase_ = input_.ready().empty() ? Phase::kIdle : Phase::kHead;
   if (phase_ == Phase::kIdle && shared.stopping) co_return Next::kClose;
   std::optional<HttpRefusal> refusal;
@@ -203,8 +202,7 @@ Awaitable<HttpConnection::Next> HttpConnection::end_exchange(HttpExchange& excha
                                                              wire::Response response, bool failed) {
   exchange.detached = true;
   const bool unsent = !exchange.ended && exchange.continue_wanted;  // the client still waits to send its body
-  bool keep =
-      !failed && !exchange.broken && !unsent && !worker_.shared_.stopping && exchange.parser.keep_alive();
+  bool keep = !failed && !exchange.broken && !unsent && !worker_.shared_.stopping && exchange.parser.keep_alive();
   if (keep && !exchange.ended) {
     exchange.detached = false;
     keep = !exchange.chunked && exchange.left <= kDrainBytesMax;
@@ -255,7 +253,8 @@ Awaitable<void> HttpConnection::respond(const wire::Request& about, wire::Respon
   fmt::format_to(std::back_inserter(head), "HTTP/1.1 {} {}\r\n", response.status, reason_of(response.status));
   bool has_id = false, has_length = false;
   for (const auto& [name, value] : response.headers) {
-    has_id = has_id || boost::beast::iequals(name, "x-amzn-RequestId") || boost::beast::iequals(name, "x-amz-request-id");
+    has_id =
+        has_id || boost::beast::iequals(name, "x-amzn-RequestId") || boost::beast::iequals(name, "x-amz-request-id");
     has_length = has_length || boost::beast::iequals(name, "Content-Length");
     head.append(name).append(": ");
     // A value with a line break would be another header.

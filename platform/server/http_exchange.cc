@@ -88,8 +88,7 @@ std::optional<HttpRefusal> HttpExchange::take_head(wire::Request& request) const
     if (request.headers.size() == kFieldsMax) return HttpRefusal{431, "The request has more than 100 header fields."};
     if (field.name() == http::field::host) ++hosts;
     // Whoever reads such a body otherwise than the client meant it takes its rest for another request.
-    if (field.name() == http::field::transfer_encoding &&
-        !boost::beast::iequals(field.value(), "chunked")) {
+    if (field.name() == http::field::transfer_encoding && !boost::beast::iequals(field.value(), "chunked")) {
       return HttpRefusal{501, "The only transfer coding here is chunked."};
     }
     request.headers.add(std::string(field.name_string()), std::string(field.value()));

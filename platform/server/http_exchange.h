@@ -64,7 +64,7 @@ struct HttpExchange {
   Parser parser;
   bool chunked = false;
   std::optional<std::uint64_t> length;
-  std::uint64_t left = 0;  // when not chunked
+  std::uint64_t left = 0;          // when not chunked
   bool continue_expected = false;  // by the client
   bool continue_wanted = false;    // and not said yet
   bool ended = false;

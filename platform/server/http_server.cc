@@ -20,8 +20,8 @@
 namespace athanor::server {
 
 namespace asio = boost::asio;
-using asio::ip::tcp;
 using asio::use_awaitable;
+using asio::ip::tcp;
 using wire::Awaitable;
 
 struct HttpServer::State {
@@ -103,19 +103,21 @@ std::uint16_t HttpServer::start() {
   acceptor.bind(endpoint, failure);
   if (!failure) acceptor.listen(1024, failure);
   if (failure == asio::error::address_in_use) {
-    throw Error(ErrorKind::kConflict,
-                "listening on {}:{}: another program has the port; end it, or choose another with --listen ADDRESS:PORT",
-                options.address, options.port);
+    throw Error(
+        ErrorKind::kConflict,
+        "listening on {}:{}: another program has the port; end it, or choose another with --listen ADDRESS:PORT",
+        options.address, options.port);
   }
   if (failure == boost::system::errc::address_not_available) {
-    throw Error(ErrorKind::kInvalid, "listening on {}:{}: that is no address of this machine; give one that is, or 0.0.0.0 for all",
+    throw Error(ErrorKind::kInvalid,
+                "listening on {}:{}: that is no address of this machine; give one that is, or 0.0.0.0 for all",
                 options.address, options.port);
   }
   if (failure) {
     throw Error(ErrorKind::kDenied, "listening on {}:{}: {}", options.address, options.port, failure.message());
   }
-  asio::co_spawn(state_->workers.front()->context(),
-                 accept_connections(acceptor, state_->shared, state_->workers), asio::detached);
+  asio::co_spawn(state_->workers.front()->context(), accept_connections(acceptor, state_->shared, state_->workers),
+                 asio::detached);
   const std::uint16_t port = acceptor.local_endpoint().port();
   for (auto& worker : state_->workers) worker->start();
   state_->running = true;

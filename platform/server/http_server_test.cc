@@ -11,8 +11,8 @@
 
 #include <atomic>
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/buffers_to_string.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/websocket.hpp>
 #include <chrono>
 #include <condition_variable>
@@ -227,16 +227,20 @@ TEST_F(HttpServerTest, SendsPartsOfFiles) {
   SystemFiles files;
   SystemClock clock;
   TlsIdentity identity(files, clock, folder.path() + "/tls", "us-east-1", {});
-  serve({}, [path](wire::Request request) -> wire::Awaitable<wire::Response> {
-    const std::shared_ptr<const int> descriptor(new int(::open(path.c_str(), O_RDONLY | O_CLOEXEC)), [](const int* fd) {
-      ::close(*fd);
-      delete fd;
-    });
-    wire::Response response;
-    response.files = {{descriptor, 10, 2'900'000}, {descriptor, 0, 5}};
-    response.head_only = request.method == "HEAD";
-    co_return response;
-  }, &identity);
+  serve(
+      {},
+      [path](wire::Request request) -> wire::Awaitable<wire::Response> {
+        const std::shared_ptr<const int> descriptor(new int(::open(path.c_str(), O_RDONLY | O_CLOEXEC)),
+                                                    [](const int* fd) {
+                                                      ::close(*fd);
+                                                      delete fd;
+                                                    });
+        wire::Response response;
+        response.files = {{descriptor, 10, 2'900'000}, {descriptor, 0, 5}};
+        response.head_only = request.method == "HEAD";
+        co_return response;
+      },
+      &identity);
   const std::string expected = contents.substr(10, 2'900'000) + contents.substr(0, 5);
   wire::HttpClient::Options trusting;
   trusting.ca_file = identity.ca_path();
@@ -474,9 +478,9 @@ TEST(TlsIdentity, IsTrustedForTheNamesThatClientsUse) {
                            "bucket.s3.eu-west-1.amazonaws.com", "bucket.s3.amazonaws.com", "athanor.example",
                            "api.sagemaker.eu-west-1.amazonaws.com"}) {
     const bool address = std::string_view(name) == "127.0.0.1";
-    const std::string command =
-        fmt::format("openssl s_client -connect 127.0.0.1:{} -CAfile {} -verify_return_error -x509_strict {} {} </dev/null 2>&1", port,
-                    identity.ca_path(), address ? "-verify_ip" : "-verify_hostname", name);
+    const std::string command = fmt::format(
+        "openssl s_client -connect 127.0.0.1:{} -CAfile {} -verify_return_error -x509_strict {} {} </dev/null 2>&1",
+        port, identity.ca_path(), address ? "-verify_ip" : "-verify_hostname", name);
     std::string output;
     FILE* pipe = ::popen(command.c_str(), "r");
     char buffer[4096];

@@ -55,9 +55,8 @@ Awaitable<std::size_t> PlainTransport::read_some(std::span<char> into) {
 Awaitable<void> PlainTransport::write(std::string_view first, std::string_view second) {
   while (!first.empty() || !second.empty()) {
     expect_progress();
-    const std::array<asio::const_buffer, 2> buffers{
-        asio::buffer(first.data(), std::min(first.size(), kWriteBytes)),
-        asio::buffer(second.data(), std::min(second.size(), kWriteBytes))};
+    const std::array<asio::const_buffer, 2> buffers{asio::buffer(first.data(), std::min(first.size(), kWriteBytes)),
+                                                    asio::buffer(second.data(), std::min(second.size(), kWriteBytes))};
     std::size_t count = co_await socket_.async_write_some(buffers, use_awaitable);
     const std::size_t of_first = std::min(count, first.size());
     first.remove_prefix(of_first);
@@ -70,9 +69,8 @@ Awaitable<void> PlainTransport::send_file(int descriptor, std::uint64_t offset, 
   const auto executor = co_await asio::this_coro::executor;
   auto at = static_cast<off_t>(offset);
   while (count > 0) {
-    const ssize_t sent =
-        ::sendfile(socket_.native_handle(), descriptor, &at,
-                   static_cast<std::size_t>(std::min<std::uint64_t>(count, kSendfileBytes)));
+    const ssize_t sent = ::sendfile(socket_.native_handle(), descriptor, &at,
+                                    static_cast<std::size_t>(std::min<std::uint64_t>(count, kSendfileBytes)));
     if (sent > 0) {
       count -= static_cast<std::uint64_t>(sent);
       // A reader as fast as we are would keep the thread for itself.
@@ -128,7 +126,8 @@ Awaitable<void> TlsTransport::write(std::string_view first, std::string_view sec
   for (std::string_view rest : {first, second}) {
     while (!rest.empty()) {
       expect_progress();
-      const std::size_t count = co_await stream_.async_write_some(asio::buffer(rest.data(), rest.size()), use_awaitable);
+      const std::size_t count =
+          co_await stream_.async_write_some(asio::buffer(rest.data(), rest.size()), use_awaitable);
       rest.remove_prefix(count);
     }
   }
@@ -137,9 +136,9 @@ Awaitable<void> TlsTransport::write(std::string_view first, std::string_view sec
 Awaitable<void> TlsTransport::send_file(int descriptor, std::uint64_t offset, std::uint64_t count) {
   std::vector<char> buffer(static_cast<std::size_t>(std::min<std::uint64_t>(count, kWriteBytes)));
   while (count > 0) {
-    const ssize_t got = ::pread(descriptor, buffer.data(),
-                                static_cast<std::size_t>(std::min<std::uint64_t>(count, buffer.size())),
-                                static_cast<off_t>(offset));
+    const ssize_t got =
+        ::pread(descriptor, buffer.data(), static_cast<std::size_t>(std::min<std::uint64_t>(count, buffer.size())),
+                static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) throw system_error(errno, "sending a file");
     if (got == 0) file_too_short();

@@ -65,7 +65,9 @@ class WebSocketLink final : public Link, public std::enable_shared_from_this<Web
 
   // ---- the link's thread
 
-  Awaitable<void> accept(http::request<http::empty_body> upgrade) { co_await socket_.async_accept(upgrade, use_awaitable); }
+  Awaitable<void> accept(http::request<http::empty_body> upgrade) {
+    co_await socket_.async_accept(upgrade, use_awaitable);
+  }
 
   // Hands out messages until the link ends; returns why it did.
   Awaitable<std::string> read_all() {
@@ -158,10 +160,10 @@ class WebSocketLink final : public Link, public std::enable_shared_from_this<Web
   const std::size_t queue_bytes_max_;
   websocket::stream<Stream&> socket_;  // the link's thread
 
-  mutable std::mutex mutex_;        // guards all below
+  mutable std::mutex mutex_;  // guards all below
   std::deque<std::string> queue_;
-  std::size_t queued_bytes_ = 0;    // in the queue and being written
-  bool writing_ = false;            // somebody writes, or was asked to
+  std::size_t queued_bytes_ = 0;  // in the queue and being written
+  bool writing_ = false;          // somebody writes, or was asked to
   bool closing_ = false;
   bool ended_ = false;
   std::string close_reason_;

@@ -51,7 +51,8 @@ api::ServiceError service_error_of(const std::exception& error) {
 }
 
 api::ServiceError too_large(const std::string& how) {
-  return {"RequestEntityTooLargeException", fmt::format("The request's body {}; at most {} bytes are allowed.", how, kBodyBytesMax), 413};
+  return {"RequestEntityTooLargeException",
+          fmt::format("The request's body {}; at most {} bytes are allowed.", how, kBodyBytesMax), 413};
 }
 
 // A whole body within bounds; a longer, broken or malformed one is the client's mistake.
@@ -125,16 +126,17 @@ wire::Awaitable<wire::Response> Router::handle_json(wire::Request request, wire:
     const std::string_view expected = service == Service::kUnknown ? std::string_view(scope_service) : name;
     const auto authentication = authenticator_.check(request, std::move(claim), expected, digest);
     if (!authentication.ok()) {
-      const auto refusal = api::refusal_of(authentication, request, false, authenticator_.now_ms(),
-                                           authenticator_.region(), expected);
+      const auto refusal =
+          api::refusal_of(authentication, request, false, authenticator_.now_ms(), authenticator_.region(), expected);
       throw api::ServiceError(refusal.code, refusal.message);
     }
     if (service == Service::kUnknown) {
-      throw api::ServiceError("UnknownOperationException",
-                              fmt::format("The service {} is not offered by this version of Athanor; sagemaker, logs, sts "
-                                          "and s3 are.",
-                                          scope_service),
-                              404);
+      throw api::ServiceError(
+          "UnknownOperationException",
+          fmt::format("The service {} is not offered by this version of Athanor; sagemaker, logs, sts "
+                      "and s3 are.",
+                      scope_service),
+          404);
     }
     std::string target = request.headers.get_or("X-Amz-Target", "");
     if (request.method != "POST" || request.path != "/" || target.empty()) {

@@ -71,9 +71,8 @@ class Keys final : public api::AccessKeys {
 // Waits for a call of the store's; throws what it failed with.
 void save_now(store::Store& store, store::Changes changes) {
   std::promise<void> stored;
-  store.save(std::move(changes), [&stored](std::exception_ptr error) {
-    error ? stored.set_exception(error) : stored.set_value();
-  });
+  store.save(std::move(changes),
+             [&stored](std::exception_ptr error) { error ? stored.set_exception(error) : stored.set_value(); });
   stored.get_future().get();
 }
 
@@ -103,8 +102,10 @@ void adopt(store::Contents& contents, store::Store& store, Options& options) {
     const auto [it, is_new] = contents.settings.try_emplace(name, value.empty() ? fallback : value);
     if (is_new) changes.settings[name] = it->second;
     if (!value.empty() && it->second != value) {
-      throw Error(ErrorKind::kConflict, "The data folder {} is of the {} {}, which is in all that it holds, and not of {}: start it "
-                  "without --{}, or start another with --data-dir.", options.data_dir, name, it->second, value, name);
+      throw Error(ErrorKind::kConflict,
+                  "The data folder {} is of the {} {}, which is in all that it holds, and not of {}: start it "
+                  "without --{}, or start another with --data-dir.",
+                  options.data_dir, name, it->second, value, name);
     }
     value = it->second;
   };
@@ -263,12 +264,13 @@ class Platform {
   // The port is open a moment before there is anybody to answer, because agents must be told which it is.
   void begin(store::Contents contents) {
     const bool anywhere = options_.address == "0.0.0.0" || options_.address == "::";
-    const std::string host = anywhere ? "127.0.0.1" : options_.address.find(':') == std::string::npos
-                                                          ? options_.address
-                                                          : "[" + options_.address + "]";
+    const std::string host = anywhere                                          ? "127.0.0.1"
+                             : options_.address.find(':') == std::string::npos ? options_.address
+                                                                               : "[" + options_.address + "]";
     compute::LocalOptions local;
     local.folder = path("instances");
-    local.agent_program = options_.agent_program.empty() ? beside_this_program("athanor-agent") : options_.agent_program;
+    local.agent_program =
+        options_.agent_program.empty() ? beside_this_program("athanor-agent") : options_.agent_program;
     local.server = fmt::format("http://{}:{}", host, endpoint_.port);
     local.server_file = path("server");
     local.instances = options_.instances;
@@ -287,8 +289,8 @@ class Platform {
       first.count_max = 1;
       return objects_->find_bucket(prefix.bucket) && !objects_->list(prefix.bucket, first).objects.empty();
     };
-    sagemaker_ = std::make_unique<api::SageMakerApi>(*jobs_, readers_,
-                                                     api::SageMakerApi::Inputs{options_.region, has_objects});
+    sagemaker_ =
+        std::make_unique<api::SageMakerApi>(*jobs_, readers_, api::SageMakerApi::Inputs{options_.region, has_objects});
     router_ = std::make_unique<Router>(*authenticator_, *sagemaker_, *logs_api_, *s3_, readers_, options_.account);
     driver_->begin(std::move(contents));
     control_thread_ = std::thread([this] { run_control(); });
@@ -334,7 +336,7 @@ class Platform {
   std::unique_ptr<api::S3> s3_;
   std::unique_ptr<api::LogsApi> logs_api_;
   asio::thread_pool sessions_;
-  asio::thread_pool readers_;  // of logs and lists, for the requests that ask for them
+  asio::thread_pool readers_;          // of logs and lists, for the requests that ask for them
   std::atomic<bool> is_open_ = false;  // all below is there
   std::unique_ptr<HttpServer> http_;
   asio::io_context control_{1};
@@ -386,7 +388,12 @@ bool down(const Options& given, const std::function<void(std::size_t live_jobs)>
     options.port = 0;
     options.region = endpoint->region;
     options.account = endpoint->account;
-    run(options, [&](const Ready& ready) { if (on_wait) on_wait(ready.live_jobs); }, true);
+    run(
+        options,
+        [&](const Ready& ready) {
+          if (on_wait) on_wait(ready.live_jobs);
+        },
+        true);
     return true;
   }
   if (kill(static_cast<pid_t>(pid), SIGUSR1) != 0) {
@@ -395,7 +402,8 @@ bool down(const Options& given, const std::function<void(std::size_t live_jobs)>
   const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(kDownTimeout_s);
   while (running_server(options.data_dir) == pid) {
     if (std::chrono::steady_clock::now() > give_up) {
-      throw Error(ErrorKind::kUnavailable, "ending the server (pid {}): it has not ended within {} s", pid, kDownTimeout_s);
+      throw Error(ErrorKind::kUnavailable, "ending the server (pid {}): it has not ended within {} s", pid,
+                  kDownTimeout_s);
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }

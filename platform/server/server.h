@@ -13,13 +13,13 @@
 namespace athanor::server {
 
 struct Options {
-  std::string data_dir;                 // made when absent
+  std::string data_dir;  // made when absent
   std::string address = "127.0.0.1";
-  std::uint16_t port = 9100;            // 0: the one this data folder had last if it is free, else any
-  std::int32_t instances = 0;           // 0: two, or one on a machine with one processor
-  std::string region;                   // empty: the data folder's; of a new one us-east-1
-  std::string account;                  // empty: the data folder's; of a new one twelve zeros
-  std::string agent_program;            // empty: athanor-agent beside this program
+  std::uint16_t port = 9100;   // 0: the one this data folder had last if it is free, else any
+  std::int32_t instances = 0;  // 0: two, or one on a machine with one processor
+  std::string region;          // empty: the data folder's; of a new one us-east-1
+  std::string account;         // empty: the data folder's; of a new one twelve zeros
+  std::string agent_program;   // empty: athanor-agent beside this program
   int io_threads = 2;
 };
 

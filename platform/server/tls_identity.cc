@@ -101,7 +101,8 @@ Pair issue(const char* common_name, std::int64_t now_s, std::int64_t valid_s, co
   X509* const signer = issuer != nullptr ? issuer->certificate.get() : certificate;
   X509_set_issuer_name(certificate, X509_get_subject_name(signer));
   const bool authority = issuer == nullptr;
-  add_extension(certificate, signer, NID_basic_constraints, authority ? "critical,CA:TRUE,pathlen:0" : "critical,CA:FALSE");
+  add_extension(certificate, signer, NID_basic_constraints,
+                authority ? "critical,CA:TRUE,pathlen:0" : "critical,CA:FALSE");
   add_extension(certificate, signer, NID_key_usage,
                 authority ? "critical,keyCertSign,cRLSign" : "critical,digitalSignature");
   add_extension(certificate, signer, NID_subject_key_identifier, "hash");
@@ -125,7 +126,8 @@ std::optional<Pair> load(Files& files, const std::string& base) {
   Pair pair;
   pair.certificate.reset(PEM_read_bio_X509(certificate_bio.get(), nullptr, nullptr, nullptr));
   pair.key.reset(PEM_read_bio_PrivateKey(key_bio.get(), nullptr, nullptr, nullptr));
-  const bool whole = pair.certificate && pair.key && X509_check_private_key(pair.certificate.get(), pair.key.get()) == 1;
+  const bool whole =
+      pair.certificate && pair.key && X509_check_private_key(pair.certificate.get(), pair.key.get()) == 1;
   ERR_clear_error();
   if (!whole) {
     log::warning("tls", "{}.pem or its key is damaged: making a new pair", base);
@@ -160,8 +162,9 @@ bool is_address(const std::string& name) {
 std::vector<std::string> names_of(const std::string& region, const std::vector<std::string>& more) {
   std::vector<std::string> names{"localhost", "127.0.0.1", "::1", "*.amazonaws.com"};
   names.push_back("*." + region + ".amazonaws.com");
-  for (const std::string& between : {"s3." + region, std::string("s3"), "s3-control." + region, "s3.dualstack." + region,
-                                     "sagemaker." + region, "ecr." + region, "dkr.ecr." + region}) {
+  for (const std::string& between :
+       {"s3." + region, std::string("s3"), "s3-control." + region, "s3.dualstack." + region, "sagemaker." + region,
+        "ecr." + region, "dkr.ecr." + region}) {
     names.push_back("*." + between + ".amazonaws.com");
   }
   names.push_back(region + ".amazonaws.com");

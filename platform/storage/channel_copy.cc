@@ -14,9 +14,11 @@ namespace athanor::storage {
 namespace {
 
 Error none_found(const ChannelSource& source) {
-  return Error(ErrorKind::kNotFound,
-               "No S3 objects found under S3 URL \"{}\" given in input data source. Please ensure that the bucket exists, "
-               "that the prefix is right, and that the role may read it.", source.uri);
+  return Error(
+      ErrorKind::kNotFound,
+      "No S3 objects found under S3 URL \"{}\" given in input data source. Please ensure that the bucket exists, "
+      "that the prefix is right, and that the role may read it.",
+      source.uri);
 }
 
 std::vector<S3Object> listed(S3Client& client, const ChannelSource& source, const S3Uri& prefix) {
@@ -42,17 +44,25 @@ std::vector<ChannelFile> place_keys(const ChannelSource& source, const S3Uri& pr
     if (file.folder) file.path.pop_back();
     if (file.path.empty()) continue;  // the prefix itself, as a folder's marker
     if (!is_relative_path(file.path)) {
-      throw Error(ErrorKind::kInvalid, "the key '{}' of channel '{}' cannot be a file below the channel's folder: rename it",
-                  object.key, source.channel);
+      throw Error(ErrorKind::kInvalid,
+                  "the key '{}' of channel '{}' cannot be a file below the channel's folder: rename it", object.key,
+                  source.channel);
     }
-    for (auto at = file.path.find('/'); at != std::string::npos; at = file.path.find('/', at + 1)) folders.insert(file.path.substr(0, at));
-    if (file.folder) folders.insert(file.path);
-    else names.insert(file.path);
+    for (auto at = file.path.find('/'); at != std::string::npos; at = file.path.find('/', at + 1)) {
+      folders.insert(file.path.substr(0, at));
+    }
+    if (file.folder) {
+      folders.insert(file.path);
+    } else {
+      names.insert(file.path);
+    }
     files.push_back(std::move(file));
   }
   for (const auto& name : names) {
     if (folders.contains(name)) {
-      throw Error(ErrorKind::kInvalid, "the key '{}' of channel '{}' is both a file and a folder of other keys: rename one", name, source.channel);
+      throw Error(ErrorKind::kInvalid,
+                  "the key '{}' of channel '{}' is both a file and a folder of other keys: rename one", name,
+                  source.channel);
     }
   }
   if (source.distribution == ChannelSource::Distribution::kShardedByKey) {
@@ -80,8 +90,11 @@ void copy_channel(S3Client& client, const std::vector<ChannelFile>& plan, const 
   std::set<std::string> folders;
   for (const auto& file : plan) {
     const auto slash = file.path.rfind('/');
-    if (file.folder) folders.insert(file.path);
-    else if (slash != std::string::npos) folders.insert(file.path.substr(0, slash));
+    if (file.folder) {
+      folders.insert(file.path);
+    } else if (slash != std::string::npos) {
+      folders.insert(file.path.substr(0, slash));
+    }
   }
   for (const auto& name : folders) files.make_folders(folder + "/" + name);
   for_each_in_parallel(plan.size(), 8, [&](std::size_t i) {

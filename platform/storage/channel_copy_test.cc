@@ -12,7 +12,8 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 
 // Paths in the channel's folder, folders with a '/' behind.
-std::vector<std::string> placed(const std::string& uri, const std::vector<std::string>& keys, std::uint32_t index = 0, std::uint32_t count = 0) {
+std::vector<std::string> placed(const std::string& uri, const std::vector<std::string>& keys, std::uint32_t index = 0,
+                                std::uint32_t count = 0) {
   ChannelSource source{.channel = "train", .uri = uri};
   if (count > 0) {
     source.distribution = ChannelSource::Distribution::kShardedByKey;
@@ -41,7 +42,8 @@ std::string refused(const std::string& uri, const std::vector<std::string>& keys
 
 TEST(PlaceKeys, KeepsWhatFollowsThePrefixsLastSlash) {
   EXPECT_THAT(placed("s3://b/data/", {"data/b", "data/a", "data/c/d"}), ElementsAre("a", "b", "c/d"));
-  EXPECT_THAT(placed("s3://b/dat", {"data/a", "database"}), ElementsAre("data/a", "database")) << "a prefix is no folder";
+  EXPECT_THAT(placed("s3://b/dat", {"data/a", "database"}), ElementsAre("data/a", "database"))
+      << "a prefix is no folder";
   EXPECT_THAT(placed("s3://b/x/dat", {"x/data/a", "x/database"}), ElementsAre("data/a", "database"));
   EXPECT_THAT(placed("s3://b", {"a", "b/c"}), ElementsAre("a", "b/c"));
   EXPECT_THAT(placed("s3://b/one/file.txt", {"one/file.txt"}), ElementsAre("file.txt"));

@@ -29,13 +29,9 @@ const Facts& facts_of(ChecksumAlgorithm algorithm) { return kFacts.at(static_cas
 
 const CrcKind& crc_kind(ChecksumAlgorithm algorithm) {
   switch (algorithm) {
-    case ChecksumAlgorithm::kCrc32:
-      return kCrc32;
-    case ChecksumAlgorithm::kCrc32c:
-      return kCrc32c;
-    default:
-      ATHANOR_ASSERT(algorithm == ChecksumAlgorithm::kCrc64Nvme);
-      return kCrc64Nvme;
+    case ChecksumAlgorithm::kCrc32: return kCrc32;
+    case ChecksumAlgorithm::kCrc32c: return kCrc32c;
+    default: ATHANOR_ASSERT(algorithm == ChecksumAlgorithm::kCrc64Nvme); return kCrc64Nvme;
   }
 }
 

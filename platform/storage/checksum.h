@@ -14,9 +14,10 @@
 namespace athanor::storage {
 
 enum class ChecksumAlgorithm { kCrc32, kCrc32c, kCrc64Nvme, kSha1, kSha256, kSha512, kMd5 };
-inline constexpr std::array kChecksumAlgorithms = {
-    ChecksumAlgorithm::kCrc32, ChecksumAlgorithm::kCrc32c, ChecksumAlgorithm::kCrc64Nvme, ChecksumAlgorithm::kSha1,
-    ChecksumAlgorithm::kSha256, ChecksumAlgorithm::kSha512, ChecksumAlgorithm::kMd5};
+inline constexpr std::array kChecksumAlgorithms = {ChecksumAlgorithm::kCrc32,     ChecksumAlgorithm::kCrc32c,
+                                                   ChecksumAlgorithm::kCrc64Nvme, ChecksumAlgorithm::kSha1,
+                                                   ChecksumAlgorithm::kSha256,    ChecksumAlgorithm::kSha512,
+                                                   ChecksumAlgorithm::kMd5};
 
 // Of all bytes, or of the parts' checksums.
 enum class ChecksumType { kFullObject, kComposite };
@@ -36,8 +37,8 @@ inline bool is_crc(ChecksumAlgorithm algorithm) { return algorithm <= ChecksumAl
 struct Checksum {
   ChecksumAlgorithm algorithm = ChecksumAlgorithm::kCrc64Nvme;
   ChecksumType type = ChecksumType::kFullObject;
-  std::string value;            // raw bytes
-  std::uint32_t parts = 0;      // of a composite one
+  std::string value;        // raw bytes
+  std::uint32_t parts = 0;  // of a composite one
 
   // Base64, with "-PARTS" when composite.
   std::string text() const;

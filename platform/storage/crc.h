@@ -16,9 +16,9 @@ struct CrcKind {
   std::uint64_t polynomial;  // reflected
 };
 
-inline constexpr CrcKind kCrc32{32, 0xEDB88320};                  // ISO-HDLC: "123456789" gives CBF43926
-inline constexpr CrcKind kCrc32c{32, 0x82F63B78};                 // iSCSI: E3069283
-inline constexpr CrcKind kCrc64Nvme{64, 0x9A6C9329AC4BC9B5};      // AE8B14860A799888
+inline constexpr CrcKind kCrc32{32, 0xEDB88320};              // ISO-HDLC: "123456789" gives CBF43926
+inline constexpr CrcKind kCrc32c{32, 0x82F63B78};             // iSCSI: E3069283
+inline constexpr CrcKind kCrc64Nvme{64, 0x9A6C9329AC4BC9B5};  // AE8B14860A799888
 
 // The CRC of what `crc` stands for followed by `bytes`; begin with 0. `kind` is one of the three above.
 std::uint64_t crc_update(const CrcKind& kind, std::uint64_t crc, std::string_view bytes);

@@ -104,7 +104,8 @@ EmbeddedStore::EmbeddedStore(const std::string& folder, Files& files, const Cloc
   if (const std::size_t removed = bodies_.sweep(named)) {
     log::info("storage", "removed {} files of uploads that an earlier end cut short", removed);
   }
-  writer_ = std::make_unique<GroupCommit>(std::move(database), std::make_unique<DiskReserve>(folder + "/reserve", files_));
+  writer_ =
+      std::make_unique<GroupCommit>(std::move(database), std::make_unique<DiskReserve>(folder + "/reserve", files_));
   expire_uploads();
 }
 
@@ -137,8 +138,9 @@ void replace_object(Database& database, std::int64_t bucket, const ObjectRow& ro
   const std::string headers = encode_headers(info.headers);
   const std::string parts = encode_parts(info.parts);
   database
-      .prepared("INSERT OR REPLACE INTO objects(bucket, key, body, size, modified_ms, etag, algorithm, type, checksum, "
-                "checksum_parts, headers, tags, parts) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+      .prepared(
+          "INSERT OR REPLACE INTO objects(bucket, key, body, size, modified_ms, etag, algorithm, type, checksum, "
+          "checksum_parts, headers, tags, parts) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
       .integer(bucket)
       .blob(info.key)
       .integer(static_cast<std::int64_t>(row.body))

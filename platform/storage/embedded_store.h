@@ -26,8 +26,7 @@ class Readers {
 
   class Lease {
    public:
-    Lease(Readers& readers, std::unique_ptr<Database> database)
-        : readers_(readers), database_(std::move(database)) {}
+    Lease(Readers& readers, std::unique_ptr<Database> database) : readers_(readers), database_(std::move(database)) {}
     ~Lease() { readers_.give_back(std::move(database_)); }
     Lease(const Lease&) = delete;
     Lease& operator=(const Lease&) = delete;
@@ -85,8 +84,8 @@ class EmbeddedStore final : public ObjectStore {
 
   void create_upload(std::string bucket, UploadInfo info, Done<UploadInfo> done) override;
   std::unique_ptr<IncomingBody> receive_part(const std::string& bucket, const std::string& key,
-                                             const std::string& upload_id, std::uint32_t number,
-                                             std::uint64_t size, std::vector<ChecksumAlgorithm> algorithms) override;
+                                             const std::string& upload_id, std::uint32_t number, std::uint64_t size,
+                                             std::vector<ChecksumAlgorithm> algorithms) override;
   void put_part(std::string upload_id, std::uint32_t number, std::shared_ptr<IncomingBody> body,
                 Done<PartInfo> done) override;
   void complete_upload(CompleteRequest request, Done<ObjectInfo> done) override;

@@ -154,8 +154,9 @@ void EmbeddedStore::create_upload(std::string bucket, UploadInfo info, Done<Uplo
         const std::string headers = encode_headers(upload.headers);
         database.prepared("INSERT INTO bodies(number, refs, bytes) VALUES(?, 1, NULL)").integer(number).run();
         database
-            .prepared("INSERT INTO uploads(bucket, key, id, body, created_ms, algorithm, type, announced, headers) "
-                      "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)")
+            .prepared(
+                "INSERT INTO uploads(bucket, key, id, body, created_ms, algorithm, type, announced, headers) "
+                "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)")
             .integer(bucket_number(database, bucket))
             .blob(upload.key)
             .text(upload.id)
@@ -259,8 +260,9 @@ void EmbeddedStore::put_part(std::string upload_id, std::uint32_t number, std::s
         result.value = {number, part.size(), clock_.wall_ms(), to_hex(part.md5()),
                         part.checksum(upload.info.algorithm)};
         database
-            .prepared("INSERT OR REPLACE INTO parts(upload, number, offset, size, modified_ms, md5, checksum) "
-                      "VALUES(?, ?, ?, ?, ?, ?, ?)")
+            .prepared(
+                "INSERT OR REPLACE INTO parts(upload, number, offset, size, modified_ms, md5, checksum) "
+                "VALUES(?, ?, ?, ?, ?, ?, ?)")
             .text(put->upload_id)
             .integer(number)
             .integer(static_cast<std::int64_t>(part.offset()))
@@ -284,8 +286,7 @@ void EmbeddedStore::complete_upload(CompleteRequest request, Done<ObjectInfo> do
       [this, request = std::move(request)](Database& database, Result<ObjectInfo>& result) {
         const UploadRow upload = upload_row(database, request.bucket, request.key, request.upload_id);
         check_conditions(database, upload.bucket, request.key, request.conditions);
-        const auto parts =
-            chosen_parts(part_rows(database, request.upload_id, 0, kPartNumberMax), request.parts);
+        const auto parts = chosen_parts(part_rows(database, request.upload_id, 0, kPartNumberMax), request.parts);
         ObjectRow row = assemble(upload, parts, request, clock_.wall_ms());
         replace_object(database, upload.bucket, row, result.unnamed);
         remove_upload(database, request.upload_id);
@@ -313,8 +314,7 @@ void EmbeddedStore::abort_upload(std::string bucket, std::string key, std::strin
       GroupCommit::Kind::kRemoves);
 }
 
-UploadInfo EmbeddedStore::find_upload(const std::string& bucket, const std::string& key,
-                                      const std::string& upload_id) {
+UploadInfo EmbeddedStore::find_upload(const std::string& bucket, const std::string& key, const std::string& upload_id) {
   auto reader = readers_.take();
   return upload_row(*reader, bucket, key, upload_id).info;
 }

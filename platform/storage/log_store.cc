@@ -96,8 +96,7 @@ class LogStore final : public Logs {
     const std::int64_t created_ms = clock_.wall_ms();
     const std::string folder = folder_ + "/" + std::to_string(next_number_++);
     files_.make_folders(folder, 0700);
-    const json::object name = {
-        {"group", group}, {"stream", stream}, {"sender", sender}, {"created_ms", created_ms}};
+    const json::object name = {{"group", group}, {"stream", stream}, {"sender", sender}, {"created_ms", created_ms}};
     files_.replace(folder + "/name", json::serialize(name), 0600);
     auto file = std::make_shared<LogStreamFile>(folder, stream, sender, created_ms, files_);
     files_.sync_folder(folder);
@@ -122,7 +121,7 @@ class LogStore final : public Logs {
   const std::string folder_;
   Files& files_;
   const Clock& clock_;
-  std::mutex create_mutex_;  // taken before the other
+  std::mutex create_mutex_;        // taken before the other
   std::uint64_t next_number_ = 1;  // guarded by create_mutex_
   mutable std::shared_mutex mutex_;
   std::map<std::string, Streams, std::less<>> groups_;  // guarded by mutex_

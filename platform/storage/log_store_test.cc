@@ -100,7 +100,8 @@ TEST_F(LogStoreTest, AnotherSenderGoesOnBehindWhatIsThere) {
 TEST_F(LogStoreTest, WhoBeganAStreamBeforeSendersWereKeptGoesOnWithIt) {
   EXPECT_EQ(send(0, {"a", "bb"}), 5u);
   store_.reset();
-  files_.replace(folder_ + "/1/name", R"({"group":"/aws/sagemaker/TrainingJobs","stream":"job/algo-1-1700000000","created_ms":1})");
+  files_.replace(folder_ + "/1/name",
+                 R"({"group":"/aws/sagemaker/TrainingJobs","stream":"job/algo-1-1700000000","created_ms":1})");
   reopen();
   EXPECT_EQ(send(0, {"a", "bb", "c"}), 7u);
   EXPECT_EQ(messages(), (Lines{"a", "bb", "c"}));

@@ -67,10 +67,10 @@ class LogStreamFile {
   mutable std::mutex mutex_;
   std::string sender_;             // guarded by mutex_
   std::uint64_t sender_base_ = 0;  // guarded by mutex_: where its position 0 is among all senders'
-  Extent written_;    // guarded by mutex_: handed to the system
-  Extent published_;  // guarded by mutex_: durable
-  std::vector<Block> blocks_;  // guarded by mutex_: of what is written; the first ones of what is published
-  std::uint64_t setbacks_ = 0;  // guarded by mutex_: how often written data was given up
+  Extent written_;                 // guarded by mutex_: handed to the system
+  Extent published_;               // guarded by mutex_: durable
+  std::vector<Block> blocks_;      // guarded by mutex_: of what is written; the first ones of what is published
+  std::uint64_t setbacks_ = 0;     // guarded by mutex_: how often written data was given up
 };
 
 }  // namespace athanor::storage

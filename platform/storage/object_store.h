@@ -99,14 +99,14 @@ struct BucketInfo {
 
 struct ListQuery {
   std::string prefix;
-  std::string delimiter;    // empty: none
-  std::string start_after;  // keys up to and including this are skipped, and so is the group of this very name
+  std::string delimiter;         // empty: none
+  std::string start_after;       // keys up to and including this are skipped, and so is the group of this very name
   std::size_t count_max = 1000;  // of objects and groups together
 };
 
 struct Listing {
-  std::vector<ObjectInfo> objects;        // without headers, parts and tags
-  std::vector<std::string> groups;        // common prefixes
+  std::vector<ObjectInfo> objects;  // without headers, parts and tags
+  std::vector<std::string> groups;  // common prefixes
   bool truncated = false;
   std::string last;  // the last key or group taken: `start_after` of the next page
 };
@@ -196,8 +196,8 @@ struct CompleteRequest {
   std::string key;
   std::string upload_id;
   std::vector<CompletedPart> parts;
-  std::string checksum;                     // raw, of the whole; empty: not given
-  std::optional<std::uint64_t> size;        // of the whole, when given
+  std::string checksum;               // raw, of the whole; empty: not given
+  std::optional<std::uint64_t> size;  // of the whole, when given
   Conditions conditions;
 };
 
@@ -240,15 +240,15 @@ class ObjectStore {
   // upload's own.
   virtual std::unique_ptr<IncomingBody> receive_part(const std::string& bucket, const std::string& key,
                                                      const std::string& upload_id, std::uint32_t number,
-                                                     std::uint64_t size,
-                                                     std::vector<ChecksumAlgorithm> algorithms) = 0;
+                                                     std::uint64_t size, std::vector<ChecksumAlgorithm> algorithms) = 0;
   virtual void put_part(std::string upload_id, std::uint32_t number, std::shared_ptr<IncomingBody> body,
                         Done<PartInfo> done) = 0;
   virtual void complete_upload(CompleteRequest request, Done<ObjectInfo> done) = 0;
   virtual void abort_upload(std::string bucket, std::string key, std::string upload_id, Done<Nothing> done) = 0;
   virtual UploadInfo find_upload(const std::string& bucket, const std::string& key, const std::string& upload_id) = 0;
   // Up to `count_max` parts above `after`, by number.
-  virtual std::vector<PartInfo> list_parts(const std::string& upload_id, std::uint32_t after, std::size_t count_max) = 0;
+  virtual std::vector<PartInfo> list_parts(const std::string& upload_id, std::uint32_t after,
+                                           std::size_t count_max) = 0;
   // By key, then id.
   virtual std::vector<UploadInfo> list_uploads(const std::string& bucket, const UploadQuery& query) = 0;
 };

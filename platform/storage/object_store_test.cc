@@ -60,7 +60,8 @@ class FullFiles final : public Files {
  private:
   class FullFile final : public File {
    public:
-    FullFile(std::unique_ptr<File> real, std::atomic<std::uint64_t>& bytes_left) : real_(std::move(real)), bytes_left_(bytes_left) {}
+    FullFile(std::unique_ptr<File> real, std::atomic<std::uint64_t>& bytes_left)
+        : real_(std::move(real)), bytes_left_(bytes_left) {}
     std::size_t read_at(std::uint64_t offset, std::span<char> into) override { return real_->read_at(offset, into); }
     void write_at(std::uint64_t offset, std::string_view bytes) override {
       std::uint64_t left = bytes_left_;
@@ -102,7 +103,12 @@ class ObjectStoreTest : public testing::Test {
     for (std::size_t at = 0; at < bytes.size(); at += 10'000) body->write(bytes.substr(at, 10'000));
     body->finish();
     return wait_for<ObjectInfo>([&](auto done) {
-      store_->put({"b", key, std::move(body), {{"Content-Type", "x/y"}}, ChecksumAlgorithm::kCrc64Nvme, "",
+      store_->put({"b",
+                   key,
+                   std::move(body),
+                   {{"Content-Type", "x/y"}},
+                   ChecksumAlgorithm::kCrc64Nvme,
+                   "",
                    std::move(conditions)},
                   done);
     });
@@ -199,7 +205,8 @@ TEST_F(ObjectStoreTest, Buckets) {
 }
 
 TEST_F(ObjectStoreTest, KeepsBodiesOfEverySizeOverARestart) {
-  const std::size_t sizes[] = {0, 1, 9'999, kSmallBodyBytesMax - 1, kSmallBodyBytesMax, kSmallBodyBytesMax + 1, 3'000'000};
+  const std::size_t sizes[] = {0,        1, 9'999, kSmallBodyBytesMax - 1, kSmallBodyBytesMax, kSmallBodyBytesMax + 1,
+                               3'000'000};
   for (const std::size_t size : sizes) put(std::to_string(size), pattern(size, size));
   reopen();
   for (const std::size_t size : sizes) {
@@ -214,7 +221,8 @@ TEST_F(ObjectStoreTest, KeepsBodiesOfEverySizeOverARestart) {
 }
 
 TEST_F(ObjectStoreTest, KeysAreBytesAndNotPaths) {
-  const std::string keys[] = {"a", "a/b", "a//b", "/", "../../etc/passwd", "a/../b", "\xff\x01", std::string("n\0l", 3)};
+  const std::string keys[] =
+      {"a", "a/b", "a//b", "/", "../../etc/passwd", "a/../b", "\xff\x01", std::string("n\0l", 3)};
   for (const std::string& key : keys) put(key, key + "!");
   for (const std::string& key : keys) EXPECT_EQ(get(key), key + "!");
   for (const std::string& key : keys) EXPECT_TRUE(remove(key));
@@ -286,7 +294,8 @@ TEST_F(ObjectStoreTest, UploadsOfEqualPartsBecomeOneStretchInWhateverOrderTheyCo
   const std::string id = start_upload("k");
   std::map<std::uint32_t, PartInfo> parts;
   for (const std::uint32_t number : {2u, 4u, 1u, 3u}) {
-    parts[number] = put_part("k", id, number, std::string_view(whole).substr((number - 1) * kPartBytesMin, kPartBytesMin));
+    parts[number] =
+        put_part("k", id, number, std::string_view(whole).substr((number - 1) * kPartBytesMin, kPartBytesMin));
     if (number == 2) reopen();
   }
   const ObjectInfo info = complete("k", id, {parts[1], parts[2], parts[3], parts[4]});

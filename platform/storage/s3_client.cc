@@ -15,13 +15,13 @@ S3Client::S3Client(Options options, CredentialsSource credentials, const Clock& 
 
 S3Client::~S3Client() = default;
 
-void S3Client::list(const std::string& bucket, const std::string& prefix, const std::function<bool(const S3Object&)>& take) {
+void S3Client::list(const std::string& bucket, const std::string& prefix,
+                    const std::function<bool(const S3Object&)>& take) {
   std::string token;
   do {
     Core::Query query{{"encoding-type", "url"}, {"list-type", "2"}, {"prefix", prefix}};
     if (!token.empty()) query.insert(query.begin(), {"continuation-token", token});
-    ListedPage page =
-        read_listing(core_->request("GET", {bucket, ""}, query), "listing s3://" + bucket + "/" + prefix);
+    ListedPage page = read_listing(core_->request("GET", {bucket, ""}, query), "listing s3://" + bucket + "/" + prefix);
     for (const S3Object& object : page.objects) {
       if (!take(object)) return;
     }
@@ -61,14 +61,17 @@ std::optional<S3Head> S3Client::head(const S3Uri& from) {
 std::string S3Client::get(const S3Uri& from, std::size_t bytes_max) {
   std::string bytes;
   const auto take = [&](std::string_view piece) {
-    if (bytes.size() + piece.size() > bytes_max) throw Error(ErrorKind::kExhausted, "{} is larger than {} bytes", from.text(), bytes_max);
+    if (bytes.size() + piece.size() > bytes_max) {
+      throw Error(ErrorKind::kExhausted, "{} is larger than {} bytes", from.text(), bytes_max);
+    }
     bytes += piece;
   };
   core_->request("GET", from, {}, {}, {}, take, [&] { bytes.clear(); });
   return bytes;
 }
 
-void S3Client::get_to_file(const S3Uri& from, const std::string& path, const std::function<void(std::uint64_t)>& progress) {
+void S3Client::get_to_file(const S3Uri& from, const std::string& path,
+                           const std::function<void(std::uint64_t)>& progress) {
   const Core::Version version = core_->look(from);
   const auto ranges = core_->ranges_of(version);
   // On the same disk, so beside the file; and not named after it: such a name may be another object's, or too long.

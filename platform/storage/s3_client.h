@@ -44,12 +44,12 @@ class S3Client {
   struct Options {
     std::string endpoint;  // "http://127.0.0.1:9100"; path style
     std::string region = "us-east-1";
-    std::string ca_file;   // PEM to trust for https; empty: the system's
-    int tries_max = 5;     // of one request
+    std::string ca_file;  // PEM to trust for https; empty: the system's
+    int tries_max = 5;    // of one request
     std::int64_t pause_first_ms = 100;
     std::int64_t idle_timeout_ms = 60'000;
     std::function<wire::Endpoint()> where;  // as HttpClient's
-    std::uint64_t part_bytes = 16 << 20;  // of multipart uploads and ranged downloads
+    std::uint64_t part_bytes = 16 << 20;    // of multipart uploads and ranged downloads
     int parts_at_once = 4;
   };
   // Asked before every request, from any thread: credentials may be refreshed.

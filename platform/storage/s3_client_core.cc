@@ -18,21 +18,15 @@ namespace {
 
 ErrorKind kind_of(int status) {
   switch (status) {
-    case 404:
-      return ErrorKind::kNotFound;
+    case 404: return ErrorKind::kNotFound;
     case 401:
-    case 403:
-      return ErrorKind::kDenied;
+    case 403: return ErrorKind::kDenied;
     case 409:
-    case 412:
-      return ErrorKind::kConflict;
-    case 507:
-      return ErrorKind::kExhausted;
+    case 412: return ErrorKind::kConflict;
+    case 507: return ErrorKind::kExhausted;
     case 501:  // the store lacks what was asked of it, and will lack it the next time
-    case 505:
-      return ErrorKind::kInvalid;
-    default:
-      return status >= 500 || status == 429 ? ErrorKind::kUnavailable : ErrorKind::kInvalid;
+    case 505: return ErrorKind::kInvalid;
+    default: return status >= 500 || status == 429 ? ErrorKind::kUnavailable : ErrorKind::kInvalid;
   }
 }
 
@@ -69,7 +63,8 @@ std::uint64_t size_of(const wire::ClientResponse& response, const S3Uri& what) {
   std::uint64_t size = 0;
   const auto [end, failure] = std::from_chars(length->data(), length->data() + length->size(), size);
   if (failure != std::errc() || end != length->data() + length->size()) {
-    throw Error(ErrorKind::kCorrupt, "HEAD {}: the store answers with the size '{}', which is no number", what.text(), *length);
+    throw Error(ErrorKind::kCorrupt, "HEAD {}: the store answers with the size '{}', which is no number", what.text(),
+                *length);
   }
   return size;
 }
@@ -238,7 +233,9 @@ PartChecksum S3Client::Core::fetch(const S3Uri& from, const Version& version, Ra
   ChecksumHasher hasher(kChecksum);
   wire::Headers headers;
   headers.add("If-Match", version.etag);
-  if (range.size < version.size) headers.add("Range", fmt::format("bytes={}-{}", range.offset, range.offset + range.size - 1));
+  if (range.size < version.size) {
+    headers.add("Range", fmt::format("bytes={}-{}", range.offset, range.offset + range.size - 1));
+  }
   const auto sink = [&](std::string_view bytes) {
     take(range.offset + done, bytes);
     hasher.update(bytes);
@@ -249,15 +246,17 @@ PartChecksum S3Client::Core::fetch(const S3Uri& from, const Version& version, Ra
     hasher = ChecksumHasher(kChecksum);
   };
   request("GET", from, {}, headers, {}, sink, restart);
-  if (done != range.size) throw Error(ErrorKind::kCorrupt, "reading {}: {} bytes came of {}", from.text(), done, range.size);
+  if (done != range.size) {
+    throw Error(ErrorKind::kCorrupt, "reading {}: {} bytes came of {}", from.text(), done, range.size);
+  }
   return {hasher.finish(), done};
 }
 
 void S3Client::Core::check_whole(const S3Uri& from, const Version& version, const std::vector<PartChecksum>& came) {
   const auto computed = combine_checksums(kChecksum, ChecksumType::kFullObject, came);
   if (!version.checksum.empty() && version.checksum != computed.text()) {
-    throw Error(ErrorKind::kCorrupt, "reading {}: what came is not what the store keeps (its checksum is {}, ours {})", from.text(),
-                version.checksum, computed.text());
+    throw Error(ErrorKind::kCorrupt, "reading {}: what came is not what the store keeps (its checksum is {}, ours {})",
+                from.text(), version.checksum, computed.text());
   }
 }
 

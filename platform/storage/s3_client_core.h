@@ -33,7 +33,10 @@ struct S3Client::Core {
   };
 
   Core(Options options_, CredentialsSource credentials_, const Clock& clock_, Files& files_)
-      : options(std::move(options_)), credentials(std::move(credentials_)), clock(clock_), files(files_),
+      : options(std::move(options_)),
+        credentials(std::move(credentials_)),
+        clock(clock_),
+        files(files_),
         http(options.endpoint,
              {.ca_file = options.ca_file, .idle_timeout_ms = options.idle_timeout_ms, .where = options.where}) {}
 

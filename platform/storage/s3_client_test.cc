@@ -39,8 +39,8 @@ struct Answer {
   int status = 200;
   std::string headers;  // lines, each ended by \r\n
   std::string body;
-  bool lost = false;     // the connection closes instead
-  bool breaks_off = false;  // …or after half of the body
+  bool lost = false;         // the connection closes instead
+  bool breaks_off = false;   // …or after half of the body
   std::uint64_t length = 0;  // of a HEAD
   std::string length_text;   // of a HEAD, when it is no number
 };
@@ -126,8 +126,11 @@ class Stub {
       }
       std::string bytes = std::to_string(asked.method == "HEAD" ? answer.length : answer.body.size());
       if (!answer.length_text.empty()) bytes = answer.length_text;
-      std::string reply = fmt::format("HTTP/1.1 {} X\r\nContent-Length: {}\r\n{}\r\n", answer.status, bytes, answer.headers);
-      if (asked.method != "HEAD") reply += answer.breaks_off ? answer.body.substr(0, answer.body.size() / 2) : answer.body;
+      std::string reply =
+          fmt::format("HTTP/1.1 {} X\r\nContent-Length: {}\r\n{}\r\n", answer.status, bytes, answer.headers);
+      if (asked.method != "HEAD") {
+        reply += answer.breaks_off ? answer.body.substr(0, answer.body.size() / 2) : answer.body;
+      }
       for (std::size_t sent = 0; sent < reply.size();) {
         const ssize_t count = ::send(connection, reply.data() + sent, reply.size() - sent, MSG_NOSIGNAL);
         if (count <= 0) return;
@@ -144,8 +147,8 @@ class Stub {
   const int listener_;
   std::uint16_t port_ = 0;
   std::mutex mutex_;
-  std::vector<Asked> asked_;         // guarded by mutex_
-  std::vector<int> connections_;     // guarded by mutex_
+  std::vector<Asked> asked_;          // guarded by mutex_
+  std::vector<int> connections_;      // guarded by mutex_
   std::vector<std::thread> threads_;  // guarded by mutex_
   std::thread accepting_;
 };
@@ -153,8 +156,12 @@ class Stub {
 class S3ClientTest : public testing::Test {
  protected:
   S3Client client(const Stub& stub) {
-    return S3Client({.endpoint = stub.url(), .tries_max = 3, .pause_first_ms = 2, .part_bytes = 1000, .parts_at_once = 3},
-                    [] { return wire::Credentials{"key", "secret", ""}; }, clock_, files_);
+    return S3Client(
+        {.endpoint = stub.url(), .tries_max = 3, .pause_first_ms = 2, .part_bytes = 1000, .parts_at_once = 3},
+        [] {
+          return wire::Credentials{"key", "secret", ""};
+        },
+        clock_, files_);
   }
   std::string write(const std::string& name, const std::string& bytes) {
     const std::string path = folder_ / name;
@@ -209,8 +216,12 @@ Answer object(const Asked& asked, const std::string& bytes, const std::string& c
 TEST_F(S3ClientTest, ListsPageByPageAndDecodesKeys) {
   Stub stub([](const Asked& asked, int) {
     const bool second = asked.target.find("continuation-token=next%2F1") != std::string::npos;
-    return Answer{.body = second ? "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a/%C3%BC%20%2B</Key><Size>2</Size><ETag>e</ETag></Contents></ListBucketResult>"
-                                 : "<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>next/1</NextContinuationToken><Contents><Key>a%0Ab</Key><Size>1</Size></Contents></ListBucketResult>"};
+    return Answer{
+        .body = second
+                    ? "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a/%C3%BC%20%2B</Key><Size>2</"
+                      "Size><ETag>e</ETag></Contents></ListBucketResult>"
+                    : "<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>next/1</"
+                      "NextContinuationToken><Contents><Key>a%0Ab</Key><Size>1</Size></Contents></ListBucketResult>"};
   });
   const auto objects = client(stub).list("bucket", "a");
   ASSERT_THAT(objects, SizeIs(2));
@@ -231,7 +242,9 @@ TEST_F(S3ClientTest, RepeatsWhatMayPassAndNothingElse) {
   EXPECT_EQ(refused([&] { client(down).get({"b", "k"}); }), ErrorKind::kUnavailable);
   EXPECT_THAT(down.asked(), SizeIs(3));
 
-  Stub closed([](const Asked&, int) { return Answer{.status = 403, .body = "<Error><Code>AccessDenied</Code><Message>No entry</Message></Error>"}; });
+  Stub closed([](const Asked&, int) {
+    return Answer{.status = 403, .body = "<Error><Code>AccessDenied</Code><Message>No entry</Message></Error>"};
+  });
   EXPECT_EQ(refused([&] { client(closed).get({"b", "k"}); }), ErrorKind::kDenied);
   EXPECT_THAT(said_, HasSubstr("GET s3://b/k"));
   EXPECT_THAT(said_, HasSubstr("AccessDenied: No entry"));
@@ -239,8 +252,10 @@ TEST_F(S3ClientTest, RepeatsWhatMayPassAndNothingElse) {
 }
 
 TEST_F(S3ClientTest, AsksOnceWhereAskingAgainIsNoUse) {
-  const std::pair<int, ErrorKind> answers[] = {
-      {507, ErrorKind::kExhausted}, {501, ErrorKind::kInvalid}, {409, ErrorKind::kConflict}, {400, ErrorKind::kInvalid}};
+  const std::pair<int, ErrorKind> answers[] = {{507, ErrorKind::kExhausted},
+                                               {501, ErrorKind::kInvalid},
+                                               {409, ErrorKind::kConflict},
+                                               {400, ErrorKind::kInvalid}};
   for (const auto& [status, kind] : answers) {
     Stub stub([status = status](const Asked&, int) { return Answer{.status = status}; });
     EXPECT_EQ(refused([&] { client(stub).put({"b", "k"}, "bytes"); }), kind) << status;
@@ -255,7 +270,9 @@ TEST_F(S3ClientTest, ReadsNoMoreIntoMemoryThanAllowed) {
 
 TEST_F(S3ClientTest, TellsWhetherThereIsAnObject) {
   Stub stub([](const Asked& asked, int) {
-    return asked.target == "/b/k" ? Answer{.headers = "ETag: \"e\"\r\nX-Amz-Meta-Who: me\r\nContent-Type: text/x\r\n", .length = 7} : Answer{.status = 404};
+    return asked.target == "/b/k"
+               ? Answer{.headers = "ETag: \"e\"\r\nX-Amz-Meta-Who: me\r\nContent-Type: text/x\r\n", .length = 7}
+               : Answer{.status = 404};
   });
   const auto head = client(stub).head({"b", "k"});
   ASSERT_TRUE(head.has_value());
@@ -296,7 +313,9 @@ TEST_F(S3ClientTest, FetchesBesideAnyNeighbour) {
   for (const std::string neighbour : {"file.part", "file.tmp", ".file", "file~"}) write(neighbour, "mine");
   client(stub).get_to_file({"b", "k"}, folder_ / "file");
   client(stub).get_to_file({"b", "k"}, folder_ / longest);
-  for (const std::string neighbour : {"file.part", "file.tmp", ".file", "file~"}) EXPECT_EQ(files_.read_all(folder_ / neighbour), "mine");
+  for (const std::string neighbour : {"file.part", "file.tmp", ".file", "file~"}) {
+    EXPECT_EQ(files_.read_all(folder_ / neighbour), "mine");
+  }
   EXPECT_EQ(files_.read_all(folder_ / longest), bytes);
   EXPECT_THAT(there(), SizeIs(6));
 }
@@ -323,7 +342,9 @@ TEST_F(S3ClientTest, RefusesWhatIsNotWhatTheStoreKeeps) {
   const std::string bytes = bytes_of(3500);
   Stub wrong([&](const Asked& asked, int) { return object(asked, bytes, crc("other")); });
   EXPECT_EQ(refused([&] { client(wrong).get_to_file({"b", "k"}, folder_ / "file"); }), ErrorKind::kCorrupt);
-  Stub replaced([&](const Asked& asked, int) { return asked.method == "HEAD" ? object(asked, bytes, crc(bytes)) : Answer{.status = 412}; });
+  Stub replaced([&](const Asked& asked, int) {
+    return asked.method == "HEAD" ? object(asked, bytes, crc(bytes)) : Answer{.status = 412};
+  });
   EXPECT_EQ(refused([&] { client(replaced).get_to_file({"b", "k"}, folder_ / "file"); }), ErrorKind::kConflict);
   EXPECT_THAT(there(), IsEmpty());
 }
@@ -385,7 +406,9 @@ TEST_F(S3ClientTest, KnowsACompletionWhoseAnswerWasLost) {
 
 TEST_F(S3ClientTest, UndoesAnUploadThatFails) {
   Multipart multipart;
-  multipart.complete = [](int) { return Answer{.body = "<Error><Code>InternalError</Code><Message>late</Message></Error>"}; };
+  multipart.complete = [](int) {
+    return Answer{.body = "<Error><Code>InternalError</Code><Message>late</Message></Error>"};
+  };
   Stub stub([&](const Asked& asked, int nth) { return multipart(asked, nth); });
   refused([&] { client(stub).put_from_file({"b", "k"}, write("file", bytes_of(2500))); });
   EXPECT_THAT(said_, HasSubstr("InternalError: late"));

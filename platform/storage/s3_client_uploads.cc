@@ -11,7 +11,8 @@ void S3Client::put(const S3Uri& to, std::string_view bytes, const std::string& c
   core_->put(to, {}, std::string(bytes), content_type);
 }
 
-void S3Client::put_from_file(const S3Uri& to, const std::string& path, const std::function<void(std::uint64_t)>& progress) {
+void S3Client::put_from_file(const S3Uri& to, const std::string& path,
+                             const std::function<void(std::uint64_t)>& progress) {
   const auto before = core_->files.stat(path);
   if (!before) throw Error(ErrorKind::kNotFound, "uploading {}: there is no such file", path);
   // stat() does not follow links; what a link leads to is known by its size alone.
@@ -125,10 +126,13 @@ void collect(Files& files, const std::string& folder, const std::string& below, 
 
 }  // namespace
 
-std::size_t S3Client::put_folder(const std::string& folder, const S3Uri& prefix, const std::function<void(std::uint64_t)>& progress) {
+std::size_t S3Client::put_folder(const std::string& folder, const S3Uri& prefix,
+                                 const std::function<void(std::uint64_t)>& progress) {
   std::vector<std::string> paths;
   collect(core_->files, folder, "", paths);
-  for_each_in_parallel(paths.size(), 8, [&](std::size_t i) { put_from_file(prefix.below(paths[i]), folder + "/" + paths[i], progress); });
+  for_each_in_parallel(paths.size(), 8, [&](std::size_t i) {
+    put_from_file(prefix.below(paths[i]), folder + "/" + paths[i], progress);
+  });
   return paths.size();
 }
 

@@ -8,7 +8,9 @@ namespace athanor::storage {
 
 S3Uri S3Uri::parse(std::string_view text) {
   static constexpr std::string_view kScheme = "s3://";
-  if (!text.starts_with(kScheme)) throw Error(ErrorKind::kInvalid, "'{}' is not an S3 URI: it must be s3://BUCKET/KEY", text);
+  if (!text.starts_with(kScheme)) {
+    throw Error(ErrorKind::kInvalid, "'{}' is not an S3 URI: it must be s3://BUCKET/KEY", text);
+  }
   const std::string_view rest = text.substr(kScheme.size());
   const auto slash = std::min(rest.find('/'), rest.size());
   if (slash == 0) throw Error(ErrorKind::kInvalid, "'{}' names no bucket: it must be s3://BUCKET/KEY", text);

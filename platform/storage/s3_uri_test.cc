@@ -11,8 +11,9 @@ TEST(S3Uri, IsTakenApartAndPutTogether) {
   struct Case {
     const char *text, *bucket, *key;
   };
-  for (const Case& one : {Case{"s3://b", "b", ""}, Case{"s3://b/", "b", ""}, Case{"s3://b/k", "b", "k"},
-                          Case{"s3://b/a/b/", "b", "a/b/"}, Case{"s3://b//k", "b", "/k"}, Case{"s3://b/a b?#%", "b", "a b?#%"}}) {
+  for (const Case& one :
+       {Case{"s3://b", "b", ""}, Case{"s3://b/", "b", ""}, Case{"s3://b/k", "b", "k"}, Case{"s3://b/a/b/", "b", "a/b/"},
+        Case{"s3://b//k", "b", "/k"}, Case{"s3://b/a b?#%", "b", "a b?#%"}}) {
     const S3Uri uri = S3Uri::parse(one.text);
     EXPECT_EQ(uri.bucket, one.bucket) << one.text;
     EXPECT_EQ(uri.key, one.key) << one.text;

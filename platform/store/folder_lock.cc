@@ -46,10 +46,11 @@ FolderLock::FolderLock(const std::string& folder) {
     const std::int64_t pid = read_pid(descriptor_);
     close(descriptor_);
     if (error_number != EWOULDBLOCK) throw system_error(error_number, "locking " + path);
-    throw Error(ErrorKind::kConflict,
-                "opening the data folder {}: another athanor (pid {}) is using it; stop that one with `athanor down`, or "
-                "give this one a folder of its own with --data-dir",
-                folder, pid);
+    throw Error(
+        ErrorKind::kConflict,
+        "opening the data folder {}: another athanor (pid {}) is using it; stop that one with `athanor down`, or "
+        "give this one a folder of its own with --data-dir",
+        folder, pid);
   }
   const std::string pid = fmt::format("{}\n", getpid());
   if (ftruncate(descriptor_, 0) != 0 || pwrite(descriptor_, pid.data(), pid.size(), 0) < 0) {

@@ -53,9 +53,9 @@ class GroupCommit {
   void keep_log_short();
   void copy_log();
 
-  std::unique_ptr<Database> database_;  // the writer thread's
+  std::unique_ptr<Database> database_;    // the writer thread's
   std::unique_ptr<DiskReserve> reserve_;  // the writer thread's
-  int log_pages_ = 0;                   // the writer thread's: of the write-ahead log
+  int log_pages_ = 0;                     // the writer thread's: of the write-ahead log
 
   std::mutex mutex_;
   std::condition_variable changed_;

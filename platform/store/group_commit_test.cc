@@ -26,9 +26,8 @@ class GroupCommitTest : public testing::Test {
   }
   static void wait(GroupCommit& writer, GroupCommit::Kind kind, GroupCommit::Work work) {
     std::promise<void> done;
-    writer.submit(kind, std::move(work), [&](std::exception_ptr error) {
-      error ? done.set_exception(error) : done.set_value();
-    });
+    writer.submit(kind, std::move(work),
+                  [&](std::exception_ptr error) { error ? done.set_exception(error) : done.set_value(); });
     done.get_future().get();
   }
 
@@ -39,7 +38,8 @@ class GroupCommitTest : public testing::Test {
 TEST_F(GroupCommitTest, RefusedWorkLeavesNothingOfItsOwnAndAllOfOthers) {
   GroupCommit writer(database(), std::make_unique<DiskReserve>(folder_ / "reserve", files_));
   for (int i = 0; i < 100; ++i) {
-    writer.submit(GroupCommit::Kind::kAdds, [i](Database& to) { insert(to, i); }, [](std::exception_ptr) {});
+    writer.submit(
+        GroupCommit::Kind::kAdds, [i](Database& to) { insert(to, i); }, [](std::exception_ptr) {});
   }
   const auto twice = [](Database& to) {
     insert(to, 1000);

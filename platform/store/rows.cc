@@ -114,8 +114,8 @@ std::vector<control::Metric> read_metrics(const std::string& text) {
   const json::value rows = json::parse(text, "the metrics of a stored job");
   for (const auto& value : rows.as_array()) {
     const auto& row = value.as_array();
-    metrics.push_back({std::string(row.at(0).as_string()), row.at(1).to_number<double>(),
-                       row.at(2).to_number<std::int64_t>()});
+    metrics.push_back(
+        {std::string(row.at(0).as_string()), row.at(1).to_number<double>(), row.at(2).to_number<std::int64_t>()});
   }
   return metrics;
 }
@@ -193,13 +193,15 @@ void prepare_schema(Database& database) {
   const std::int64_t application = database.query_int("PRAGMA application_id");
   const std::int64_t tables = database.query_int("SELECT count(*) FROM sqlite_schema");
   if (tables != 0 && application != kApplicationId) {
-    throw Error(ErrorKind::kCorrupt, "opening {}: it is a database of another program; choose another --data-dir", path);
+    throw Error(ErrorKind::kCorrupt, "opening {}: it is a database of another program; choose another --data-dir",
+                path);
   }
   if (version > kSchemaVersion) {
-    throw Error(ErrorKind::kInvalid,
-                "opening {}: a newer athanor wrote it (schema {}, this one knows up to {}); run that version, or choose "
-                "another --data-dir",
-                path, version, kSchemaVersion);
+    throw Error(
+        ErrorKind::kInvalid,
+        "opening {}: a newer athanor wrote it (schema {}, this one knows up to {}); run that version, or choose "
+        "another --data-dir",
+        path, version, kSchemaVersion);
   }
   if (version == kSchemaVersion) return;
   database.run("BEGIN IMMEDIATE");
@@ -224,8 +226,9 @@ void apply(Database& database, const Changes& changes) {
   if (changes.jobs.empty()) return;
   const auto by_sequence = [](const JobRecord& a, const JobRecord& b) { return a.job.sequence < b.job.sequence; };
   database
-      .prepared("INSERT INTO settings VALUES ('last_sequence', ?1) ON CONFLICT (name) DO UPDATE SET value = ?1 "
-                "WHERE CAST(value AS INTEGER) < ?1")
+      .prepared(
+          "INSERT INTO settings VALUES ('last_sequence', ?1) ON CONFLICT (name) DO UPDATE SET value = ?1 "
+          "WHERE CAST(value AS INTEGER) < ?1")
       .integer(std::max_element(changes.jobs.begin(), changes.jobs.end(), by_sequence)->job.sequence)
       .run();
 }
@@ -296,8 +299,9 @@ Contents load(Database& database) {
     instance.phase = static_cast<control::Phase>(phase);
     if (phase < static_cast<int>(control::Phase::kIdle) || phase > static_cast<int>(control::Phase::kBroken)) {
       instance.phase = control::Phase::kBroken;
-      instance.error = fmt::format("InternalServerError: algo-{} was stored in phase {}, which this version does not know",
-                                   instance.index + 1, phase);
+      instance.error =
+          fmt::format("InternalServerError: algo-{} was stored in phase {}, which this version does not know",
+                      instance.index + 1, phase);
     }
     instance.gone = all_instances.next_integer() != 0;
     instance.gone_why = all_instances.next_bytes();

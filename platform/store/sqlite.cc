@@ -9,29 +9,24 @@ namespace {
 ErrorKind kind_of(int code) {
   switch (code & 0xff) {
     case SQLITE_FULL:
-    case SQLITE_NOMEM:
-      return ErrorKind::kExhausted;
+    case SQLITE_NOMEM: return ErrorKind::kExhausted;
     case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-      return ErrorKind::kCorrupt;
+    case SQLITE_NOTADB: return ErrorKind::kCorrupt;
     case SQLITE_PERM:
-    case SQLITE_READONLY:
-      return ErrorKind::kDenied;
+    case SQLITE_READONLY: return ErrorKind::kDenied;
     case SQLITE_IOERR:
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
-    case SQLITE_CANTOPEN:
-      return ErrorKind::kUnavailable;
-    default:
-      return ErrorKind::kInternal;
+    case SQLITE_CANTOPEN: return ErrorKind::kUnavailable;
+    default: return ErrorKind::kInternal;
   }
 }
 
 }  // namespace
 
 Database::Database(const std::string& path, Mode mode) : path_(path) {
-  const int flags = SQLITE_OPEN_NOMUTEX | (mode == Mode::kReadOnly ? SQLITE_OPEN_READONLY
-                                                                   : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+  const int flags = SQLITE_OPEN_NOMUTEX |
+                    (mode == Mode::kReadOnly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
   if (sqlite3_open_v2(path.c_str(), &handle_, flags, nullptr) != SQLITE_OK) {
     const std::string reason = handle_ != nullptr ? sqlite3_errmsg(handle_) : "out of memory";
     sqlite3_close(handle_);

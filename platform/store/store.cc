@@ -20,7 +20,8 @@ class SqliteStore final : public Store {
     database->run("PRAGMA foreign_keys = ON");
     prepare_schema(*database);
     stored_sequence_ = last_sequence(*database);
-    writer_ = std::make_unique<GroupCommit>(std::move(database), std::make_unique<DiskReserve>(folder + "/reserve", files));
+    writer_ =
+        std::make_unique<GroupCommit>(std::move(database), std::make_unique<DiskReserve>(folder + "/reserve", files));
   }
 
   Contents load() override {

@@ -22,9 +22,9 @@ namespace athanor::store {
 struct Key {
   std::string access_key_id;
   std::string secret_access_key;
-  std::string session_token;  // empty: none is needed
-  std::string principal;      // ARN of whoever holds it
-  std::int64_t job = 0;       // sequence of the job whose role this is; 0: none
+  std::string session_token;    // empty: none is needed
+  std::string principal;        // ARN of whoever holds it
+  std::int64_t job = 0;         // sequence of the job whose role this is; 0: none
   std::int64_t expires_ms = 0;  // 0: never
 };
 
@@ -40,7 +40,7 @@ struct Contents {
   std::vector<control::JobRecord> jobs;  // by sequence
   std::vector<Key> keys;
   std::map<std::string, std::string> settings;
-  std::int64_t last_sequence = 0;        // the highest job sequence ever stored, removed jobs included
+  std::int64_t last_sequence = 0;  // the highest job sequence ever stored, removed jobs included
 };
 
 class Store {

@@ -23,9 +23,8 @@ class StoreTest : public testing::Test {
  protected:
   static void save(Store& store, Changes changes) {
     std::promise<void> done;
-    store.save(std::move(changes), [&done](std::exception_ptr error) {
-      error ? done.set_exception(error) : done.set_value();
-    });
+    store.save(std::move(changes),
+               [&done](std::exception_ptr error) { error ? done.set_exception(error) : done.set_value(); });
     done.get_future().get();
   }
 
@@ -35,7 +34,8 @@ class StoreTest : public testing::Test {
     record.job.sequence = sequence;
     record.job.arn = "arn:aws:sagemaker:us-east-1:000000000000:training-job/" + name;
     record.job.request = R"({"TrainingJobName":")" + name + "\"}";
-    record.job.transitions = {{control::SecondaryStatus::kStarting, 1000, std::nullopt, "Starting \"it\" \xE2\x98\x83"}};
+    record.job.transitions = {
+        {control::SecondaryStatus::kStarting, 1000, std::nullopt, "Starting \"it\" \xE2\x98\x83"}};
     return record;
   }
 

@@ -62,9 +62,9 @@ class StringBody final : public Body {
 Awaitable<std::string> read_all(Body& body, std::size_t bytes_max);
 
 struct Request {
-  std::string method;   // "GET"
-  std::string target;   // as sent: "/bucket/a%20key?list-type=2"
-  std::string path;     // the target's part before '?', still percent-encoded
+  std::string method;                                      // "GET"
+  std::string target;                                      // as sent: "/bucket/a%20key?list-type=2"
+  std::string path;                                        // the target's part before '?', still percent-encoded
   std::vector<std::pair<std::string, std::string>> query;  // decoded, in the order sent; "?uploads" has an empty value
   Headers headers;
   std::unique_ptr<Body> body;  // never null
@@ -83,10 +83,10 @@ struct FilePart {
 
 struct Response {
   int status = 200;
-  Headers headers;   // without Content-Length, Connection, Date: the server adds them
-  std::string body;  // sent when `files` is empty
+  Headers headers;              // without Content-Length, Connection, Date: the server adds them
+  std::string body;             // sent when `files` is empty
   std::vector<FilePart> files;  // sent one after the other: an object of several parts
-  bool head_only = false;  // answer to HEAD: Content-Length of the body or files, and no bytes
+  bool head_only = false;       // answer to HEAD: Content-Length of the body or files, and no bytes
 };
 
 // %XX decoding (a '+' stays a '+'). Throws kInvalid on a broken escape.

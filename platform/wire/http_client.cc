@@ -179,7 +179,8 @@ std::string make_head(const ClientRequest& request, const Endpoint& endpoint) {
 
 Endpoint Endpoint::parse(std::string_view url) {
   const auto refuse = [&](const char* why) {
-    return Error(ErrorKind::kInvalid, "the endpoint '{}' {}; give one like http://127.0.0.1:9100", std::string(url), why);
+    return Error(ErrorKind::kInvalid, "the endpoint '{}' {}; give one like http://127.0.0.1:9100", std::string(url),
+                 why);
   };
   Endpoint endpoint;
   std::string_view rest = url;
@@ -205,7 +206,9 @@ Endpoint Endpoint::parse(std::string_view url) {
     if (colon != std::string_view::npos) port = rest.substr(colon);
   }
   if (endpoint.host.empty()) throw refuse("has no host");
-  if (endpoint.host.find_first_of("[]") != std::string::npos) throw refuse("has brackets that are not around an address");
+  if (endpoint.host.find_first_of("[]") != std::string::npos) {
+    throw refuse("has brackets that are not around an address");
+  }
   endpoint.port = endpoint.secure ? 443 : 80;
   if (!port.empty()) {
     const auto [end, failure] = std::from_chars(port.data() + 1, port.data() + port.size(), endpoint.port);
@@ -241,8 +244,9 @@ struct HttpClient::State {
   }
 
   std::unique_ptr<ClientConnection> connect() {
-    return std::make_unique<ClientConnection>(
-        options.where ? options.where() : endpoint, tls.get(), ClientConnection::Timeouts{options.connect_timeout_ms, options.idle_timeout_ms});
+    return std::make_unique<ClientConnection>(options.where ? options.where() : endpoint, tls.get(),
+                                              ClientConnection::Timeouts{options.connect_timeout_ms,
+                                                                         options.idle_timeout_ms});
   }
 
   void keep(std::unique_ptr<ClientConnection> connection) {

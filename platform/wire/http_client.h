@@ -32,8 +32,8 @@ struct Endpoint {
 struct ClientRequest {
   std::string method = "GET";
   std::string target = "/";  // percent-encoded path, and query
-  Headers headers;           // without Host, Content-Length, Transfer-Encoding, Connection, Expect: the client adds them
-  std::string body;          // sent when `body_source` is empty
+  Headers headers;   // without Host, Content-Length, Transfer-Encoding, Connection, Expect: the client adds them
+  std::string body;  // sent when `body_source` is empty
 
   // A streamed body: called until it returns 0 or `body_length` bytes are out. Of unknown length it travels chunked.
   std::function<std::size_t(std::span<char> into)> body_source;

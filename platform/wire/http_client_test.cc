@@ -118,9 +118,10 @@ TEST(HttpClient, ReplacesAConnectionThatTheServerClosed) {
 }
 
 TEST(HttpClient, ReadsChunksAndHandsThemToTheSink) {
-  ScriptedServer server({Steps{{"\r\n\r\n",
-                           "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n10;x=y\r\n0123456789abcdef"
-                           "\r\n0\r\nTrailer: 1\r\n\r\n"}}});
+  ScriptedServer server(
+      {Steps{{"\r\n\r\n",
+              "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n10;x=y\r\n0123456789abcdef"
+              "\r\n0\r\nTrailer: 1\r\n\r\n"}}});
   HttpClient client(server.url());
   std::string taken;
   const ClientResponse response = client.send({}, [&](std::string_view piece) { taken += piece; });
@@ -213,7 +214,8 @@ TEST(HttpClient, RefusesHeadersWithLineBreaks) {
 }
 
 TEST(HttpClient, BoundsABodyKeptInMemory) {
-  ScriptedServer server({Steps{{"\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + std::string(100, 'x')}}});
+  ScriptedServer server(
+      {Steps{{"\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + std::string(100, 'x')}}});
   HttpClient::Options options;
   options.body_bytes_max = 99;
   HttpClient client(server.url(), options);

@@ -21,12 +21,41 @@ namespace {
 constexpr std::string_view kParameters[] = {"AWSAccessKeyId", "Signature", "Expires"};
 
 // The parameters that are part of what is signed: they say which part of the resource is meant, or how it is answered.
-constexpr std::string_view kSubresources[] = {
-    "accelerate", "acl", "analytics", "cors", "defaultObjectAcl", "delete", "inventory", "lifecycle", "location", "logging",
-    "metrics", "notification", "object-lock", "partNumber", "policy", "replication", "requestPayment", "response-cache-control",
-    "response-content-disposition", "response-content-encoding", "response-content-language", "response-content-type",
-    "response-expires", "restore", "select", "select-type", "storageClass", "tagging", "torrent", "uploadId", "uploads",
-    "versionId", "versioning", "versions", "website"};
+constexpr std::string_view kSubresources[] = {"accelerate",
+                                              "acl",
+                                              "analytics",
+                                              "cors",
+                                              "defaultObjectAcl",
+                                              "delete",
+                                              "inventory",
+                                              "lifecycle",
+                                              "location",
+                                              "logging",
+                                              "metrics",
+                                              "notification",
+                                              "object-lock",
+                                              "partNumber",
+                                              "policy",
+                                              "replication",
+                                              "requestPayment",
+                                              "response-cache-control",
+                                              "response-content-disposition",
+                                              "response-content-encoding",
+                                              "response-content-language",
+                                              "response-content-type",
+                                              "response-expires",
+                                              "restore",
+                                              "select",
+                                              "select-type",
+                                              "storageClass",
+                                              "tagging",
+                                              "torrent",
+                                              "uploadId",
+                                              "uploads",
+                                              "versionId",
+                                              "versioning",
+                                              "versions",
+                                              "website"};
 
 bool is_one_of(std::string_view name, std::span<const std::string_view> names) {
   return std::find(names.begin(), names.end(), name) != names.end();
@@ -108,7 +137,9 @@ void read_v2_query(const Request& request, SignatureClaim& claim) {
   claim.access_key_id = *request.find_query("AWSAccessKeyId");
   claim.signature = *request.find_query("Signature");
   const std::map<std::string, std::string> headers = signed_headers(request);
-  if (const auto token = headers.find("x-amz-security-token"); token != headers.end()) claim.session_token = token->second;
+  if (const auto token = headers.find("x-amz-security-token"); token != headers.end()) {
+    claim.session_token = token->second;
+  }
   const std::string& expires = *request.find_query("Expires");
   constexpr std::int64_t kExpiresMax_s = std::numeric_limits<std::int64_t>::max() / 1000;
   std::int64_t expires_s = 0;
@@ -121,8 +152,8 @@ void read_v2_query(const Request& request, SignatureClaim& claim) {
   claim.time_ms = expires_s * 1000;
 }
 
-SignatureVerdict verify_v2_query(const Request& request, const SignatureClaim& claim, std::string_view secret_access_key,
-                                 const VerifyOptions& options) {
+SignatureVerdict verify_v2_query(const Request& request, const SignatureClaim& claim,
+                                 std::string_view secret_access_key, const VerifyOptions& options) {
   SignatureVerdict verdict;
   if (options.service != "s3") {
     verdict.fault = SignatureFault::kUnsupportedAlgorithm;

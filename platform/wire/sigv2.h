@@ -17,8 +17,8 @@ bool has_v2_query(const Request& request);
 // AWSAccessKeyId, Signature, Expires.
 void read_v2_query(const Request& request, SignatureClaim& claim);
 // As verify_signature, of a claim without fault.
-SignatureVerdict verify_v2_query(const Request& request, const SignatureClaim& claim, std::string_view secret_access_key,
-                                 const VerifyOptions& options);
+SignatureVerdict verify_v2_query(const Request& request, const SignatureClaim& claim,
+                                 std::string_view secret_access_key, const VerifyOptions& options);
 // Headers that travel in the query (Content-Type, Content-MD5, x-amz-…) are signed as headers and mean what headers mean: they
 // become headers, and the signature's own parameters go. For a request that was verified.
 void take_up_v2_query(Request& request);

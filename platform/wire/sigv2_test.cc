@@ -25,24 +25,46 @@ Request make_request(const Row& row) {
   return request;
 }
 
-Fault judge(const Row& row, std::string_view secret = "person's secret", std::int64_t now_ms = kNow_ms, std::string_view service = "s3") {
+Fault judge(const Row& row, std::string_view secret = "person's secret", std::int64_t now_ms = kNow_ms,
+            std::string_view service = "s3") {
   const Request request = make_request(row);
   SigningKeys keys;
-  return verify_signature(request, read_signature(request), secret, keys, {"us-east-1", service, now_ms, "", row.host_bucket}).fault;
+  return verify_signature(request, read_signature(request), secret, keys,
+                          {"us-east-1", service, now_ms, "", row.host_bucket})
+      .fault;
 }
 
 TEST(SigV2, VerifiesTheExampleOfTheS3Guide) {
-  const Row row{"GET", "/photos/puppy.jpg?AWSAccessKeyId=AKIAIOSFODNN7EXAMPLE&Signature=NpgCjnDzrM%2BWFzoENXmpNDUsSn8%3D&Expires=1175139620", {}, "johnsmith"};
+  const Row
+      row{"GET",
+          "/photos/"
+          "puppy.jpg?AWSAccessKeyId=AKIAIOSFODNN7EXAMPLE&Signature=NpgCjnDzrM%2BWFzoENXmpNDUsSn8%3D&Expires=1175139620",
+          {},
+          "johnsmith"};
   EXPECT_EQ(judge(row, "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", 1175139620'000), Fault::kNone);
   EXPECT_EQ(judge(row, "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", 1175139620'001), Fault::kExpired);
 }
 
 // Made by botocore's HmacV1QueryAuth.
-const Row kGet{"GET", "/bucket/a%20b/%C3%BC?response-content-disposition=attachment%3B%20x&x-id=GetObject&AWSAccessKeyId=AKIAPERSON&Signature=%2BGDTlmHJzUGLBNHy0Lq%2B3iZ0SCY%3D&Expires=1369357200"};
-const Row kPut{"PUT", "/bucket/k?AWSAccessKeyId=AKIAPERSON&Signature=T2s%2BG0JKm7biEzncBVG%2BYi7f2A0%3D&content-type=text%2Fx&x-amz-meta-who=me&content-md5=abc%3D&x-amz-security-token=token&Expires=1369357200"};
-const Row kPutPart{"PUT", "/bucket/k?partNumber=2&uploadId=u%2F1&AWSAccessKeyId=AKIAPERSON&Signature=%2FEWcB5h1w6Scd1oKdYWL%2BHoGZNk%3D&Expires=1369357200"};
-const Row kBegin{"POST", "/bucket/k?uploads&AWSAccessKeyId=AKIAPERSON&Signature=8B4ED6fFd%2BgKxIPQl8naCT4a6j0%3D&Expires=1369357200"};
-const Row kHost{"GET", "/k?AWSAccessKeyId=AKIAPERSON&Signature=XMrkE01fFLdvgfWOGhQ8m9WjHo4%3D&Expires=1369357200", {}, "bucket"};
+const Row kGet{"GET",
+               "/bucket/a%20b/"
+               "%C3%BC?response-content-disposition=attachment%3B%20x&x-id=GetObject&AWSAccessKeyId=AKIAPERSON&"
+               "Signature=%2BGDTlmHJzUGLBNHy0Lq%2B3iZ0SCY%3D&Expires=1369357200"};
+const Row kPut{"PUT",
+               "/bucket/"
+               "k?AWSAccessKeyId=AKIAPERSON&Signature=T2s%2BG0JKm7biEzncBVG%2BYi7f2A0%3D&content-type=text%2Fx&x-amz-"
+               "meta-who=me&content-md5=abc%3D&x-amz-security-token=token&Expires=1369357200"};
+const Row kPutPart{"PUT",
+                   "/bucket/"
+                   "k?partNumber=2&uploadId=u%2F1&AWSAccessKeyId=AKIAPERSON&Signature=%2FEWcB5h1w6Scd1oKdYWL%2BHoGZNk%"
+                   "3D&Expires=1369357200"};
+const Row
+    kBegin{"POST",
+           "/bucket/k?uploads&AWSAccessKeyId=AKIAPERSON&Signature=8B4ED6fFd%2BgKxIPQl8naCT4a6j0%3D&Expires=1369357200"};
+const Row kHost{"GET",
+                "/k?AWSAccessKeyId=AKIAPERSON&Signature=XMrkE01fFLdvgfWOGhQ8m9WjHo4%3D&Expires=1369357200",
+                {},
+                "bucket"};
 
 TEST(SigV2, VerifiesWhatBotocoreSigns) {
   for (const Row& row : {kGet, kPut, kPutPart, kBegin, kHost}) EXPECT_EQ(judge(row), Fault::kNone) << row.target;
@@ -60,11 +82,12 @@ TEST(SigV2, RefusesWhatWasTamperedWith) {
   other_method.method = "DELETE";
   header.headers = {{"Content-Type", "text/y"}};
   more_headers.headers = {{"x-amz-copy-source", "/bucket/other"}};
-  for (const Row& row : {other_method, header, more_headers, replaced(kGet, "a%20b", "a%20c"), replaced(kGet, "attachment", "inline"),
-                         replaced(kGet, "Expires=1369357200", "Expires=1369357201"), replaced(kGet, "x-id=", "versionId=1&x-id="),
-                         replaced(kGet, "x-id=", "x-amz-meta-a=1&x-id="), replaced(kPut, "who=me", "who=you"),
-                         replaced(kPutPart, "partNumber=2", "partNumber=3"), replaced(kBegin, "uploads", "uploads="),
-                         replaced(kGet, "%2BGDT", "%2BGDt")}) {
+  for (const Row& row :
+       {other_method, header, more_headers, replaced(kGet, "a%20b", "a%20c"), replaced(kGet, "attachment", "inline"),
+        replaced(kGet, "Expires=1369357200", "Expires=1369357201"), replaced(kGet, "x-id=", "versionId=1&x-id="),
+        replaced(kGet, "x-id=", "x-amz-meta-a=1&x-id="), replaced(kPut, "who=me", "who=you"),
+        replaced(kPutPart, "partNumber=2", "partNumber=3"), replaced(kBegin, "uploads", "uploads="),
+        replaced(kGet, "%2BGDT", "%2BGDt")}) {
     EXPECT_EQ(judge(row), Fault::kMismatch) << row.method << " " << row.target;
   }
   EXPECT_EQ(judge(kGet, "another secret"), Fault::kMismatch);
@@ -73,7 +96,9 @@ TEST(SigV2, RefusesWhatWasTamperedWith) {
 }
 
 TEST(SigV2, TellsWhatIsMissingOrMalformed) {
-  const auto fault = [](const std::string& query) { return read_signature(make_request({"GET", "/bucket/k?" + query})).fault; };
+  const auto fault = [](const std::string& query) {
+    return read_signature(make_request({"GET", "/bucket/k?" + query})).fault;
+  };
   EXPECT_EQ(fault("AWSAccessKeyId=a&Signature=b"), Fault::kIncomplete);
   EXPECT_EQ(fault("AWSAccessKeyId=a&Expires=1"), Fault::kIncomplete);
   EXPECT_EQ(fault("Signature=b&Expires=1"), Fault::kIncomplete);

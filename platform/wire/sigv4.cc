@@ -182,8 +182,8 @@ Signature sign_request(std::string_view method, const std::string& target, Heade
   result.signature = derive_signing_key(credentials.secret_access_key, result.scope)
                          .sign_hex(string_to_sign(result.amz_date, result.scope, canonical));
   headers.set("Authorization",
-              fmt::format("{} Credential={}/{}, SignedHeaders={}, Signature={}", kSigningAlgorithm, credentials.access_key_id,
-                          scope_text(result.scope), signed_headers, result.signature));
+              fmt::format("{} Credential={}/{}, SignedHeaders={}, Signature={}", kSigningAlgorithm,
+                          credentials.access_key_id, scope_text(result.scope), signed_headers, result.signature));
   return result;
 }
 

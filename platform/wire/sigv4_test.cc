@@ -44,7 +44,11 @@ struct Published {
 
 TEST(SigV4, SignsTheExamplesOfTheS3Reference) {
   const Published examples[] = {
-      {"get", "GET", "/test.txt", {{"Range", "bytes=0-9"}}, std::string(kEmptySha256),
+      {"get",
+       "GET",
+       "/test.txt",
+       {{"Range", "bytes=0-9"}},
+       std::string(kEmptySha256),
        "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"},
       {"put",
        "PUT",
@@ -52,9 +56,17 @@ TEST(SigV4, SignsTheExamplesOfTheS3Reference) {
        {{"Date", "Fri, 24 May 2013 00:00:00 GMT"}, {"x-amz-storage-class", "REDUCED_REDUNDANCY"}},
        to_hex(sha256("Welcome to Amazon S3.")),
        "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd"},
-      {"lifecycle", "GET", "/?lifecycle", {}, std::string(kEmptySha256),
+      {"lifecycle",
+       "GET",
+       "/?lifecycle",
+       {},
+       std::string(kEmptySha256),
        "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543"},
-      {"list", "GET", "/?max-keys=2&prefix=J", {}, std::string(kEmptySha256),
+      {"list",
+       "GET",
+       "/?max-keys=2&prefix=J",
+       {},
+       std::string(kEmptySha256),
        "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"},
   };
   for (const Published& example : examples) {
@@ -78,15 +90,15 @@ std::string presigned(const std::string& path, const std::string& host, std::int
                       "&X-Amz-Expires=" + std::to_string(expires_s) + "&X-Amz-SignedHeaders=host";
   Headers headers;
   headers.add("Host", host);
-  const std::string canonical = canonical_request("GET", path, parse_query(query), headers, "host", kUnsignedPayload, "s3");
+  const std::string canonical =
+      canonical_request("GET", path, parse_query(query), headers, "host", kUnsignedPayload, "s3");
   const HmacKey key = derive_signing_key(kExample.secret_access_key, scope);
   return path + "?" + query + "&X-Amz-Signature=" + key.sign_hex(string_to_sign(amz_date, scope, canonical));
 }
 
 TEST(SigV4, AcceptsThePresignedExampleOfTheS3Reference) {
   const std::string target = presigned("/test.txt", "examplebucket.s3.amazonaws.com", 86400);
-  EXPECT_THAT(target,
-              HasSubstr("X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404"));
+  EXPECT_THAT(target, HasSubstr("X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404"));
   Headers headers;
   headers.add("Host", "examplebucket.s3.amazonaws.com");
   const Request request = make_request("GET", target, headers);
@@ -104,8 +116,8 @@ TEST(SigV4, SignsTheExamplesOfTheIamGuide) {
   Headers iam;
   iam.add("Host", "iam.amazonaws.com");
   iam.add("Content-Type", "application/x-www-form-urlencoded; charset=utf-8");
-  EXPECT_EQ(sign_request("GET", "/?Action=ListUsers&Version=2010-05-08", iam, credentials, "us-east-1", "iam",
-                         kTime_ms, kEmptySha256)
+  EXPECT_EQ(sign_request("GET", "/?Action=ListUsers&Version=2010-05-08", iam, credentials, "us-east-1", "iam", kTime_ms,
+                         kEmptySha256)
                 .signature,
             "5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7");
 }
@@ -129,8 +141,9 @@ TEST(SigV4, CanonicalFormSortsQueriesAndFoldsHeaders) {
   Headers headers;
   headers.add("X-Two", "  a   b ");
   headers.add("x-two", "c");
-  const std::string text = canonical_request("GET", "/", {{"b", "2"}, {"a", "z"}, {"a", "/ +"}, {"X-Amz-Signature", "x"}},
-                                             headers, "absent;x-two", "hash", "sts");
+  const std::string text =
+      canonical_request("GET", "/", {{"b", "2"}, {"a", "z"}, {"a", "/ +"}, {"X-Amz-Signature", "x"}}, headers,
+                        "absent;x-two", "hash", "sts");
   EXPECT_EQ(text, "GET\n/\na=%2F%20%2B&a=z&b=2\nabsent:\nx-two:a b,c\n\nabsent;x-two\nhash");
 }
 

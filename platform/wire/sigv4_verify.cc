@@ -17,9 +17,8 @@ namespace athanor::wire {
 namespace {
 
 bool is_hex_64(std::string_view text) {
-  return text.size() == 64 && std::all_of(text.begin(), text.end(), [](char c) {
-           return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-         });
+  return text.size() == 64 &&
+         std::all_of(text.begin(), text.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
 
 bool is_signed(std::string_view signed_headers, std::string_view name) {
@@ -183,7 +182,9 @@ std::optional<std::string> unsigned_header(const Request& request, const Signatu
   return std::nullopt;
 }
 
-SignatureVerdict verdict(SignatureFault fault, std::string detail) { return {fault, std::move(detail), "", "", nullptr}; }
+SignatureVerdict verdict(SignatureFault fault, std::string detail) {
+  return {fault, std::move(detail), "", "", nullptr};
+}
 
 std::optional<SignatureVerdict> judge_time(const SignatureClaim& claim, std::int64_t now_ms) {
   if (claim.time_ms - now_ms > kSkewMax_ms) return verdict(SignatureFault::kNotYetValid, claim.amz_date);
@@ -205,11 +206,13 @@ SignatureVerdict verify_signature(const Request& request, const SignatureClaim& 
     return verdict(SignatureFault::kScopeRegion, claim.scope.region);
   }
   if (claim.scope.date != std::string_view(claim.amz_date).substr(0, 8)) {
-    return verdict(SignatureFault::kScopeDate,
-                   fmt::format("'{}' != '{}', from '{}'", claim.scope.date, claim.amz_date.substr(0, 8), claim.amz_date));
+    return verdict(SignatureFault::kScopeDate, fmt::format("'{}' != '{}', from '{}'", claim.scope.date,
+                                                           claim.amz_date.substr(0, 8), claim.amz_date));
   }
   if (auto late = judge_time(claim, options.now_ms)) return *std::move(late);
-  if (auto name = unsigned_header(request, claim, s3)) return verdict(SignatureFault::kUnsignedHeader, *std::move(name));
+  if (auto name = unsigned_header(request, claim, s3)) {
+    return verdict(SignatureFault::kUnsignedHeader, *std::move(name));
+  }
 
   std::string_view payload_hash;
   if (claim.payload == PayloadMode::kAbsent) {

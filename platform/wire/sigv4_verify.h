@@ -73,8 +73,8 @@ SignatureClaim read_signature(const Request& request);
 struct SignatureVerdict {
   SignatureFault fault = SignatureFault::kNone;
   std::string detail;
-  std::string canonical;  // with kMismatch
-  std::string to_sign;    // with kMismatch
+  std::string canonical;               // with kMismatch
+  std::string to_sign;                 // with kMismatch
   std::shared_ptr<const HmacKey> key;  // what chunk signatures are checked with
 
   bool ok() const { return fault == SignatureFault::kNone; }

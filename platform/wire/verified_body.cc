@@ -199,8 +199,8 @@ class ChunkedBody final : public VerifiedBody {
   }
 
   void check_chunk_signature() {
-    std::string text = "AWS4-HMAC-SHA256-PAYLOAD\n" + signing_->amz_date + "\n" + signing_->scope + "\n" +
-                       signing_->previous + "\n";
+    std::string text =
+        "AWS4-HMAC-SHA256-PAYLOAD\n" + signing_->amz_date + "\n" + signing_->scope + "\n" + signing_->previous + "\n";
     text.append(kEmptySha256).append("\n").append(to_hex(hasher_->finish()));
     check_signature(text, chunk_signature_);
   }
@@ -302,8 +302,7 @@ std::unique_ptr<VerifiedBody> open_verified_body(Request& request, const Signatu
                                                  std::shared_ptr<const HmacKey> key) {
   auto inner = std::exchange(request.body, std::make_unique<StringBody>(""));
   switch (claim.payload) {
-    case PayloadMode::kSha256:
-      return std::make_unique<HashedBody>(std::move(inner), claim.payload_hash);
+    case PayloadMode::kSha256: return std::make_unique<HashedBody>(std::move(inner), claim.payload_hash);
     case PayloadMode::kStreamingSigned:
     case PayloadMode::kStreamingSignedTrailer: {
       ATHANOR_ASSERT(key != nullptr);
@@ -320,8 +319,7 @@ std::unique_ptr<VerifiedBody> open_verified_body(Request& request, const Signatu
                                            announced_trailers(request.headers), true, std::nullopt);
     case PayloadMode::kAbsent:
     case PayloadMode::kUnsigned:
-    case PayloadMode::kUnknown:
-      return std::make_unique<PlainBody>(std::move(inner));
+    case PayloadMode::kUnknown: return std::make_unique<PlainBody>(std::move(inner));
   }
   return nullptr;
 }

@@ -5,7 +5,6 @@
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
-
 #include <future>
 
 #include "platform/wire/sigv4.h"
@@ -178,9 +177,11 @@ TEST(VerifiedBody, RefusesWhatIsTamperedWith) {
       {"size is negative", kUnsigned, "-" + plain, Fault::kMalformedChunk},
       {"size overflows", kUnsigned, "fffffffffffffffff" + plain, Fault::kMalformedChunk},
       {"size is enormous", kUnsigned, "fffffffffffffff" + plain, Fault::kIncomplete},
-      {"chunk longer than its size", kUnsigned, "b\r\nhello worldly\r\n0\r\n" + trailer + "\r\n", Fault::kMalformedChunk},
+      {"chunk longer than its size", kUnsigned, "b\r\nhello worldly\r\n0\r\n" + trailer + "\r\n",
+       Fault::kMalformedChunk},
       {"no trailer", kUnsigned, "b\r\nhello world\r\n0\r\n\r\n", Fault::kMalformedTrailer},
-      {"twice the trailer", kUnsigned, "b\r\nhello world\r\n0\r\n" + trailer + trailer + "\r\n", Fault::kMalformedTrailer},
+      {"twice the trailer", kUnsigned, "b\r\nhello world\r\n0\r\n" + trailer + trailer + "\r\n",
+       Fault::kMalformedTrailer},
       {"another trailer", kUnsigned, "b\r\nhello world\r\n0\r\nx-evil:1\r\n\r\n", Fault::kMalformedTrailer},
       {"trailer without colon", kUnsigned, "b\r\nhello world\r\n0\r\nnonsense\r\n\r\n", Fault::kMalformedTrailer},
       {"something after the end", kUnsigned, plain + "GET", Fault::kMalformedChunk},

@@ -11,7 +11,8 @@ namespace {
 
 // Unicode's \w: letters, marks, digits, connectors, joiners.
 bool is_word(UChar32 c) {
-  return c >= 0 && (u_hasBinaryProperty(c, UCHAR_ALPHABETIC) || (U_GET_GC_MASK(c) & (U_GC_M_MASK | U_GC_ND_MASK | U_GC_PC_MASK)) != 0 ||
+  return c >= 0 && (u_hasBinaryProperty(c, UCHAR_ALPHABETIC) ||
+                    (U_GET_GC_MASK(c) & (U_GC_M_MASK | U_GC_ND_MASK | U_GC_PC_MASK)) != 0 ||
                     u_hasBinaryProperty(c, UCHAR_JOIN_CONTROL));
 }
 
@@ -94,7 +95,8 @@ int AddedTokenMatcher::longest_at(std::string_view text) const {
   return -1;
 }
 
-void AddedTokenMatcher::for_each_part(std::string_view text, const std::function<void(std::string_view, int)>& part) const {
+void AddedTokenMatcher::for_each_part(std::string_view text,
+                                      const std::function<void(std::string_view, int)>& part) const {
   std::size_t done = 0;
   for (std::size_t at = 0; !order_.empty() && at < text.size();) {
     const int found = longest_at(text.substr(at));

@@ -15,9 +15,9 @@ namespace athanor::model {
 struct AddedToken {
   std::string content;
   TokenId id = 0;
-  bool special = true;  // controls; decode() can leave it out
-  bool lstrip = false;  // takes the white space before it along
-  bool rstrip = false;  // and after it
+  bool special = true;       // controls; decode() can leave it out
+  bool lstrip = false;       // takes the white space before it along
+  bool rstrip = false;       // and after it
   bool single_word = false;  // not inside a word
   bool normalized = false;   // looked for in the normalized text, by its own normalized content
 };
@@ -42,9 +42,9 @@ class AddedTokenMatcher {
   int longest_at(std::string_view text) const;
 
   std::vector<Entry> entries_;
-  std::vector<int> order_;  // by first byte, then the longest first
+  std::vector<int> order_;                 // by first byte, then the longest first
   std::array<std::int32_t, 257> first_{};  // where each first byte's entries begin in order_
-  std::vector<bool> seconds_;  // by two bytes: whether any content starts with them
+  std::vector<bool> seconds_;              // by two bytes: whether any content starts with them
 };
 
 }  // namespace athanor::model

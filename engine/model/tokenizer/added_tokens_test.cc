@@ -34,7 +34,8 @@ TEST(AddedTokenMatcher, StripsTakeWhiteSpaceAlong) {
   EXPECT_THAT(parts({{.content = "<m>", .lstrip = true}}, "a \u3000\n<m> b"), ElementsAre("a", "[ \u3000\n<m>]", " b"));
   EXPECT_THAT(parts({{.content = "<m>", .rstrip = true}}, "a <m> \tb"), ElementsAre("a ", "[<m> \t]", "b"));
   EXPECT_THAT(parts({{.content = "<m>", .lstrip = true, .rstrip = true}}, "<m> <m>"), ElementsAre("[<m> ]", "[<m>]"));
-  EXPECT_THAT(parts({{.content = "<m>", .lstrip = true}}, "\xff\x80 <m>"), ElementsAre("\xff\x80", "[ <m>]")) << "broken bytes are no space";
+  EXPECT_THAT(parts({{.content = "<m>", .lstrip = true}}, "\xff\x80 <m>"), ElementsAre("\xff\x80", "[ <m>]"))
+      << "broken bytes are no space";
 }
 
 TEST(AddedTokenMatcher, ASingleWordIsNotInsideAnother) {
@@ -50,7 +51,11 @@ TEST(Normalizer, ComposesWhatIsDecomposed) {
   EXPECT_EQ(nfc.apply("a\u0323\u0302\u1100\u1161\u11a8", scratch), "ậ각") << "marks in order, Hangul";
   EXPECT_EQ(nfc.apply("\u212b\ufb01", scratch), "Åﬁ") << "canonical, not compatible";
   EXPECT_EQ(Normalizer({{.kind = NormalizerStep::Kind::kNfkc}}).apply("ﬁ", scratch), "fi");
-  EXPECT_EQ(nfc.apply("e\u0301\xff\xc3" "e\u0301", scratch), "é\xff\xc3é") << "broken bytes stay";
+  EXPECT_EQ(nfc.apply("e\u0301\xff\xc3"
+                      "e\u0301",
+                      scratch),
+            "é\xff\xc3é")
+      << "broken bytes stay";
   const std::string composed = "déjà vu";
   EXPECT_EQ(nfc.apply(composed, scratch).data(), composed.data()) << "nothing to do, nothing copied";
   std::string lengthy, expected;
@@ -59,7 +64,8 @@ TEST(Normalizer, ComposesWhatIsDecomposed) {
 }
 
 TEST(Normalizer, PrependsAndReplaces) {
-  const Normalizer llama({{.kind = NormalizerStep::Kind::kPrepend, .text = "▁"}, {.kind = NormalizerStep::Kind::kReplace, .text = "▁", .from = " "}});
+  const Normalizer llama({{.kind = NormalizerStep::Kind::kPrepend, .text = "▁"},
+                          {.kind = NormalizerStep::Kind::kReplace, .text = "▁", .from = " "}});
   std::string scratch;
   EXPECT_EQ(llama.apply("a b", scratch), "▁a▁b");
   EXPECT_EQ(llama.apply(" b", scratch, true), "▁b") << "goes on from a text before it";

@@ -7,8 +7,7 @@
 namespace athanor::model {
 
 Bpe::Bpe(const std::vector<std::pair<std::string, TokenId>>& vocabulary,
-         std::vector<std::pair<TokenId, TokenId>> merges, bool whole_pieces_first,
-         std::optional<TokenId> unknown)
+         std::vector<std::pair<TokenId, TokenId>> merges, bool whole_pieces_first, std::optional<TokenId> unknown)
     : merges_(std::move(merges)), whole_pieces_first_(whole_pieces_first), unknown_(unknown) {
   TokenId end = 0;
   for (const auto& [bytes, id] : vocabulary) {
@@ -38,7 +37,9 @@ Bpe::Bpe(const std::vector<std::pair<std::string, TokenId>>& vocabulary,
     complete_ = complete_ && found != ids_.end();
     of_byte_[static_cast<std::size_t>(byte)] = found != ids_.end() ? found->second : unknown.value_or(-1);
   }
-  if (!any) throw Error(ErrorKind::kInvalid, "the tokenizer has a token for no single byte, so it is no byte-level BPE");
+  if (!any) {
+    throw Error(ErrorKind::kInvalid, "the tokenizer has a token for no single byte, so it is no byte-level BPE");
+  }
 
   std::vector<Merge> joined;
   joined.reserve(merges_.size());

@@ -39,7 +39,7 @@ class Bpe : public Subwords {
   void encode(std::string_view piece, std::vector<TokenId>& into) const override;
 
  private:
-  std::vector<std::string> bytes_;  // by id
+  std::vector<std::string> bytes_;                     // by id
   std::unordered_map<std::string_view, TokenId> ids_;  // views into bytes_
   std::array<TokenId, 256> of_byte_{};
   std::vector<std::pair<TokenId, TokenId>> merges_;

@@ -146,8 +146,10 @@ void BpeTrainer::feed(std::string_view text, const std::vector<std::string>& spe
 Tokenizer BpeTrainer::train(const BpeTrainerOptions& options) const {
   const auto specials = static_cast<std::int64_t>(options.specials.size());
   if (options.vocabulary < 256 + specials || options.vocabulary > Bpe::kIdMax) {
-    throw Error(ErrorKind::kInvalid, "a vocabulary of {} tokens is not possible: it must be {} to {} (all bytes, and {} "
-                "special tokens)", options.vocabulary, 256 + specials, Bpe::kIdMax, specials);
+    throw Error(ErrorKind::kInvalid,
+                "a vocabulary of {} tokens is not possible: it must be {} to {} (all bytes, and {} "
+                "special tokens)",
+                options.vocabulary, 256 + specials, Bpe::kIdMax, specials);
   }
 
   // Ids of single bytes: in the order of their characters in GPT-2's alphabet.
@@ -182,7 +184,8 @@ Tokenizer BpeTrainer::train(const BpeTrainerOptions& options) const {
          merger.next(std::max<std::int64_t>(options.frequency_min, 1), pair)) {
     const auto left = static_cast<TokenId>(pair >> 32);
     const auto right = static_cast<TokenId>(pair & 0xffffffff);
-    std::string bytes = vocabulary[static_cast<std::size_t>(left)].first + vocabulary[static_cast<std::size_t>(right)].first;
+    std::string bytes =
+        vocabulary[static_cast<std::size_t>(left)].first + vocabulary[static_cast<std::size_t>(right)].first;
     // Two different pairs can spell the same token ("a"+"bc", "ab"+"c"): it keeps its first id.
     const auto [entry, fresh] = known.emplace(bytes, static_cast<TokenId>(vocabulary.size()));
     if (fresh) vocabulary.emplace_back(std::move(bytes), entry->second);

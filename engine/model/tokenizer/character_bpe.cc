@@ -19,7 +19,10 @@ std::size_t character_bytes(std::string_view text) {
 }
 
 int hex_digit(char c) {
-  return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+  return c >= '0' && c <= '9'   ? c - '0'
+         : c >= 'A' && c <= 'F' ? c - 'A' + 10
+         : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                : -1;
 }
 
 // "<0xE2>" is 0xE2; -1 for anything else.
@@ -51,7 +54,8 @@ CharacterBpe::CharacterBpe(std::vector<Token> tokens, std::vector<std::pair<Toke
   TokenId end = 0;
   for (const Token& token : tokens) {
     if (token.id < 0 || token.id >= kTokenIdMax) {
-      throw Error(ErrorKind::kInvalid, "the tokenizer has a token with id {}; ids must be 0 to {}", token.id, kTokenIdMax - 1);
+      throw Error(ErrorKind::kInvalid, "the tokenizer has a token with id {}; ids must be 0 to {}", token.id,
+                  kTokenIdMax - 1);
     }
     if (token.piece.empty()) throw Error(ErrorKind::kInvalid, "the tokenizer's token {} is empty", token.id);
     end = std::max(end, token.id + 1);
@@ -71,7 +75,9 @@ CharacterBpe::CharacterBpe(std::vector<Token> tokens, std::vector<std::pair<Toke
     std::string& bytes = bytes_[static_cast<std::size_t>(id)];
     if (token.kind == Kind::kByte) {
       const int byte = byte_of(token.piece);
-      if (byte < 0) throw Error(ErrorKind::kInvalid, "the tokenizer's token {} (\"{}\") names no byte", id, token.piece);
+      if (byte < 0) {
+        throw Error(ErrorKind::kInvalid, "the tokenizer's token {} (\"{}\") names no byte", id, token.piece);
+      }
       of_byte_[static_cast<std::size_t>(byte)] = id;
       bytes.assign(1, static_cast<char>(byte));
     } else if (token.kind == Kind::kText) {
@@ -83,10 +89,12 @@ CharacterBpe::CharacterBpe(std::vector<Token> tokens, std::vector<std::pair<Toke
   }
   has_bytes_ = std::find(of_byte_.begin(), of_byte_.end(), -1) == of_byte_.end();
   if (options_.unknown && (*options_.unknown < 0 || *options_.unknown >= end)) {
-    throw Error(ErrorKind::kInvalid, "the tokenizer's unknown token has the id {}, which no token has", *options_.unknown);
+    throw Error(ErrorKind::kInvalid, "the tokenizer's unknown token has the id {}, which no token has",
+                *options_.unknown);
   }
   if (!has_bytes_ && !options_.unknown) {
-    throw Error(ErrorKind::kInvalid, "the tokenizer has neither a token for each byte (\"<0x00>\" to \"<0xFF>\") nor one for "
+    throw Error(ErrorKind::kInvalid,
+                "the tokenizer has neither a token for each byte (\"<0x00>\" to \"<0xFF>\") nor one for "
                 "what it does not know");
   }
 
@@ -107,7 +115,8 @@ CharacterBpe::CharacterBpe(std::vector<Token> tokens, std::vector<std::pair<Toke
     // A space that follows something else in one token: then a token may go from one word to the next.
     for (std::size_t at = merged.find(options_.space); at != std::string::npos && words_;
          at = merged.find(options_.space, at + 1)) {
-      words_ = at == 0 || (at >= options_.space.size() && merged.compare(at - options_.space.size(), options_.space.size(), options_.space) == 0);
+      words_ = at == 0 || (at >= options_.space.size() &&
+                           merged.compare(at - options_.space.size(), options_.space.size(), options_.space) == 0);
     }
   }
   table_ = MergeTable(joined);
@@ -121,7 +130,8 @@ CharacterBpe CharacterBpe::from_scores(std::vector<Token> tokens, Options option
     known.emplace(token.piece, &token);
     by_score.push_back(&token);
   }
-  std::stable_sort(by_score.begin(), by_score.end(), [](const Token* a, const Token* b) { return a->score > b->score; });
+  std::stable_sort(by_score.begin(), by_score.end(),
+                   [](const Token* a, const Token* b) { return a->score > b->score; });
   std::vector<std::pair<TokenId, TokenId>> merges;
   std::vector<std::int32_t> ranks;
   std::int32_t rank = 0;

@@ -36,7 +36,7 @@ class CharacterBpe : public Subwords {
     float score = 0;  // for from_scores(): the higher, the earlier
   };
   struct Options {
-    std::string space{kMetaspace};  // how pieces write a space; text comes with it already
+    std::string space{kMetaspace};   // how pieces write a space; text comes with it already
     std::optional<TokenId> unknown;  // for a character that has neither token nor bytes
     bool fuse_unknown = true;        // neighbours of that kind are one token
   };
@@ -65,11 +65,11 @@ class CharacterBpe : public Subwords {
 
  private:
   // `ranks`: of each merge; empty where they are its places.
-  CharacterBpe(std::vector<Token> tokens, std::vector<std::pair<TokenId, TokenId>> merges, const std::vector<std::int32_t>& ranks,
-               Options options);
+  CharacterBpe(std::vector<Token> tokens, std::vector<std::pair<TokenId, TokenId>> merges,
+               const std::vector<std::int32_t>& ranks, Options options);
 
   std::vector<Token> tokens_;
-  std::vector<std::string> bytes_;  // by id
+  std::vector<std::string> bytes_;                     // by id
   std::unordered_map<std::string_view, TokenId> ids_;  // of text; views into tokens_
   std::array<TokenId, 256> of_byte_{};
   bool has_bytes_ = false;

@@ -20,11 +20,17 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-const std::vector<std::string> kPieces{"▁", "t", "h", "e", "a", "n", "d", "é", "th", "the", "▁the", "an", "and", "▁and", "▁▁", "he"};
+const std::vector<std::string> kPieces{"▁",  "t",   "h",    "e",  "a",   "n",    "d",  "é",
+                                       "th", "the", "▁the", "an", "and", "▁and", "▁▁", "he"};
 
 // As Llama's vocabularies begin: unknown, BOS, EOS, the bytes; then text, the longer the later, the earlier the better.
 GgufTokenizer llama() {
-  GgufTokenizer made{.model = "llama", .tokens = {"<unk>", "<s>", "</s>"}, .scores = {0, 0, 0}, .types = {2, 3, 3}, .bos_token_id = 1, .eos_token_id = 2};
+  GgufTokenizer made{.model = "llama",
+                     .tokens = {"<unk>", "<s>", "</s>"},
+                     .scores = {0, 0, 0},
+                     .types = {2, 3, 3},
+                     .bos_token_id = 1,
+                     .eos_token_id = 2};
   for (int byte = 0; byte < 256; ++byte) {
     made.tokens.push_back(fmt::format("<0x{:02X}>", byte));
     made.scores.push_back(0);
@@ -41,7 +47,8 @@ GgufTokenizer llama() {
 std::vector<std::string> pieces(const Tokenizer& tokenizer, std::string_view text, const EncodeOptions& options = {}) {
   std::vector<std::string> found;
   for (const TokenId id : tokenizer.encode(text, options)) {
-    found.push_back(dynamic_cast<const CharacterBpe&>(tokenizer.subwords()).tokens()[static_cast<std::size_t>(id)].piece);
+    found.push_back(
+        dynamic_cast<const CharacterBpe&>(tokenizer.subwords()).tokens()[static_cast<std::size_t>(id)].piece);
   }
   return found;
 }
@@ -118,7 +125,8 @@ std::string llama2c(const GgufTokenizer& from) {
 }
 
 TEST(Llama2c, GivesWhatTheSameVocabularyGivesElsewhere) {
-  const Tokenizer tokenizer(tokenizer_parts_from_llama2c(llama2c(llama()), "t.bin")), other(tokenizer_parts_from_gguf(llama()));
+  const Tokenizer tokenizer(tokenizer_parts_from_llama2c(llama2c(llama()), "t.bin")),
+      other(tokenizer_parts_from_gguf(llama()));
   for (const std::string text : {"the and", "  the", "ñ\n", "and the  and"}) {
     EXPECT_EQ(tokenizer.encode(text, {.with_specials = true}), other.encode(text, {.with_specials = true})) << text;
     EXPECT_EQ(tokenizer.decode(tokenizer.encode(text)), text);
@@ -128,8 +136,9 @@ TEST(Llama2c, GivesWhatTheSameVocabularyGivesElsewhere) {
 
 TEST(Llama2c, RefusesWhatIsDamaged) {
   const std::string good = llama2c(llama());
-  for (const std::string& bad : {good.substr(0, good.size() - 1), good.substr(0, 3), good.substr(0, 600), std::string(4, '\0') + good.substr(4),
-                                 good.substr(0, 8) + std::string(4, '\xff') + good.substr(12)}) {
+  for (const std::string& bad :
+       {good.substr(0, good.size() - 1), good.substr(0, 3), good.substr(0, 600), std::string(4, '\0') + good.substr(4),
+        good.substr(0, 8) + std::string(4, '\xff') + good.substr(12)}) {
     try {
       (void)tokenizer_parts_from_llama2c(bad, "t.bin");
       ADD_FAILURE() << bad.size() << " bytes were accepted";

@@ -22,7 +22,8 @@ std::optional<Place> place_of(const jinja::Text& text, Origin origin) {
   const auto first = std::find(text.origins.begin(), text.origins.end(), origin);
   if (first == text.origins.end()) return std::nullopt;
   const auto last = std::find(text.origins.rbegin(), text.origins.rend(), origin);
-  return Place{static_cast<std::size_t>(first - text.origins.begin()), static_cast<std::size_t>(text.origins.rend() - last)};
+  return Place{static_cast<std::size_t>(first - text.origins.begin()),
+               static_cast<std::size_t>(text.origins.rend() - last)};
 }
 
 std::size_t without_space(std::string_view text, std::size_t end, std::size_t least) {
@@ -51,7 +52,8 @@ struct ChatTemplate::Parsed {
   }
 
   // A part of the conversation, which the template may refuse to write.
-  std::optional<Rendered> try_render(const json::array& messages, std::size_t count, bool prompt, const ChatOptions& options) const {
+  std::optional<Rendered> try_render(const json::array& messages, std::size_t count, bool prompt,
+                                     const ChatOptions& options) const {
     try {
       return render(messages, count, prompt, options);
     } catch (const Error&) {
@@ -60,22 +62,26 @@ struct ChatTemplate::Parsed {
   }
 
   // Where message `i` begins as an answer: where a prompt made of the messages before it would end.
-  std::size_t begin_of(const json::array& messages, std::size_t i, const jinja::Text& text, const std::optional<Place>& place,
-                       std::size_t after, const ChatOptions& options) const {
+  std::size_t begin_of(const json::array& messages, std::size_t i, const jinja::Text& text,
+                       const std::optional<Place>& place, std::size_t after, const ChatOptions& options) const {
     const auto prompt = try_render(messages, i, true, options);
     const std::size_t latest = place ? place->begin : text.bytes.size();
-    if (prompt && prompt->text.bytes.size() <= latest && text.bytes.starts_with(prompt->text.bytes)) return prompt->text.bytes.size();
+    if (prompt && prompt->text.bytes.size() <= latest && text.bytes.starts_with(prompt->text.bytes)) {
+      return prompt->text.bytes.size();
+    }
     // The template writes earlier messages otherwise when others follow. Then by the words that lead to an answer.
     const auto before = try_render(messages, i, false, options);
     if (prompt && before && prompt->text.bytes.starts_with(before->text.bytes)) {
       const std::string lead = prompt->text.bytes.substr(before->text.bytes.size());
-      const std::size_t found = lead.empty() || latest < lead.size() ? std::string::npos : text.bytes.rfind(lead, latest - lead.size());
+      const std::size_t found =
+          lead.empty() || latest < lead.size() ? std::string::npos : text.bytes.rfind(lead, latest - lead.size());
       if (found != std::string::npos && found >= after) return found + lead.size();
     }
     return latest;
   }
 
-  std::size_t end_of(const json::array& messages, std::size_t i, const jinja::Text& text, std::size_t last, const ChatOptions& options) const {
+  std::size_t end_of(const json::array& messages, std::size_t i, const jinja::Text& text, std::size_t last,
+                     const ChatOptions& options) const {
     const std::string_view rest = std::string_view(text.bytes).substr(last);
     const std::size_t begin = std::min(rest.find_first_not_of(" \n"), rest.size());
     std::size_t longest = 0;
@@ -87,7 +93,9 @@ struct ChatTemplate::Parsed {
     const auto alone = try_render(messages, i + 1, false, options);
     const auto place = alone ? place_of(alone->text, static_cast<Origin>(i + 1)) : std::nullopt;
     if (!place) return last;
-    const std::string_view tail = std::string_view(alone->text.bytes).substr(place->end, without_space(alone->text.bytes, alone->text.bytes.size(), place->end) - place->end);
+    const std::string_view tail =
+        std::string_view(alone->text.bytes)
+            .substr(place->end, without_space(alone->text.bytes, alone->text.bytes.size(), place->end) - place->end);
     return rest.starts_with(tail) ? last + tail.size() : last;
   }
 };
@@ -104,13 +112,16 @@ ChatOptions chat_options(const Tokenizer& tokenizer) {
   return options;
 }
 
-ChatTemplate::ChatTemplate(std::string_view source) : parsed_(std::make_unique<const Parsed>(Parsed{jinja::parse_template(source)})) {}
+ChatTemplate::ChatTemplate(std::string_view source)
+    : parsed_(std::make_unique<const Parsed>(Parsed{jinja::parse_template(source)})) {}
 ChatTemplate::~ChatTemplate() = default;
 ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;
 
 RenderedChat ChatTemplate::render(const json::array& messages, const ChatOptions& options) const {
   for (const json::value& message : messages) {
-    if (!message.is_object()) throw Error(ErrorKind::kInvalid, "A chat has a message that is no object: {}", json::serialize(message));
+    if (!message.is_object()) {
+      throw Error(ErrorKind::kInvalid, "A chat has a message that is no object: {}", json::serialize(message));
+    }
   }
   Rendered whole = parsed_->render(messages, messages.size(), options.add_generation_prompt, options);
   RenderedChat chat{std::move(whole.text.bytes), {}};

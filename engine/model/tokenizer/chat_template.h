@@ -20,12 +20,12 @@
 namespace athanor::model {
 
 struct ChatOptions {
-  bool add_generation_prompt = false;  // end with what comes before an answer
+  bool add_generation_prompt = false;         // end with what comes before an answer
   std::map<std::string, std::string> tokens;  // "bos_token", "eos_token", …, by the names that templates know
-  std::vector<std::string> specials;   // all special tokens: the one that follows an answer belongs to it
-  json::value tools;                   // null, or a list of JSON schemas
-  json::object variables;              // anything else that the template sees ("enable_thinking")
-  std::time_t now = 0;                 // for strftime_now(); seconds since 1970, written in local time
+  std::vector<std::string> specials;          // all special tokens: the one that follows an answer belongs to it
+  json::value tools;                          // null, or a list of JSON schemas
+  json::object variables;                     // anything else that the template sees ("enable_thinking")
+  std::time_t now = 0;                        // for strftime_now(); seconds since 1970, written in local time
 };
 // The tokens and specials of a tokenizer, and the time.
 ChatOptions chat_options(const Tokenizer& tokenizer);

@@ -13,12 +13,15 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 constexpr const char* kChatMl =
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}"
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + "
+    "'\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 constexpr const char* kLlama2 =
-    "{% for message in messages %}{% if message.role == 'user' %}{{ bos_token + '[INST] ' + message.content.strip() + ' [/INST]' }}"
+    "{% for message in messages %}{% if message.role == 'user' %}{{ bos_token + '[INST] ' + message.content.strip() + "
+    "' [/INST]' }}"
     "{% elif message.role == 'assistant' %}{{ ' ' + message.content.strip() + ' ' + eos_token }}"
-    "{% else %}{{ raise_exception('Only user and assistant roles are supported, not ' ~ message.role) }}{% endif %}{% endfor %}";
+    "{% else %}{{ raise_exception('Only user and assistant roles are supported, not ' ~ message.role) }}{% endif %}{% "
+    "endfor %}";
 
 std::string written(std::string_view source, const std::string& variables = "{}") {
   ChatOptions options;
@@ -51,26 +54,35 @@ TEST(ChatTemplate, WritesWhatJinjaWrites) {
       {"{{ 1 + 2 * 3 }} {{ 7 // 2 }} {{ -7 % 3 }} {{ 7 / 2 }} {{ 2 ** 3 }}", "{}", "7 3 2 3.5 8"},
       {"{{ 'a' ~ 1 ~ none ~ true }}", "{}", "a1NoneTrue"},
       {"{{ [1, 'a', {'b': 2.0}] }}", "{}", "[1, 'a', {'b': 2.0}]"},
-      {"{% for i in range(3) %}{{ loop.index }}/{{ loop.length }}{{ ',' if not loop.last }}{% endfor %}", "{}", "1/3,2/3,3/3"},
-      {"{% for k, v in x.items() %}{{ k }}={{ v }};{% else %}none{% endfor %}", R"({"x":{"a":1,"b":[2]}})", "a=1;b=[2];"},
+      {"{% for i in range(3) %}{{ loop.index }}/{{ loop.length }}{{ ',' if not loop.last }}{% endfor %}", "{}",
+       "1/3,2/3,3/3"},
+      {"{% for k, v in x.items() %}{{ k }}={{ v }};{% else %}none{% endfor %}", R"({"x":{"a":1,"b":[2]}})",
+       "a=1;b=[2];"},
       {"{% for i in [] %}{% else %}empty{% endfor %}", "{}", "empty"},
       {"{% set x = 1 %}{% for i in [1,2] %}{% set x = 5 %}{% endfor %}{{ x }}", "{}", "1"},
       {"{% set ns = namespace(n=0) %}{% for i in [1,2] %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}", "{}", "3"},
       {"{{ x[::-1] }}{{ x[1:] }}{{ x[-2:] }}{{ x[:1] }}", R"({"x":"añb"})", "bñañbñba"},
-      {"{{ x | tojson }}", R"({"x":{"q":"\"é<\n","n":[1,2.5,null,true]}})", R"({"q": "\"é<\n", "n": [1, 2.5, null, true]})"},
+      {"{{ x | tojson }}", R"({"x":{"q":"\"é<\n","n":[1,2.5,null,true]}})",
+       R"({"q": "\"é<\n", "n": [1, 2.5, null, true]})"},
       {"{{ x | tojson(indent=2) }}", R"({"x":{"a":[1],"b":{}}})", "{\n  \"a\": [\n    1\n  ],\n  \"b\": {}\n}"},
       {"{% macro f(a, b='z') %}[{{ a }}{{ b }}]{% endmacro %}{{ f(1) }}{{ f(b=2, a=3) }}", "{}", "[1z][32]"},
       {"{%- if a is defined and a is not none %}A{% elif b %}B{% else %}C{% endif -%}  \n x", R"({"b":[0]})", "Bx"},
       {"a  {%- set x = 1 -%}  b\n  {# c #}\n  {% if x %}\n yes\n  {% endif %}\n.", "{}", "ab\n yes\n."},
-      {"{{ 'a,b,,c'.split(',') }}{{ ' a  b '.split() }}{{ 'a-b-c'.rsplit('-', 1) }}", "{}", "['a', 'b', '', 'c']['a', 'b']['a-b', 'c']"},
-      {"{{ 'ÄbC'.lower() }}{{ 'straße' | upper }}{{ 'ab cd' | title }}{{ '  x '.strip() }}{{ 'xxaxx'.strip('x') }}", "{}", "äbcSTRASSEAb Cdxa"},
-      {"{{ x | selectattr('r', 'equalto', 'u') | map(attribute='c') | join('+') }}", R"({"x":[{"r":"u","c":"1"},{"r":"a","c":"2"},{"r":"u","c":"3"}]})", "1+3"},
+      {"{{ 'a,b,,c'.split(',') }}{{ ' a  b '.split() }}{{ 'a-b-c'.rsplit('-', 1) }}", "{}",
+       "['a', 'b', '', 'c']['a', 'b']['a-b', 'c']"},
+      {"{{ 'ÄbC'.lower() }}{{ 'straße' | upper }}{{ 'ab cd' | title }}{{ '  x '.strip() }}{{ 'xxaxx'.strip('x') }}",
+       "{}", "äbcSTRASSEAb Cdxa"},
+      {"{{ x | selectattr('r', 'equalto', 'u') | map(attribute='c') | join('+') }}",
+       R"({"x":[{"r":"u","c":"1"},{"r":"a","c":"2"},{"r":"u","c":"3"}]})", "1+3"},
       {"{{ missing }}{{ missing is defined }}{{ missing | default('d') }}{{ x.y | length }}", R"({"x":{}})", "Falsed0"},
-      {"{% for i in range(9) %}{% if i == 1 %}{% continue %}{% endif %}{% if i == 3 %}{% break %}{% endif %}{{ i }}{% endfor %}", "{}", "02"},
+      {"{% for i in range(9) %}{% if i == 1 %}{% continue %}{% endif %}{% if i == 3 %}{% break %}{% endif %}{{ i }}{% "
+       "endfor %}",
+       "{}", "02"},
       {"{% raw %}{{ x }}{% endraw %}{% set b %}in {{ 1 }}{% endset %}{{ b | upper }}", "{}", "{{ x }}IN 1"},
       {"{{ strftime_now('%Y') }}", "{}", "1970"},
       {"{{ 'a' in 'cat' and 1 not in [2] and 'k' in {'k': 1} }}{{ 1 < 2 < 3 }}{{ 1 == 1.0 }}", "{}", "TrueTrueTrue"},
-      {"{% macro f() %}{{ caller(1) }}{{ caller(2) }}{% endmacro %}{% call(x) f() %}<{{ x }}>{% endcall %}", "{}", "<1><2>"},
+      {"{% macro f() %}{{ caller(1) }}{{ caller(2) }}{% endmacro %}{% call(x) f() %}<{{ x }}>{% endcall %}", "{}",
+       "<1><2>"},
   };
   for (const auto& [source, variables, expected] : cases) {
     EXPECT_EQ(written(source, variables), expected) << source;
@@ -84,7 +96,8 @@ TEST(ChatTemplate, NamesLineAndConstructOfWhatItRefuses) {
   EXPECT_THAT(refusal("{{ x"), HasSubstr("no end"));
   EXPECT_THAT(refusal("\n{{ 'x' | frobnicate }}"), testing::AllOf(HasSubstr("line 2"), HasSubstr("frobnicate")));
   EXPECT_THAT(refusal("{{ 1 is odder }}"), HasSubstr("odder"));
-  EXPECT_THAT(refusal("\n\n{{ raise_exception('No ' + 'way') }}"), testing::AllOf(HasSubstr("line 3"), HasSubstr("No way")));
+  EXPECT_THAT(refusal("\n\n{{ raise_exception('No ' + 'way') }}"),
+              testing::AllOf(HasSubstr("line 3"), HasSubstr("No way")));
   EXPECT_THAT(refusal("{{ a.b.c }}", R"({"a":{}})"), HasSubstr("'b' is undefined"));
   EXPECT_THAT(refusal("{{ [].append(1) }}"), HasSubstr("append"));
   EXPECT_THAT(refusal("{{ 1 + 'a' }}"), testing::AllOf(HasSubstr("int"), HasSubstr("str")));
@@ -95,7 +108,8 @@ TEST(ChatTemplate, EndsWhateverTheTemplateDoes) {
   EXPECT_THAT(refusal("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"), HasSubstr("too"));
   EXPECT_THAT(refusal("{{ range(10000000) }}"), HasSubstr("100000"));
   EXPECT_THAT(refusal("{{ 'aaaaaaaa' * 100000000 }}"), HasSubstr("bytes"));
-  EXPECT_THAT(refusal("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"), HasSubstr("too long"));
+  EXPECT_THAT(refusal("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"),
+              HasSubstr("too long"));
   EXPECT_THAT(refusal("{{ " + std::string(100'000, '(') + std::string(100'000, ')') + " }}"), HasSubstr("deep"));
   std::string sum = "{{ 1";
   for (int i = 0; i < 100'000; ++i) sum += "+1";
@@ -108,37 +122,49 @@ TEST(ChatTemplate, FindsTheAnswersAndWhatEndsThem) {
   EXPECT_THAT(answers(kChatMl, chat), ElementsAre("4<|im_end|>", "2+2?<|im_end|>"));
   EXPECT_THAT(answers(kLlama2, chat), ElementsAre(" 4 </s>", " 2+2? </s>"));
   EXPECT_THAT(answers(kChatMl, R"([{"role":"user","content":"a"}])"), ElementsAre());
-  EXPECT_THAT(answers("{% for m in messages %}{% if m.role == 'assistant' %}A:{% generation %} {{ m.content }}!{% endgeneration %}"
-                      "{% else %}U: {{ m.content }}{% endif %}{% endfor %}", chat),
-              ElementsAre(" 4!", " 2+2?!"));
+  EXPECT_THAT(
+      answers(
+          "{% for m in messages %}{% if m.role == 'assistant' %}A:{% generation %} {{ m.content }}!{% endgeneration %}"
+          "{% else %}U: {{ m.content }}{% endif %}{% endfor %}",
+          chat),
+      ElementsAre(" 4!", " 2+2?!"));
 }
 
 // The template writes an answer otherwise when another message follows it (Qwen3 does), and refuses prompts.
 TEST(ChatTemplate, FindsTheAnswersThatDependOnWhatFollows) {
   const std::string source =
-      "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' and loop.last %}<think>\n\n</think>\n\n{% endif %}"
+      "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' and loop.last "
+      "%}<think>\n\n</think>\n\n{% endif %}"
       "{{ m.content.split('</think>')[-1].lstrip('\n') | replace('é', 'e') }}<|im_end|>\n{% endfor %}"
       "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
-  EXPECT_THAT(answers(source, R"([{"role":"user","content":"q"},{"role":"assistant","content":"<think>x</think>\n\none é"},
+  EXPECT_THAT(answers(source,
+                      R"([{"role":"user","content":"q"},{"role":"assistant","content":"<think>x</think>\n\none é"},
                                   {"role":"user","content":"r"},{"role":"assistant","content":"two"}])"),
               ElementsAre("one e<|im_end|>", "<think>\n\n</think>\n\ntwo<|im_end|>"));
 }
 
 TEST(ChatTemplate, ToolCallsAreAnswersToo) {
   const std::string source =
-      "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{% for c in m.tool_calls %}<tool_call>{\"name\": \"{{ c.name }}\", "
+      "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{% for c in m.tool_calls "
+      "%}<tool_call>{\"name\": \"{{ c.name }}\", "
       "\"arguments\": {{ c.arguments | tojson }}}</tool_call>{% endfor %}<|im_end|>\n{% endfor %}"
       "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
-  EXPECT_THAT(answers(source, R"([{"role":"user","content":"q"},{"role":"assistant","content":"","tool_calls":[{"name":"f","arguments":{"x":1}}]},
+  EXPECT_THAT(
+      answers(
+          source,
+          R"([{"role":"user","content":"q"},{"role":"assistant","content":"","tool_calls":[{"name":"f","arguments":{"x":1}}]},
                                   {"role":"tool","content":"1"}])"),
-              ElementsAre("<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1}}</tool_call><|im_end|>"));
+      ElementsAre("<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1}}</tool_call><|im_end|>"));
 }
 
 TEST(EncodeChat, MarksTheTokensOfTheAnswers) {
   BpeTrainer trainer(PreTokenizer::gpt2());
   trainer.feed("the lord said unto them and the answer");
-  const Tokenizer tokenizer = trainer.train({.vocabulary = 300, .specials = {std::string(kEndOfText), "<|im_start|>", "<|im_end|>"}});
-  const auto messages = json::parse(R"([{"role":"user","content":"the lord"},{"role":"assistant","content":"said unto"}])", "m").as_array();
+  const Tokenizer tokenizer =
+      trainer.train({.vocabulary = 300, .specials = {std::string(kEndOfText), "<|im_start|>", "<|im_end|>"}});
+  const auto messages =
+      json::parse(R"([{"role":"user","content":"the lord"},{"role":"assistant","content":"said unto"}])", "m")
+          .as_array();
   const RenderedChat chat = ChatTemplate(kChatMl).render(messages, chat_options(tokenizer));
   const ChatTokens tokens = encode_chat(tokenizer, chat);
   ASSERT_EQ(tokens.ids.size(), tokens.answer.size());

@@ -81,9 +81,7 @@ void MergeTable::apply_long(std::vector<TokenId>& tokens, std::size_t from) cons
     std::int32_t rank;
     std::int64_t left;  // node
     TokenId left_token, right_token, result;
-    bool operator>(const Candidate& other) const {
-      return rank != other.rank ? rank > other.rank : left > other.left;
-    }
+    bool operator>(const Candidate& other) const { return rank != other.rank ? rank > other.rank : left > other.left; }
   };
   const auto count = static_cast<std::int64_t>(tokens.size() - from);
   std::vector<Node> nodes(tokens.size() - from);

@@ -24,7 +24,9 @@ const icu::Normalizer2& normalizer_of(NormalizerStep::Kind form) {
     case NormalizerStep::Kind::kNfkd: found = icu::Normalizer2::getNFKDInstance(code); break;
     default: ATHANOR_ASSERT(false);
   }
-  if (U_FAILURE(code)) throw Error(ErrorKind::kInternal, "normalizing text: ICU has no normal forms: {}", u_errorName(code));
+  if (U_FAILURE(code)) {
+    throw Error(ErrorKind::kInternal, "normalizing text: ICU has no normal forms: {}", u_errorName(code));
+  }
   return *found;
 }
 
@@ -34,7 +36,10 @@ const icu::UnicodeSet& known_to_tokenizers() {
   static const icu::UnicodeSet known = [] {
     UErrorCode code = U_ZERO_ERROR;
     icu::UnicodeSet made(icu::UnicodeString::fromUTF8("[:Age=9.0:]"), code);
-    if (U_FAILURE(code)) throw Error(ErrorKind::kInternal, "normalizing text: ICU does not know the ages of characters: {}", u_errorName(code));
+    if (U_FAILURE(code)) {
+      throw Error(ErrorKind::kInternal, "normalizing text: ICU does not know the ages of characters: {}",
+                  u_errorName(code));
+    }
     made.freeze();
     return made;
   }();

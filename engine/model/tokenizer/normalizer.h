@@ -11,7 +11,10 @@ namespace athanor::model {
 
 struct NormalizerStep {
   enum class Kind {
-    kNfc, kNfd, kNfkc, kNfkd,
+    kNfc,
+    kNfd,
+    kNfkc,
+    kNfkd,
     kPrepend,  // `text`, in front of a text, unless it is empty or goes on from another
     kReplace,  // every `from` by `text`
     kRepair,   // every byte that belongs to no character by U+FFFD, as sentencepiece does

@@ -12,8 +12,7 @@
 
 namespace athanor::model {
 
-const char* const kGpt2Pattern =
-    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+const char* const kGpt2Pattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 namespace {
 
@@ -30,7 +29,8 @@ std::string pcre_text(int code) {
 
 // PCRE2 counts U+180E among \s, as Unicode did before 6.3; the engines of the other tokenizers do not.
 std::string with_todays_white_space(const std::string& pattern) {
-  static constexpr std::string_view kSpaces = R"(\x{9}-\x{d} \x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
+  static constexpr std::string_view kSpaces =
+      R"(\x{9}-\x{d} \x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
   std::string translated;
   bool in_class = false;
   for (std::size_t i = 0; i < pattern.size(); ++i) {
@@ -133,9 +133,10 @@ class PreTokenizer::Matcher {
   bool find(std::string_view text, std::size_t from, std::size_t& begin, std::size_t& end) {
     const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
     constexpr std::uint32_t kOptions = PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY;
-    const int found = compiled_->jit
-                          ? pcre2_jit_match(compiled_->code, subject, text.size(), from, kOptions, data_.get(), context_.get())
-                          : pcre2_match(compiled_->code, subject, text.size(), from, kOptions, data_.get(), context_.get());
+    const int found =
+        compiled_->jit
+            ? pcre2_jit_match(compiled_->code, subject, text.size(), from, kOptions, data_.get(), context_.get())
+            : pcre2_match(compiled_->code, subject, text.size(), from, kOptions, data_.get(), context_.get());
     if (found == PCRE2_ERROR_NOMATCH) return false;
     if (found < 0) {
       throw Error(ErrorKind::kInvalid, "tokenizing: the tokenizer's pattern cannot be matched on this text: {}",
@@ -160,7 +161,8 @@ PreTokenizer PreTokenizer::isolating(const std::vector<std::string>& patterns, b
   return PreTokenizer(std::move(cuts), add_prefix_space);
 }
 
-PreTokenizer::PreTokenizer(std::vector<Cut> cuts, bool add_prefix_space) : cuts_(std::move(cuts)), add_prefix_space_(add_prefix_space) {
+PreTokenizer::PreTokenizer(std::vector<Cut> cuts, bool add_prefix_space)
+    : cuts_(std::move(cuts)), add_prefix_space_(add_prefix_space) {
   for (const Cut& cut : cuts_) {
     const std::string& pattern = cut.pattern;
     if (pattern.size() > kPatternBytesMax) {
@@ -183,11 +185,15 @@ PreTokenizer::PreTokenizer(std::vector<Cut> cuts, bool add_prefix_space) : cuts_
 }
 
 PreTokenizer::PreTokenizer(Metaspace metaspace) : metaspace_(std::move(metaspace)) {
-  if (metaspace_->replacement.empty()) throw Error(ErrorKind::kInvalid, "the tokenizer's Metaspace replaces a space by nothing");
+  if (metaspace_->replacement.empty()) {
+    throw Error(ErrorKind::kInvalid, "the tokenizer's Metaspace replaces a space by nothing");
+  }
 }
 
 bool PreTokenizer::changes_nothing() const {
-  return !add_prefix_space_ && !metaspace_ && std::none_of(cuts_.begin(), cuts_.end(), [](const Cut& cut) { return cut.behavior == Cut::Behavior::kRemoved; });
+  return !add_prefix_space_ && !metaspace_ && std::none_of(cuts_.begin(), cuts_.end(), [](const Cut& cut) {
+    return cut.behavior == Cut::Behavior::kRemoved;
+  });
 }
 
 PreTokenizer::Scratch::Scratch() = default;
@@ -228,8 +234,9 @@ void PreTokenizer::split_metaspace(std::string_view text, Place place,
                                    const std::function<void(std::string_view)>& piece) const {
   if (text.empty()) return;
   const std::string& space = metaspace_->replacement;
-  const bool prepend = place == Place::kFirst ? metaspace_->prepend != Metaspace::Prepend::kNever
-                       : place == Place::kLater && metaspace_->prepend == Metaspace::Prepend::kAlways;
+  const bool prepend = place == Place::kFirst
+                           ? metaspace_->prepend != Metaspace::Prepend::kNever
+                           : place == Place::kLater && metaspace_->prepend == Metaspace::Prepend::kAlways;
   std::string replaced;
   if (prepend && text.front() != ' ' && !text.starts_with(space)) replaced = space;
   replaced.reserve(text.size() + text.size() / 2);
@@ -244,7 +251,8 @@ void PreTokenizer::split_metaspace(std::string_view text, Place place,
   piece(rest);
 }
 
-void PreTokenizer::split_valid(std::string_view text, std::string_view seen, std::size_t step, std::vector<Matcher>& matchers,
+void PreTokenizer::split_valid(std::string_view text, std::string_view seen, std::size_t step,
+                               std::vector<Matcher>& matchers,
                                const std::function<void(std::string_view)>& piece) const {
   if (step == matchers.size()) {
     if (!text.empty()) piece(text);

@@ -68,7 +68,8 @@ class PreTokenizer {
   // Calls `piece` for each piece in order; together they are the text (with the prefix space, if that is asked for, and
   // without what is removed).
   // Throws kInvalid when a pattern takes too long on this text.
-  void split(std::string_view text, Place place, Scratch& scratch, const std::function<void(std::string_view piece)>& piece) const;
+  void split(std::string_view text, Place place, Scratch& scratch,
+             const std::function<void(std::string_view piece)>& piece) const;
   void split(std::string_view text, const std::function<void(std::string_view piece)>& piece) const;
 
  private:

@@ -110,11 +110,14 @@ SentencePieceKind sentencepiece_kind(std::string_view model) {
   return kind;
 }
 
-SentencePiece::SentencePiece(std::string_view model) : processor_(std::make_unique<sentencepiece::SentencePieceProcessor>()) {
+SentencePiece::SentencePiece(std::string_view model)
+    : processor_(std::make_unique<sentencepiece::SentencePieceProcessor>()) {
   const auto status = processor_->LoadFromSerializedProto({model.data(), model.size()});
   if (!status.ok()) throw Error(ErrorKind::kInvalid, "it is no sentencepiece model: {}", status.ToString());
   const int size = processor_->GetPieceSize();
-  if (size <= 0 || size > kTokenIdMax) throw Error(ErrorKind::kInvalid, "it has {} tokens; 1 to {} are possible", size, kTokenIdMax);
+  if (size <= 0 || size > kTokenIdMax) {
+    throw Error(ErrorKind::kInvalid, "it has {} tokens; 1 to {} are possible", size, kTokenIdMax);
+  }
   bytes_.resize(static_cast<std::size_t>(size));
   for (TokenId id = 0; id < size; ++id) {
     std::string& bytes = bytes_[static_cast<std::size_t>(id)];
@@ -136,7 +139,9 @@ SentencePiece::~SentencePiece() = default;
 void SentencePiece::encode(std::string_view piece, std::vector<TokenId>& into) const {
   std::vector<int> ids;
   const auto status = processor_->Encode({piece.data(), piece.size()}, &ids);
-  if (!status.ok()) throw Error(ErrorKind::kInvalid, "Encoding a text with a sentencepiece model: {}", status.ToString());
+  if (!status.ok()) {
+    throw Error(ErrorKind::kInvalid, "Encoding a text with a sentencepiece model: {}", status.ToString());
+  }
   into.insert(into.end(), ids.begin(), ids.end());
 }
 

@@ -62,14 +62,18 @@ bool before_space(std::string_view text, std::size_t at) {
 // After a line's only end, unless white space or a slash goes on with it.
 bool after_line(std::string_view text, std::size_t at) {
   if (text[at - 1] != '\n' || at + 3 > text.size()) return false;
-  if (ascii(text[at]) ? text[at] <= ' ' || text[at] == '/' || text[at] == 0x7f : wide_space(text.substr(at, 3)) || wide_space(text.substr(at, 2))) return false;
+  if (ascii(text[at]) ? text[at] <= ' ' || text[at] == '/' || text[at] == 0x7f
+                      : wide_space(text.substr(at, 3)) || wide_space(text.substr(at, 2))) {
+    return false;
+  }
   const std::string_view c = character_before(text, at - 1);
   return !c.empty() && (ascii(c[0]) ? c[0] > ' ' && c[0] != 0x7f : !wide_space(c)) && !inside_brackets(text, at);
 }
 
 // In a script without spaces: before the sign that ends a part of a sentence.
 bool before_sign(std::string_view text, std::size_t at) {
-  return one_of(text.substr(at, 3), {"、", "。", "！", "，", "：", "；", "？"}) && cjk_letter(character_before(text, at));
+  return one_of(text.substr(at, 3), {"、", "。", "！", "，", "：", "；", "？"}) &&
+         cjk_letter(character_before(text, at));
 }
 
 // Hashes of pieces, eight bytes at a time.
@@ -144,10 +148,14 @@ Tokenizer::Tokenizer(TokenizerParts parts) {
     compiled->vocabulary = std::max<std::int64_t>(compiled->vocabulary, token.id + 1);
   }
   for (const TokenId id : own.before) {
-    if (id < 0 || id >= compiled->vocabulary) throw Error(ErrorKind::kInvalid, "the tokenizer puts a token {} before a text, which it does not have", id);
+    if (id < 0 || id >= compiled->vocabulary) {
+      throw Error(ErrorKind::kInvalid, "the tokenizer puts a token {} before a text, which it does not have", id);
+    }
   }
   for (const TokenId id : own.after) {
-    if (id < 0 || id >= compiled->vocabulary) throw Error(ErrorKind::kInvalid, "the tokenizer puts a token {} after a text, which it does not have", id);
+    if (id < 0 || id >= compiled->vocabulary) {
+      throw Error(ErrorKind::kInvalid, "the tokenizer puts a token {} after a text, which it does not have", id);
+    }
   }
   compiled->in_text = AddedTokenMatcher(std::move(in_text));
   compiled->in_normalized = AddedTokenMatcher(std::move(in_normalized));
@@ -165,10 +173,11 @@ const Bpe& Tokenizer::bpe() const {
 }
 
 bool Tokenizer::lossless() const {
-  const bool strips = std::any_of(added().begin(), added().end(), [](const AddedToken& t) { return t.lstrip || t.rstrip || t.normalized; });
+  const bool strips = std::any_of(added().begin(), added().end(),
+                                  [](const AddedToken& t) { return t.lstrip || t.rstrip || t.normalized; });
   const auto* bpe = dynamic_cast<const Bpe*>(parts().subwords.get());
-  return bpe != nullptr && bpe->complete() && pretokenizer().changes_nothing() &&
-         parts().normalizer.steps().empty() && !strips;
+  return bpe != nullptr && bpe->complete() && pretokenizer().changes_nothing() && parts().normalizer.steps().empty() &&
+         !strips;
 }
 
 const AddedToken* Tokenizer::added_by_id(TokenId id) const {
@@ -182,8 +191,8 @@ std::optional<TokenId> Tokenizer::find_added(std::string_view content) const {
 }
 
 std::optional<TokenId> Tokenizer::end_of_text() const {
-  for (const std::string_view name : {kEndOfText, std::string_view("<|end_of_text|>"), std::string_view("</s>"),
-                                      std::string_view("<|im_end|>")}) {
+  for (const std::string_view name :
+       {kEndOfText, std::string_view("<|end_of_text|>"), std::string_view("</s>"), std::string_view("<|im_end|>")}) {
     if (const auto id = find_added(name)) return id;
   }
   return eos();
@@ -209,7 +218,8 @@ std::string Tokenizer::decode(std::span<const TokenId> tokens, bool with_special
     } else if (subwords().has(token)) {
       text += subwords().bytes(token);
     } else {
-      throw Error(ErrorKind::kInvalid, "decoding: there is no token {}; the vocabulary ends at {}", token, vocabulary());
+      throw Error(ErrorKind::kInvalid, "decoding: there is no token {}; the vocabulary ends at {}", token,
+                  vocabulary());
     }
   }
   if (parts().strip_first_space && text.starts_with(' ')) text.erase(0, 1);
@@ -250,7 +260,9 @@ void Encoder::encode(std::string_view text, std::vector<TokenId>& into, const En
 void Encoder::encode_part(std::string_view text, PreTokenizer::Place place, std::vector<TokenId>& into) {
   const TokenizerParts& parts = tokenizer_->parts;
   // The space that the model puts in front is the one that the text has there.
-  if (place == PreTokenizer::Place::kContinues && parts.subwords->prefixes() && text.starts_with(' ')) text.remove_prefix(1);
+  if (place == PreTokenizer::Place::kContinues && parts.subwords->prefixes() && text.starts_with(' ')) {
+    text.remove_prefix(1);
+  }
   std::string scratch;
   const std::string_view normalized = parts.normalizer.apply(text, scratch, place == PreTokenizer::Place::kContinues);
   const auto piece = [&](std::string_view found) { encode_piece(found, into); };

@@ -52,9 +52,9 @@ struct TokenizerParts {
 };
 
 struct EncodeOptions {
-  bool with_specials = false;      // what the checkpoint wants around a text (BOS, EOS)
-  bool specials_in_text = true;    // "<|im_end|>" in the text is that token; false: it is text like any other
-  bool continues = false;          // the text goes on from one that was cut at a safe_cut(): nothing is put in front
+  bool with_specials = false;    // what the checkpoint wants around a text (BOS, EOS)
+  bool specials_in_text = true;  // "<|im_end|>" in the text is that token; false: it is text like any other
+  bool continues = false;        // the text goes on from one that was cut at a safe_cut(): nothing is put in front
 };
 
 class Tokenizer {

@@ -41,11 +41,15 @@ void read_templates(TokenizerParts& parts, const json::object& config, std::stri
     return;
   }
   const auto wrong = [&](std::string_view what) {
-    return Error(ErrorKind::kInvalid, "{}/{}: \"chat_template\" {}; it must be a template, or a list of {{\"name\": …, \"template\": …}}", source, kConfig, what);
+    return Error(ErrorKind::kInvalid,
+                 "{}/{}: \"chat_template\" {}; it must be a template, or a list of {{\"name\": …, \"template\": …}}",
+                 source, kConfig, what);
   };
   if (!value->is_array()) throw wrong("is neither a text nor a list");
   for (const json::value& item : value->get_array()) {
-    const auto part = [&](const char* key) { return item.is_object() ? json::find_string(item.get_object(), key) : std::nullopt; };
+    const auto part = [&](const char* key) {
+      return item.is_object() ? json::find_string(item.get_object(), key) : std::nullopt;
+    };
     auto name = part("name"), text = part("template");
     if (!name || !text) throw wrong("has an item without a name and a template");
     (*name == kDefault ? parts.chat_template : parts.named_templates[*name]) = std::move(*text);
@@ -96,8 +100,11 @@ void read_added(TokenizerParts& parts, const json::object& config, std::string_v
     const json::value document = json::parse(file->second, name);
     if (!document.is_object()) throw Error(ErrorKind::kInvalid, "{} is no JSON object", name);
     for (const auto& entry : document.get_object()) {
-      if (!entry.value().is_int64()) throw Error(ErrorKind::kInvalid, "{} gives \"{}\" no number as id", name, std::string_view(entry.key()));
-      add(parts, {.content = std::string(entry.key()), .id = static_cast<TokenId>(std::clamp<std::int64_t>(entry.value().get_int64(), -1, kTokenIdMax))});
+      if (!entry.value().is_int64()) {
+        throw Error(ErrorKind::kInvalid, "{} gives \"{}\" no number as id", name, std::string_view(entry.key()));
+      }
+      add(parts, {.content = std::string(entry.key()),
+                  .id = static_cast<TokenId>(std::clamp<std::int64_t>(entry.value().get_int64(), -1, kTokenIdMax))});
     }
   }
   const json::object* list = json::find_object(config, "added_tokens_decoder");
@@ -126,8 +133,12 @@ void read_around(TokenizerParts& parts, const json::object& config, bool sentenc
     }
     return {};
   };
-  if (const auto wanted = json::find_bool(config, "add_bos_token")) parts.before = *wanted ? id_of(parts.bos) : std::vector<TokenId>();
-  if (const auto wanted = json::find_bool(config, "add_eos_token")) parts.after = *wanted ? id_of(parts.eos) : std::vector<TokenId>();
+  if (const auto wanted = json::find_bool(config, "add_bos_token")) {
+    parts.before = *wanted ? id_of(parts.bos) : std::vector<TokenId>();
+  }
+  if (const auto wanted = json::find_bool(config, "add_eos_token")) {
+    parts.after = *wanted ? id_of(parts.eos) : std::vector<TokenId>();
+  }
 }
 
 void read_config(TokenizerParts& parts, std::string_view source, bool sentencepiece) {
@@ -172,7 +183,9 @@ std::string config_json(const Tokenizer& tokenizer, std::int64_t context) {
   if (!parts.chat_template.empty()) config["chat_template"] = parts.chat_template;
   if (!parts.named_templates.empty()) {
     json::array list;
-    const auto add = [&](std::string_view name, const std::string& text) { list.push_back(json::object{{"name", name}, {"template", text}}); };
+    const auto add = [&](std::string_view name, const std::string& text) {
+      list.push_back(json::object{{"name", name}, {"template", text}});
+    };
     if (!parts.chat_template.empty()) add(kDefault, parts.chat_template);
     for (const auto& [name, text] : parts.named_templates) add(name, text);
     config["chat_template"] = std::move(list);
@@ -219,8 +232,10 @@ Tokenizer load_tokenizer(Files& files, const std::string& path) {
     if (path.ends_with(".json")) return tokenizer_from_json(contents, path);
     if (path.ends_with(".model")) return Tokenizer(tokenizer_parts_from_sentencepiece(contents, path));
     if (path.ends_with(".bin")) return Tokenizer(tokenizer_parts_from_llama2c(contents, path));
-    throw Error(ErrorKind::kInvalid, "{} is no tokenizer: give a folder with one, a tokenizer.json, a sentencepiece model "
-                "(.model) or a llama2.c tokenizer (.bin)", path);
+    throw Error(ErrorKind::kInvalid,
+                "{} is no tokenizer: give a folder with one, a tokenizer.json, a sentencepiece model "
+                "(.model) or a llama2.c tokenizer (.bin)",
+                path);
   }
   TokenizerFiles read;
   for (const char* name : {kJson, kModel}) {
@@ -274,12 +289,14 @@ std::string pack_tokenizer(const Tokenizer& tokenizer, std::int64_t context) {
 Tokenizer unpack_tokenizer(std::string_view packed) {
   TokenizerFiles files;
   while (!packed.empty()) {
-    const std::size_t line = packed.find('\n'), space = packed.substr(0, std::min(line, packed.size())).rfind(' ');  // a name may have spaces
+    const std::size_t line = packed.find('\n'),
+                      space = packed.substr(0, std::min(line, packed.size())).rfind(' ');  // a name may have spaces
     std::size_t size = 0;
     if (space == std::string_view::npos || line == std::string_view::npos ||
         std::from_chars(packed.data() + space + 1, packed.data() + line, size).ptr != packed.data() + line ||
         size > packed.size() - line - 1) {
-      throw Error(ErrorKind::kCorrupt, "A tokenizer that another process handed over is damaged: it is no list of files");
+      throw Error(ErrorKind::kCorrupt,
+                  "A tokenizer that another process handed over is damaged: it is no list of files");
     }
     files.emplace(packed.substr(0, space), packed.substr(line + 1, size));
     packed.remove_prefix(line + 1 + size);

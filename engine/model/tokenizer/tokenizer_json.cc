@@ -71,7 +71,9 @@ class Reader {
     if (top == nullptr) return {};
     if (json::find_string(*top, "type") != "Sequence") return {top};
     const json::array* list = json::find_array(*top, list_name);
-    if (list == nullptr || list->size() > kStepsMax) refuse("its {} is no sequence of at most {} steps", part, kStepsMax);
+    if (list == nullptr || list->size() > kStepsMax) {
+      refuse("its {} is no sequence of at most {} steps", part, kStepsMax);
+    }
     std::vector<const json::object*> steps;
     for (const json::value& step : *list) {
       if (!step.is_object()) refuse("a step of its {} is no object", part);
@@ -105,7 +107,8 @@ class Reader {
       } else if (type == "Replace") {
         const auto from = pattern_of(*step, "String");
         if (!from) refuse("its normalizer replaces by a regular expression, which is not supported");
-        steps.push_back({.kind = NormalizerStep::Kind::kReplace, .text = json::get_string(*step, "content"), .from = *from});
+        steps.push_back(
+            {.kind = NormalizerStep::Kind::kReplace, .text = json::get_string(*step, "content"), .from = *from});
       } else {
         refuse("its normalizer has a step \"{}\", which is not supported", type);
       }
@@ -145,13 +148,20 @@ class Reader {
     using Behavior = PreTokenizer::Cut::Behavior;
     static constexpr std::pair<std::string_view, Behavior> kBehaviors[] = {{"Isolated", Behavior::kIsolated},
                                                                            {"Removed", Behavior::kRemoved},
-                                                                           {"MergedWithPrevious", Behavior::kMergedWithPrevious},
-                                                                           {"MergedWithNext", Behavior::kMergedWithNext},
+                                                                           {"MergedWithPrevious",
+                                                                            Behavior::kMergedWithPrevious},
+                                                                           {"MergedWithNext",
+                                                                            Behavior::kMergedWithNext},
                                                                            {"Contiguous", Behavior::kContiguous}};
     const std::string name = json::find_string(step, "behavior").value_or("");
-    const auto behavior = std::find_if(std::begin(kBehaviors), std::end(kBehaviors), [&](const auto& known) { return known.first == name; });
-    if (behavior == std::end(kBehaviors)) refuse("its pre_tokenizer splits with the behavior \"{}\", which is not known", name);
-    PreTokenizer::Cut cut{.pattern = "", .behavior = behavior->second, .invert = json::find_bool(step, "invert").value_or(false)};
+    const auto behavior = std::find_if(std::begin(kBehaviors), std::end(kBehaviors),
+                                       [&](const auto& known) { return known.first == name; });
+    if (behavior == std::end(kBehaviors)) {
+      refuse("its pre_tokenizer splits with the behavior \"{}\", which is not known", name);
+    }
+    PreTokenizer::Cut cut{.pattern = "",
+                          .behavior = behavior->second,
+                          .invert = json::find_bool(step, "invert").value_or(false)};
     if (auto regex = pattern_of(step, "Regex")) {
       cut.pattern = std::move(*regex);
       return cut;
@@ -170,8 +180,9 @@ class Reader {
     PreTokenizer::Metaspace metaspace{.replacement = json::get_string(step, "replacement"),
                                       .prepend = Prepend::kAlways,
                                       .split = json::find_bool(step, "split").value_or(true)};
-    const std::string scheme = json::find_string(step, "prepend_scheme").value_or(
-        json::find_bool(step, "add_prefix_space").value_or(true) ? "always" : "never");
+    const std::string scheme =
+        json::find_string(step, "prepend_scheme")
+            .value_or(json::find_bool(step, "add_prefix_space").value_or(true) ? "always" : "never");
     if (scheme == "first") {
       metaspace.prepend = Prepend::kFirst;
     } else if (scheme == "never") {
@@ -211,7 +222,9 @@ class Reader {
     if (merges == nullptr || apart.empty()) return apart;
     for (const json::value& item : *merges) {
       const auto [left, right] = read_merge(item);
-      for (const std::string& part : {std::string(left), std::string(right), std::string(left) + std::string(right)}) apart.erase(part);
+      for (const std::string& part : {std::string(left), std::string(right), std::string(left) + std::string(right)}) {
+        apart.erase(part);
+      }
     }
     return apart;
   }
@@ -235,7 +248,9 @@ class Reader {
       vocabulary.emplace_back(std::move(*bytes), id);
     }
     const std::optional<TokenId> unknown = unknown_of(model, vocab);
-    if (unknown && json::find_bool(model, "fuse_unk").value_or(false)) refuse("it uses fuse_unk on bytes, which is not supported");
+    if (unknown && json::find_bool(model, "fuse_unk").value_or(false)) {
+      refuse("it uses fuse_unk on bytes, which is not supported");
+    }
     parts_.subwords = std::make_shared<const Bpe>(vocabulary, read_merges(model),
                                                   json::find_bool(model, "ignore_merges").value_or(false), unknown);
   }
@@ -248,7 +263,8 @@ class Reader {
     const std::unordered_set<std::string> apart = added_apart(model);
     std::unordered_set<std::string_view> controls;
     for (const AddedToken& token : parts_.added) {
-      const bool one_character = std::count_if(token.content.begin(), token.content.end(), [](char c) { return (c & 0xc0) != 0x80; }) <= 1;
+      const bool one_character =
+          std::count_if(token.content.begin(), token.content.end(), [](char c) { return (c & 0xc0) != 0x80; }) <= 1;
       if (token.special && apart.count(token.content) != 0 && !one_character) controls.insert(token.content);
     }
     std::vector<CharacterBpe::Token> tokens;
@@ -261,12 +277,13 @@ class Reader {
       const bool byte = fallback && key.size() == 6 && key.starts_with("<0x") && key.ends_with('>');
       ids_.emplace(key, id);
       tokens.push_back({std::string(key), id,
-                        byte                    ? CharacterBpe::Kind::kByte
+                        byte                  ? CharacterBpe::Kind::kByte
                         : controls.count(key) ? CharacterBpe::Kind::kControl
-                                                : CharacterBpe::Kind::kText});
+                                              : CharacterBpe::Kind::kText});
     }
-    const CharacterBpe::Options options{.space = parts_.pretokenizer.metaspace() ? parts_.pretokenizer.metaspace()->replacement
-                                                                                  : std::string(kMetaspace),
+    const CharacterBpe::Options options{.space = parts_.pretokenizer.metaspace()
+                                                     ? parts_.pretokenizer.metaspace()->replacement
+                                                     : std::string(kMetaspace),
                                         .unknown = unknown_of(model, vocab),
                                         .fuse_unknown = json::find_bool(model, "fuse_unk").value_or(false)};
     parts_.subwords = std::make_shared<const CharacterBpe>(std::move(tokens), read_merges(model), options);
@@ -353,7 +370,8 @@ class Reader {
         refuse("its decoder has a step \"{}\", which does not go with its pre_tokenizer", type);
       }
       if (type == "Strip") {
-        if (json::find_string(*step, "content") != " " || json::find_int(*step, "start") != 1 || json::find_int(*step, "stop").value_or(0) != 0) {
+        if (json::find_string(*step, "content") != " " || json::find_int(*step, "start") != 1 ||
+            json::find_int(*step, "stop").value_or(0) != 0) {
           refuse("its decoder strips something else than one space in front, which is not supported");
         }
         parts_.strip_first_space = true;

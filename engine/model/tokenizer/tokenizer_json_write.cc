@@ -50,7 +50,8 @@ json::value pretokenizer_json(const PreTokenizer& pretokenizer, bool on_bytes) {
   };
   const std::vector<PreTokenizer::Cut>& cuts = pretokenizer.cuts();
   if (on_bytes && cuts.size() == 1 && cuts[0] == PreTokenizer::Cut{kGpt2Pattern}) return byte_level(true);
-  static constexpr const char* kBehaviors[] = {"Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
+  static constexpr const char* kBehaviors[] = {"Isolated", "Removed", "MergedWithPrevious", "MergedWithNext",
+                                               "Contiguous"};
   json::array steps;
   for (const PreTokenizer::Cut& cut : cuts) {
     steps.push_back(json::object{{"type", "Split"},
@@ -66,8 +67,10 @@ json::value pretokenizer_json(const PreTokenizer& pretokenizer, bool on_bytes) {
 }
 
 const json::object& byte_level_processor() {
-  static const json::object processor{
-      {"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", false}, {"use_regex", true}};
+  static const json::object processor{{"type", "ByteLevel"},
+                                      {"add_prefix_space", true},
+                                      {"trim_offsets", false},
+                                      {"use_regex", true}};
   return processor;
 }
 
@@ -75,12 +78,15 @@ std::string name_of(const Tokenizer& tokenizer, TokenId id) {
   for (const AddedToken& token : tokenizer.added()) {
     if (token.id == id) return token.content;
   }
-  throw Error(ErrorKind::kInvalid, "writing tokenizer.json: the token {} that is put around texts is no added token", id);
+  throw Error(ErrorKind::kInvalid, "writing tokenizer.json: the token {} that is put around texts is no added token",
+              id);
 }
 
 json::value post_processor_json(const Tokenizer& tokenizer, bool on_bytes) {
   const TokenizerParts& parts = tokenizer.parts();
-  if (parts.before.empty() && parts.after.empty()) return on_bytes ? json::value(byte_level_processor()) : json::value(nullptr);
+  if (parts.before.empty() && parts.after.empty()) {
+    return on_bytes ? json::value(byte_level_processor()) : json::value(nullptr);
+  }
   json::array single;
   json::object specials;
   const auto add = [&](const std::vector<TokenId>& ids) {
@@ -96,12 +102,15 @@ json::value post_processor_json(const Tokenizer& tokenizer, bool on_bytes) {
   json::array pair = single;
   for (json::value item : single) {
     item.get_object().begin()->value().get_object()["type_id"] = 1;
-    if (json::object* sequence = item.get_object().if_contains("Sequence") ? &item.get_object()["Sequence"].get_object() : nullptr) {
+    if (json::object* sequence =
+            item.get_object().if_contains("Sequence") ? &item.get_object()["Sequence"].get_object() : nullptr) {
       (*sequence)["id"] = "B";
     }
     pair.push_back(std::move(item));
   }
-  json::object made{{"type", "TemplateProcessing"}, {"single", std::move(single)}, {"pair", std::move(pair)},
+  json::object made{{"type", "TemplateProcessing"},
+                    {"single", std::move(single)},
+                    {"pair", std::move(pair)},
                     {"special_tokens", std::move(specials)}};
   if (!on_bytes) return made;
   return json::object{{"type", "Sequence"}, {"processors", json::array{byte_level_processor(), std::move(made)}}};
@@ -110,7 +119,8 @@ json::value post_processor_json(const Tokenizer& tokenizer, bool on_bytes) {
 json::value decoder_json(const Tokenizer& tokenizer, const CharacterBpe* characters) {
   if (characters == nullptr) return byte_level_processor();
   json::array steps;
-  steps.push_back(json::object{{"type", "Replace"}, {"pattern", {{"String", characters->options().space}}}, {"content", " "}});
+  steps.push_back(
+      json::object{{"type", "Replace"}, {"pattern", {{"String", characters->options().space}}}, {"content", " "}});
   steps.push_back(json::object{{"type", "ByteFallback"}});
   steps.push_back(json::object{{"type", "Fuse"}});
   if (tokenizer.parts().strip_first_space) {
@@ -141,7 +151,8 @@ std::string tokenizer_to_json(const Tokenizer& tokenizer) {
   const auto* bpe = dynamic_cast<const Bpe*>(&tokenizer.subwords());
   const auto* characters = dynamic_cast<const CharacterBpe*>(&tokenizer.subwords());
   if (bpe == nullptr && characters == nullptr) {
-    throw Error(ErrorKind::kInvalid, "Writing tokenizer.json: the tokenizer is a sentencepiece model, whose file is tokenizer.model");
+    throw Error(ErrorKind::kInvalid,
+                "Writing tokenizer.json: the tokenizer is a sentencepiece model, whose file is tokenizer.model");
   }
   const auto piece = [&](TokenId id) {
     return bpe ? bytes_to_alphabet(bpe->bytes(id)) : characters->tokens()[static_cast<std::size_t>(id)].piece;

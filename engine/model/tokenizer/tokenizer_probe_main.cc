@@ -52,17 +52,18 @@ model::Tokenizer load(Files& files, const std::string& path) {
   if (!path.ends_with(".gguf.json")) return model::load_tokenizer(files, path);
   const json::value document = json::parse(files.read_all(path), path);
   const json::object& given = document.as_object();
-  return model::Tokenizer(model::tokenizer_parts_from_gguf({.model = json::get_string(given, "model"),
-                                                            .pre = json::find_string(given, "pre").value_or(""),
-                                                            .tokens = list_of<std::string>(given, "tokens"),
-                                                            .merges = list_of<std::string>(given, "merges"),
-                                                            .scores = list_of<float>(given, "scores"),
-                                                            .types = list_of<std::int32_t>(given, "types"),
-                                                            .bos_token_id = json::find_int(given, "bos_token_id"),
-                                                            .eos_token_id = json::find_int(given, "eos_token_id"),
-                                                            .add_bos_token = json::find_bool(given, "add_bos_token"),
-                                                            .add_space_prefix = json::find_bool(given, "add_space_prefix"),
-                                                            .chat_template = json::find_string(given, "chat_template").value_or("")}));
+  return model::Tokenizer(
+      model::tokenizer_parts_from_gguf({.model = json::get_string(given, "model"),
+                                        .pre = json::find_string(given, "pre").value_or(""),
+                                        .tokens = list_of<std::string>(given, "tokens"),
+                                        .merges = list_of<std::string>(given, "merges"),
+                                        .scores = list_of<float>(given, "scores"),
+                                        .types = list_of<std::int32_t>(given, "types"),
+                                        .bos_token_id = json::find_int(given, "bos_token_id"),
+                                        .eos_token_id = json::find_int(given, "eos_token_id"),
+                                        .add_bos_token = json::find_bool(given, "add_bos_token"),
+                                        .add_space_prefix = json::find_bool(given, "add_space_prefix"),
+                                        .chat_template = json::find_string(given, "chat_template").value_or("")}));
 }
 
 std::string chat(const std::string& line, const model::Tokenizer* tokenizer) {
@@ -75,7 +76,9 @@ std::string chat(const std::string& line, const model::Tokenizer* tokenizer) {
     if (const json::value* tools = given.if_contains("tools")) options.tools = *tools;
     if (const json::object* variables = json::find_object(given, "variables")) options.variables = *variables;
     if (const json::object* tokens = json::find_object(given, "tokens")) {
-      for (const auto& token : *tokens) options.tokens[std::string(token.key())] = std::string(token.value().as_string());
+      for (const auto& token : *tokens) {
+        options.tokens[std::string(token.key())] = std::string(token.value().as_string());
+      }
     }
     const auto source = json::find_string(given, "template");
     const json::array& messages = *json::find_array(given, "messages");
@@ -99,12 +102,16 @@ std::string chat(const std::string& line, const model::Tokenizer* tokenizer) {
 
 int run(const std::vector<std::string>& arguments) {
   if (arguments.size() < 2) throw Error(ErrorKind::kInvalid, "Probing: OPERATION TOKENIZER ... expected");
-  const auto has = [&](const char* word) { return std::find(arguments.begin(), arguments.end(), word) != arguments.end(); };
+  const auto has = [&](const char* word) {
+    return std::find(arguments.begin(), arguments.end(), word) != arguments.end();
+  };
   SystemFiles files;
   if (arguments[0] == "chat") {
     std::optional<model::Tokenizer> tokenizer;
     if (arguments[1] != "-") tokenizer = load(files, arguments[1]);
-    for (std::string line; std::getline(std::cin, line);) std::cout << chat(line, tokenizer ? &*tokenizer : nullptr) << "\n";
+    for (std::string line; std::getline(std::cin, line);) {
+      std::cout << chat(line, tokenizer ? &*tokenizer : nullptr) << "\n";
+    }
     return 0;
   }
   const model::Tokenizer tokenizer = load(files, arguments[1]);

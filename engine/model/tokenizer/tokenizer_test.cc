@@ -24,8 +24,9 @@ std::vector<std::string> pieces(const PreTokenizer& pretokenizer, std::string_vi
 
 // Words drawn from few stems, so that merges have something to find; seeded.
 std::string some_text(std::size_t bytes, std::uint64_t seed) {
-  static const char* const kWords[] = {"the", "lord", "said", "unto", "them", "l'été", "naïve", "日本語", "don't",
-                                       "12345", "!?", "    ", "\n\n", "x=y+1;", "🙂🙃", "\t", "Ω≈ç"};
+  static const char* const kWords[] = {"the",   "lord",   "said",     "unto",  "them", "l'été",
+                                       "naïve", "日本語", "don't",    "12345", "!?",   "    ",
+                                       "\n\n",  "x=y+1;", "🙂🙃", "\t",    "Ω≈ç"};
   SeededRandom random(seed);
   std::string text;
   while (text.size() < bytes) {
@@ -53,7 +54,9 @@ TEST(Utf8, KnowsWholeCharactersFromBroken) {
 }
 
 TEST(Utf8Stream, ShowsOnlyWholeCharacters) {
-  const std::string text = "aé日🙂\xff" "b";
+  const std::string text =
+      "aé日🙂\xff"
+      "b";
   for (std::size_t step = 1; step < text.size(); ++step) {
     Utf8Stream stream;
     std::string shown;
@@ -85,7 +88,11 @@ TEST(PreTokenizer, CutsAsGpt2Does) {
               ElementsAre("Hello", " world", "'s", " ", " end", "\n\n ", " it"));
   EXPECT_THAT(pieces(gpt2, "don't 123abc!? ünï"), ElementsAre("don", "'t", " 123", "abc", "!?", " ünï"));
   EXPECT_THAT(pieces(gpt2, "a\xff\xfe b"), ElementsAre("a", "\xff\xfe", " b")) << "broken bytes are a piece";
-  EXPECT_THAT(pieces(gpt2, "a\xe1\xa0\x8e" "b"), ElementsAre("a", "\xe1\xa0\x8e", "b")) << "U+180E is no space";
+  EXPECT_THAT(pieces(gpt2,
+                     "a\xe1\xa0\x8e"
+                     "b"),
+              ElementsAre("a", "\xe1\xa0\x8e", "b"))
+      << "U+180E is no space";
   EXPECT_THAT(pieces(gpt2, ""), ElementsAre());
   EXPECT_THAT(pieces(PreTokenizer::isolating({R"(\p{N})", kGpt2Pattern}, false), "in 1984 AD"),
               ElementsAre("in", " ", "1", "9", "8", "4", " AD"));
@@ -95,11 +102,15 @@ TEST(PreTokenizer, CutsAsGpt2Does) {
 TEST(PreTokenizer, KnowsTheClassesOfNewerCharacters) {
   const std::string digits = R"(\p{N}{1,3}|[^\p{N}]+)", letters = R"(\p{Lu}\p{Ll}+)", signs = R"( ?[\p{P}\p{S}]+)";
   EXPECT_THAT(pieces(PreTokenizer::isolating({digits}), "a\U00010d43\U00010d44\U00010d45\U00010d46"),
-              ElementsAre("a", "\U00010d43\U00010d44\U00010d45", "\U00010d46")) << "digits of Unicode 16";
-  EXPECT_THAT(pieces(PreTokenizer::isolating({letters}), "\ua7cb\u1c8a\U00010d70."), ElementsAre("\ua7cb\u1c8a\U00010d70", "."))
+              ElementsAre("a", "\U00010d43\U00010d44\U00010d45", "\U00010d46"))
+      << "digits of Unicode 16";
+  EXPECT_THAT(pieces(PreTokenizer::isolating({letters}), "\ua7cb\u1c8a\U00010d70."),
+              ElementsAre("\ua7cb\u1c8a\U00010d70", "."))
       << "letters of three and four bytes";
-  EXPECT_THAT(pieces(PreTokenizer::isolating({signs}), "a \U0001fae8!"), ElementsAre("a", " \U0001fae8!")) << "an emoji of Unicode 15";
-  EXPECT_THAT(pieces(PreTokenizer::isolating({signs}), "\U0001fae8\xff\U0001fae8"), ElementsAre("\U0001fae8", "\xff", "\U0001fae8"));
+  EXPECT_THAT(pieces(PreTokenizer::isolating({signs}), "a \U0001fae8!"), ElementsAre("a", " \U0001fae8!"))
+      << "an emoji of Unicode 15";
+  EXPECT_THAT(pieces(PreTokenizer::isolating({signs}), "\U0001fae8\xff\U0001fae8"),
+              ElementsAre("\U0001fae8", "\xff", "\U0001fae8"));
 }
 
 TEST(PreTokenizer, CutsAsHuggingFacesSplitDoes) {
@@ -186,7 +197,8 @@ TEST(Bpe, FollowsTheDefinition) {
   const std::string text = some_text(3000, 2);
   SeededRandom random(3);
   for (int i = 0; i < 40; ++i) {
-    const std::string_view piece = std::string_view(text).substr(random.below(2500), 1 + random.below(i % 4 ? 30 : 300));
+    const std::string_view piece =
+        std::string_view(text).substr(random.below(2500), 1 + random.below(i % 4 ? 30 : 300));
     std::vector<TokenId> tokens;
     tokenizer.bpe().encode(piece, tokens);
     EXPECT_EQ(tokens, merged_by_definition(tokenizer.bpe(), piece)) << piece;
@@ -236,7 +248,8 @@ TEST(BpeTrainer, DoesNotDependOnTheOrderOfItsTexts) {
   BpeTrainer forward(PreTokenizer::gpt2()), backward(PreTokenizer::gpt2());
   for (std::uint64_t i = 0; i < 5; ++i) forward.feed(some_text(2000, i));
   for (std::uint64_t i = 5; i-- > 0;) backward.feed(some_text(2000, i));
-  EXPECT_EQ(tokenizer_to_json(forward.train({.vocabulary = 350})), tokenizer_to_json(backward.train({.vocabulary = 350})));
+  EXPECT_EQ(tokenizer_to_json(forward.train({.vocabulary = 350})),
+            tokenizer_to_json(backward.train({.vocabulary = 350})));
 }
 
 TEST(BpeTrainer, StopsWhereTheTextHasNoMorePairs) {
@@ -253,7 +266,10 @@ TEST(Tokenizer, GivesBackEveryByte) {
   for (int i = 0; i < 200; ++i) {
     std::string text = i % 2 ? some_text(random.below(300), static_cast<std::uint64_t>(i)) : "";
     const std::size_t junk = random.below(20);
-    for (std::size_t j = 0; j < junk; ++j) text.insert(text.begin() + static_cast<std::ptrdiff_t>(random.below(text.size() + 1)), static_cast<char>(random.below(256)));
+    for (std::size_t j = 0; j < junk; ++j) {
+      text.insert(text.begin() + static_cast<std::ptrdiff_t>(random.below(text.size() + 1)),
+                  static_cast<char>(random.below(256)));
+    }
     EXPECT_EQ(tokenizer.decode(tokenizer.encode(text), true), text);
   }
 }
@@ -305,13 +321,52 @@ TEST(SafeCut, ChangesNoPieceOfAnyPreTokenizerInUse) {
   const std::vector<PreTokenizer> pretokenizers{
       PreTokenizer::gpt2(),
       // Llama 3; Qwen 2 with single digits
-      PreTokenizer::isolating({R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"}, false),
+      PreTokenizer::isolating(
+          {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
+          false),
       // o200k
-      PreTokenizer::isolating({R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)"}, false),
+      PreTokenizer::isolating(
+          {R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
+          false),
       // DeepSeek 3
-      PreTokenizer::isolating({R"(\p{N}{1,3})", R"([一-龥぀-ゟ゠-ヿ]+)", R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"}, false)};
-  const std::vector<std::string> characters{"a", "B", "é", "7", "٣", "。", "，", "字", "の", "한", "ก", "\xe0\xb8\xb4", "'", "’", "s", ".", "/", "|", "<",
-                                            ">", "｜", "▁", " ", " ", " ", "\n", "\n", "\r", "\t", "\xc2\xa0", "\xe3\x80\x80", "\xe2\x80\xa8", "😀", "\xe2\x80\x8d"};
+      PreTokenizer::isolating(
+          {R"(\p{N}{1,3})", R"([一-龥぀-ゟ゠-ヿ]+)",
+           R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
+          false)};
+  const std::vector<std::string> characters{"a",
+                                            "B",
+                                            "é",
+                                            "7",
+                                            "٣",
+                                            "。",
+                                            "，",
+                                            "字",
+                                            "の",
+                                            "한",
+                                            "ก",
+                                            "\xe0\xb8\xb4",
+                                            "'",
+                                            "’",
+                                            "s",
+                                            ".",
+                                            "/",
+                                            "|",
+                                            "<",
+                                            ">",
+                                            "｜",
+                                            "▁",
+                                            " ",
+                                            " ",
+                                            " ",
+                                            "\n",
+                                            "\n",
+                                            "\r",
+                                            "\t",
+                                            "\xc2\xa0",
+                                            "\xe3\x80\x80",
+                                            "\xe2\x80\xa8",
+                                            "😀",
+                                            "\xe2\x80\x8d"};
   SeededRandom random(5);
   int places = 0;
   for (int round = 0; round < 1000; ++round) {
@@ -336,7 +391,8 @@ TEST(SafeCut, ChangesNoPieceOfAnyPreTokenizerInUse) {
 }
 
 TEST(SafeCut, FindsPlacesInEveryScriptAndNoneInsideAToken) {
-  for (const std::string sentence : {"In the beginning ", "В начале сотворил ", "起初神创造天地。", "在地上，", "はじめに神は、", "فِي الْبَدْءِ ", "x=1;\n"}) {
+  for (const std::string sentence : {"In the beginning ", "В начале сотворил ", "起初神创造天地。", "在地上，",
+                                     "はじめに神は、", "فِي الْبَدْءِ ", "x=1;\n"}) {
     std::string text;
     while (text.size() < 400) text += sentence;
     const std::size_t cut = safe_cut(text, 300);
@@ -383,9 +439,9 @@ TEST(TokenizerJson, ReadsMergesAsStringsAndOtherPreTokenizers) {
   as_string.erase(as_string.find(']', merges), 1);
   EXPECT_EQ(rewritten(as_string), written);
 
-  const std::string split = replaced(
-      written, R"({"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true})",
-      R"({"type":"Sequence","pretokenizers":[{"type":"Digits","individual_digits":true},
+  const std::string split =
+      replaced(written, R"({"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true})",
+               R"({"type":"Sequence","pretokenizers":[{"type":"Digits","individual_digits":true},
           {"type":"Split","pattern":{"Regex":"\\s+|\\S+"},"behavior":"Isolated","invert":false},
           {"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":false}]})");
   const Tokenizer tokenizer = tokenizer_from_json(split, "x");
@@ -399,7 +455,8 @@ TEST(TokenizerJson, RefusesByName) {
       {"\"type\": \"BPE\"", R"("type": "Unigram")", "Unigram"},
       {"\"byte_fallback\": false", "\"byte_fallback\": true", "byte_fallback"},
       {"\"dropout\": null", "\"dropout\": 0.1", "dropout"},
-      {"\"post_processor\": {\"type\":\"ByteLevel\"", "\"post_processor\": {\"type\":\"BertProcessing\"", "BertProcessing"},
+      {"\"post_processor\": {\"type\":\"ByteLevel\"", "\"post_processor\": {\"type\":\"BertProcessing\"",
+       "BertProcessing"},
       {"\"decoder\": {\"type\":\"ByteLevel\"", "\"decoder\": {\"type\":\"WordPiece\"", "WordPiece"},
       {"\"continuing_subword_prefix\": null", "\"continuing_subword_prefix\": \"##\"", "continuing_subword_prefix"},
       {"\"a\": ", "\"日\": ", "byte alphabet"},

@@ -107,7 +107,8 @@ void join_masters(const Masters& masters, const Tensor& floats) {
 void adamw(Context& context, const AdamW& how, const Masters& parameters, const Tensor& gradients, const Tensor& m,
            const Tensor& v) {
   const OperatorTimer timer(context, "adamw", [&] {
-    return bytes_of(parameters.values, parameters.values, parameters.remainders, parameters.remainders, gradients, m, m, v, v);
+    return bytes_of(parameters.values, parameters.values, parameters.remainders, parameters.remainders, gradients, m, m,
+                    v, v);
   });
   ATHANOR_ASSERT(m.count() == gradients.count() && v.count() == gradients.count());
   const cpu::AdamWStep step = step_of(how);
@@ -130,8 +131,8 @@ void clear_moments8(const Moments8& moments) {
 void adamw8(Context& context, const AdamW& how, const Masters& parameters, const Tensor& gradients,
             const Moments8& moments) {
   const OperatorTimer timer(context, "adamw8", [&] {
-    return bytes_of(parameters.values, parameters.values, parameters.remainders, parameters.remainders, gradients, moments.m,
-                    moments.m, moments.v, moments.v);
+    return bytes_of(parameters.values, parameters.values, parameters.remainders, parameters.remainders, gradients,
+                    moments.m, moments.m, moments.v, moments.v);
   });
   const std::int64_t count = gradients.count(), blocks = (count + kMoments8Block - 1) / kMoments8Block;
   ATHANOR_ASSERT(moments.m.count() == count && moments.m.contiguous());

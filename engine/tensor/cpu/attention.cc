@@ -57,12 +57,10 @@ std::int64_t attention_scratch_floats(const AttentionShape& shape, bool backward
   return backward ? 5 * T * D + 3 * tile * D + 2 * tile * tile : 2 * T * D + 2 * tile * D + tile * tile;
 }
 
-void attention_forward(Context& context, const AttentionShape& shape, const Tensor& q, const Tensor& k,
-                       const Tensor& v, const Tensor& o, const Tensor& lse, const Tensor& scratch,
-                       const Tensor& document_starts) {
-  const OperatorTimer timer(context, "attention", [&] {
-    return attention_work(shape, document_starts, 2, bytes_of(q, k, v, o, lse));
-  });
+void attention_forward(Context& context, const AttentionShape& shape, const Tensor& q, const Tensor& k, const Tensor& v,
+                       const Tensor& o, const Tensor& lse, const Tensor& scratch, const Tensor& document_starts) {
+  const OperatorTimer timer(context, "attention",
+                            [&] { return attention_work(shape, document_starts, 2, bytes_of(q, k, v, o, lse)); });
   assert_shape(shape);
   assert_starts(document_starts, shape);
   const std::int64_t B = shape.batch, T = shape.length, H = shape.heads, G = shape.kv_heads, D = shape.head_dim;
@@ -73,7 +71,8 @@ void attention_forward(Context& context, const AttentionShape& shape, const Tens
   const std::int64_t group = H / G;
   const std::int64_t blocks = (T + cpu::kAttentionTile - 1) / cpu::kAttentionTile;
   // Few sequences and heads: the queries of one are divided too, and each part packs keys and values for itself.
-  const std::int64_t parts = std::min(blocks, std::max<std::int64_t>(1, (2 * context.threads() - 1) / std::max<std::int64_t>(1, B * G)));
+  const std::int64_t parts =
+      std::min(blocks, std::max<std::int64_t>(1, (2 * context.threads() - 1) / std::max<std::int64_t>(1, B * G)));
   cpu::by_type(q.type(), [&]<class Element>(Element, const auto& kernels) {
     context.parallel(B * G * parts, 1, [&](std::int64_t begin, std::int64_t end, int thread) {
       for (std::int64_t task = begin; task < end; ++task) {
@@ -166,8 +165,9 @@ void attention_cached(Context& context, const AttentionShape& shape, std::int64_
         const std::int64_t h = task % H, n = task / H, g = h / (H / G);
         const std::int64_t seen = first + n + 1;
         const std::int64_t start = shape.window > 0 ? std::max<std::int64_t>(0, seen - shape.window) : 0;
-        kernels.attention_cached(seen - start, D, cpu::row<Element>(q, n) + h * D, cpu::row<Element>(keys, start) + g * D,
-                                 keys.stride(0), cpu::row<Element>(values, start) + g * D, values.stride(0),
+        kernels.attention_cached(seen - start, D, cpu::row<Element>(q, n) + h * D,
+                                 cpu::row<Element>(keys, start) + g * D, keys.stride(0),
+                                 cpu::row<Element>(values, start) + g * D, values.stride(0),
                                  cpu::row<Element>(o, n) + h * D, scratch.f32() + thread * scratch.stride(0));
       }
     });

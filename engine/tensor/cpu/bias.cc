@@ -17,7 +17,9 @@ void bias_forward(Context& context, const Tensor& bias, const Tensor& x) {
   cpu::assert_vector(bias, x.type(), C);
   by_type(x.type(), [&]<class Element>(Element, const auto& kernels) {
     context.parallel(N, cpu::grain_of(C), [&](std::int64_t begin, std::int64_t end, int) {
-      for (std::int64_t n = begin; n < end; ++n) kernels.combine(C, 1.0F, row<Element>(bias, 0), 1.0F, row<Element>(x, n));
+      for (std::int64_t n = begin; n < end; ++n) {
+        kernels.combine(C, 1.0F, row<Element>(bias, 0), 1.0F, row<Element>(x, n));
+      }
     });
   });
 }

@@ -30,7 +30,9 @@ struct Pass {
   std::span<double> sequences;          // to be added to; may be empty
   std::int64_t rows = 0;                // in all
 
-  std::int64_t sequence_of(std::int64_t row, std::size_t count) const { return row * static_cast<std::int64_t>(count) / rows; }
+  std::int64_t sequence_of(std::int64_t row, std::size_t count) const {
+    return row * static_cast<std::int64_t>(count) / rows;
+  }
   float weight_of(std::int64_t row) const {
     const std::span<const float> each = weights->sequences;
     return each.empty() ? weights->all : each[static_cast<std::size_t>(sequence_of(row, each.size()))];
@@ -39,8 +41,8 @@ struct Pass {
 
 // The losses of a chunk's rows, which begin with row `number` of all, summed in order. With weights, its logits become their
 // gradients.
-double rows_loss(Context& context, const Tensor& logits, const Tensor& gradients, const std::int32_t* targets, std::int64_t number,
-                 const Pass& pass) {
+double rows_loss(Context& context, const Tensor& logits, const Tensor& gradients, const std::int32_t* targets,
+                 std::int64_t number, const Pass& pass) {
   const std::int64_t rows = logits.dim(0), V = logits.dim(1);
   constexpr std::int64_t kRowsAtOnce = 256;
   double losses[kRowsAtOnce];
@@ -59,13 +61,15 @@ double rows_loss(Context& context, const Tensor& logits, const Tensor& gradients
           }
           ATHANOR_ASSERT(target >= 0 && target < V);
           const float weight = pass.weights ? pass.weight_of(number + first + i) : 0;
-          losses[i] = kernel(V, z + (first + i) * logits.stride(0), target, pass.z_loss, pass.weights ? &weight : nullptr, gradient);
+          losses[i] = kernel(V, z + (first + i) * logits.stride(0), target, pass.z_loss,
+                             pass.weights ? &weight : nullptr, gradient);
         }
       });
     });
     sum = std::accumulate(losses, losses + count, sum);
     for (std::int64_t i = 0; i < count && !pass.sequences.empty(); ++i) {
-      pass.sequences[static_cast<std::size_t>(pass.sequence_of(number + first + i, pass.sequences.size()))] += losses[i];
+      pass.sequences[static_cast<std::size_t>(pass.sequence_of(number + first + i, pass.sequences.size()))] +=
+          losses[i];
     }
   }
   return sum;
@@ -96,19 +100,22 @@ void add(Context& context, const Tensor& from, const Tensor& into) {
 Work head_work(const Tensor& x, const Weight& weight, const Tensor& dx, const Tensor& d_weight) {
   Work work = bytes_of(x, dx, d_weight, d_weight);
   work.bytes += static_cast<double>(weight.quantized() ? weight.blocks().bytes() : weight.dense().bytes());
-  const double product = 2.0 * static_cast<double>(x.dim(0)) * static_cast<double>(weight.dim(0)) * static_cast<double>(weight.dim(1));
+  const double product =
+      2.0 * static_cast<double>(x.dim(0)) * static_cast<double>(weight.dim(0)) * static_cast<double>(weight.dim(1));
   work.flops = product * (1 + (dx ? 1 : 0) + (d_weight ? 1 : 0));
   return work;
 }
 
-double run(Context& context, const Tensor& x, const Weight& weight, const Tensor& targets, Pass pass, const Tensor& logits,
-           const Tensor& dx, const Tensor& d_weight, const Tensor& sums) {
+double run(Context& context, const Tensor& x, const Weight& weight, const Tensor& targets, Pass pass,
+           const Tensor& logits, const Tensor& dx, const Tensor& d_weight, const Tensor& sums) {
   const std::int64_t N = x.dim(0), V = weight.dim(0);
   const OperatorTimer timer(context, pass.weights ? "head and cross-entropy, with gradients" : "head and cross-entropy",
                             [&] { return head_work(x, weight, dx, d_weight); });
   ATHANOR_ASSERT(targets.count() == N && logits.dim(1) == V && logits.dim(0) >= 1 && logits.stride(1) == 1);
   pass.rows = N;
-  const auto divides = [N](std::size_t sequences) { return sequences == 0 || N % static_cast<std::int64_t>(sequences) == 0; };
+  const auto divides = [N](std::size_t sequences) {
+    return sequences == 0 || N % static_cast<std::int64_t>(sequences) == 0;
+  };
   ATHANOR_ASSERT(divides(pass.sequences.size()) && (!pass.weights || divides(pass.weights->sequences.size())));
   std::ranges::fill(pass.sequences, 0.0);
   const std::int32_t* target = targets.ints().data();
@@ -138,9 +145,10 @@ double cross_entropy_forward(Context& context, const Tensor& x, const Weight& we
 }
 
 double cross_entropy_forward_backward(Context& context, const Tensor& x, const Weight& weight, const Tensor& targets,
-                                      const RowWeights& weights, const Tensor& logits, const Tensor& dx, const Tensor& d_weight,
-                                      const Tensor& sums, float z_loss) {
-  return run(context, x, weight, targets, {.z_loss = z_loss, .weights = &weights, .sequences = {}}, logits, dx, d_weight, sums);
+                                      const RowWeights& weights, const Tensor& logits, const Tensor& dx,
+                                      const Tensor& d_weight, const Tensor& sums, float z_loss) {
+  return run(context, x, weight, targets, {.z_loss = z_loss, .weights = &weights, .sequences = {}}, logits, dx,
+             d_weight, sums);
 }
 
 }  // namespace athanor::tensor

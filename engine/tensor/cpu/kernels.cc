@@ -29,8 +29,8 @@ const Kernels& choose() {
     if (path.runs && (!named || std::string_view(named) == path.kernels->name)) return *path.kernels;
     if (path.runs) runnable += std::string(runnable.empty() ? "" : ", ") + path.kernels->name;
   }
-  throw Error(ErrorKind::kInvalid, "ATHANOR_CPU is '{}', and this CPU runs: {}; name one of these or unset the variable",
-              named, runnable);
+  throw Error(ErrorKind::kInvalid,
+              "ATHANOR_CPU is '{}', and this CPU runs: {}; name one of these or unset the variable", named, runnable);
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ struct AttentionTask {
   std::int64_t length, head_dim, group;
   std::int64_t window;         // 0: none
   const std::int32_t* starts;  // (T), or null
-  const Element* q;  // (T, group·D), rows `q_stride` apart
+  const Element* q;            // (T, group·D), rows `q_stride` apart
   std::int64_t q_stride;
   const Element* k;  // (T, D)
   std::int64_t k_stride;
@@ -105,8 +105,8 @@ struct StoredTask {
 constexpr std::int64_t stored_thread_floats(std::int64_t columns) { return 6 * (columns / 16) + 16; }
 
 struct AdamWStep {
-  float keep;             // 1 − rate · decay
-  float beta1, rest1;     // rest: 1 − beta, rounded once
+  float keep;          // 1 − rate · decay
+  float beta1, rest1;  // rest: 1 − beta, rounded once
   float beta2, rest2;
   float step_size;        // rate / (1 − beta1^t)
   float root_correction;  // 1 / sqrt(1 − beta2^t)
@@ -139,16 +139,16 @@ struct RowKernels {
   void (*head_norm_forward)(std::int64_t heads, std::int64_t head_dim, const Element* x, const Element* gain, float eps,
                             Element* y);
   // dx enters as dy; d_gain is added to.
-  void (*head_norm_backward)(std::int64_t heads, std::int64_t head_dim, const Element* x, const Element* gain, float eps,
-                             Element* dx, float* d_gain);
+  void (*head_norm_backward)(std::int64_t heads, std::int64_t head_dim, const Element* x, const Element* gain,
+                             float eps, Element* dx, float* d_gain);
   // `heads` heads; direction 1 turns forward, −1 back.
   void (*rope)(std::int64_t heads, std::int64_t head_dim, const float* cos, const float* sin, float direction,
                Element* x);
   void (*swiglu_forward)(std::int64_t columns, const Element* gate_up, Element* y);
   void (*swiglu_backward)(std::int64_t columns, Element* gate_up, const Element* dy);
   // The loss of the row; with `scale` not null, `gradient` becomes its gradient, which may lie where the row does.
-  double (*cross_entropy)(std::int64_t columns, const Element* logits, std::int64_t target, float z_loss, const float* scale,
-                          Element* gradient);
+  double (*cross_entropy)(std::int64_t columns, const Element* logits, std::int64_t target, float z_loss,
+                          const float* scale, Element* gradient);
   double (*squared_norm)(std::int64_t count, const Element* x);
   void (*combine)(std::int64_t count, float a, const Element* x, float b, Element* y);  // y = a · x + b · y
   // y = or += x ∘ mask · scale (engine/tensor/dropout.h)
@@ -177,7 +177,8 @@ struct Kernels {
   RowKernels<BFloat16> bf16;
   double (*cross_entropy_into_bf16)(std::int64_t columns, const float* logits, std::int64_t target, float z_loss,
                                     const float* scale, BFloat16* gradient);
-  void (*adamw)(std::int64_t count, const AdamWStep& how, const float* gradients, float* parameters, float* m, float* v);
+  void (*adamw)(std::int64_t count, const AdamWStep& how, const float* gradients, float* parameters, float* m,
+                float* v);
   void (*widen)(std::int64_t count, const BFloat16* from, float* into);
   void (*narrow)(std::int64_t count, const float* from, BFloat16* into);
   // Float32 as bfloat16 and remainder, and back (engine/tensor/adamw.h).
@@ -187,10 +188,12 @@ struct Kernels {
   void (*encode8)(std::int64_t count, const float* from, float inverse_scale, const Decades& decades,
                   std::uint8_t* codes);
   void (*decode8)(std::int64_t count, const std::uint8_t* codes, const float* table, float scale, float* into);
-  void (*round_row)(std::int64_t columns, const float* x, std::int16_t* whole, float* scales, float* sums, float* rests);
+  void (*round_row)(std::int64_t columns, const float* x, std::int16_t* whole, float* scales, float* sums,
+                    float* rests);
   void (*stored_rows)(const StoredTask& task);
   // A row of a stored matrix as floats.
-  void (*widen_stored)(int kind, bool wide, std::int64_t group, std::int64_t columns, const std::uint8_t* row, float* into);
+  void (*widen_stored)(int kind, bool wide, std::int64_t group, std::int64_t columns, const std::uint8_t* row,
+                       float* into);
   BlockKernels blocks[4];  // by BlockType
 };
 

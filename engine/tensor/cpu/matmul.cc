@@ -90,8 +90,11 @@ struct Context::Products::OfThread {
       attributes.set_post_ops(after);
     }
     const dnnl::matmul::primitive_desc description(dnnl::matmul::desc(a, b, c), attributes, engine);
-    Prepared made{dnnl::matmul(description), memory(a, engine, nullptr), memory(b, engine, nullptr),
-                  memory(c, engine, nullptr), {}};
+    Prepared made{dnnl::matmul(description),
+                  memory(a, engine, nullptr),
+                  memory(b, engine, nullptr),
+                  memory(c, engine, nullptr),
+                  {}};
     made.arguments = {{DNNL_ARG_SRC, made.a},
                       {DNNL_ARG_WEIGHTS, made.b},
                       {DNNL_ARG_DST, made.c},
@@ -101,8 +104,8 @@ struct Context::Products::OfThread {
 
   void run_onednn(const Tensor& a, const Tensor& b, const Tensor& c, Into into) {
     omp_set_num_threads(1);  // our threads divide the work, not oneDNN's
-    Prepared& product = prepare({a.type(), c.type(), c.dim(0), c.dim(1), a.dim(1), a.stride(0), a.stride(1), b.stride(0),
-                                 b.stride(1), c.stride(0), into});
+    Prepared& product = prepare({a.type(), c.type(), c.dim(0), c.dim(1), a.dim(1), a.stride(0), a.stride(1),
+                                 b.stride(0), b.stride(1), c.stride(0), into});
     product.a.set_data_handle(a.data());
     product.b.set_data_handle(b.data());
     product.c.set_data_handle(c.data());
@@ -147,7 +150,10 @@ void* Context::Products::panel(int thread, std::int64_t bytes) {
   OfThread& own = *of_thread[static_cast<std::size_t>(thread)];
   if (bytes > own.panel_bytes) {
     own.panel.reset(static_cast<float*>(std::aligned_alloc(64, static_cast<std::size_t>((bytes + 63) / 64 * 64))));
-    if (!own.panel) throw Error(ErrorKind::kExhausted, "No memory for {} bytes of weights to multiply with: take fewer threads", bytes);
+    if (!own.panel) {
+      throw Error(ErrorKind::kExhausted, "No memory for {} bytes of weights to multiply with: take fewer threads",
+                  bytes);
+    }
     own.panel_bytes = bytes;
   }
   return own.panel.get();

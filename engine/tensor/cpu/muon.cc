@@ -13,9 +13,10 @@ namespace {
 
 // That of the fewest bytes, and of orthogonalize()'s products: three in each of its steps.
 Work muon_work(const Masters& parameters, const Tensor& gradients, const Tensor& momentum) {
-  Work work = bytes_of(parameters.values, parameters.values, parameters.remainders, parameters.remainders, gradients, momentum,
-                       momentum);
-  const auto [least, most] = std::minmax({static_cast<double>(gradients.dim(0)), static_cast<double>(gradients.dim(1))});
+  Work work = bytes_of(parameters.values, parameters.values, parameters.remainders, parameters.remainders, gradients,
+                       momentum, momentum);
+  const auto [least, most] =
+      std::minmax({static_cast<double>(gradients.dim(0)), static_cast<double>(gradients.dim(1))});
   work.flops = kOrthogonalizeSteps * 2 * least * least * (2 * most + least);
   return work;
 }

@@ -156,8 +156,9 @@ void swiglu_forward(Context& context, const Tensor& gate_up, const Tensor& y) {
   assert_matrix(gate_up, y.type(), N, 2 * F);
   by_type(y.type(), [&]<class Element>(Element, const auto& kernels) {
     context.parallel(N, grain_of(F), [&](std::int64_t begin, std::int64_t end, int) {
-      for (std::int64_t n = begin; n < end; ++n)
+      for (std::int64_t n = begin; n < end; ++n) {
         kernels.swiglu_forward(F, row<Element>(gate_up, n), row<Element>(y, n));
+      }
     });
   });
 }
@@ -169,8 +170,9 @@ void swiglu_backward(Context& context, const Tensor& gate_up, const Tensor& dy) 
   assert_matrix(gate_up, dy.type(), N, 2 * F);
   by_type(dy.type(), [&]<class Element>(Element, const auto& kernels) {
     context.parallel(N, grain_of(F), [&](std::int64_t begin, std::int64_t end, int) {
-      for (std::int64_t n = begin; n < end; ++n)
+      for (std::int64_t n = begin; n < end; ++n) {
         kernels.swiglu_backward(F, row<Element>(gate_up, n), row<Element>(dy, n));
+      }
     });
   });
 }

@@ -35,7 +35,8 @@ void dequantize_blocks(BlockType type, std::int64_t blocks, const std::uint8_t* 
 void dequantize_part(const Quantized& w, std::int64_t begin, std::int64_t end, const Tensor& into) {
   const std::int64_t first = begin / kBlockElements * block_bytes(w.type());
   for (std::int64_t r = 0; r < w.dim(0); ++r) {
-    dequantize_blocks(w.type(), (end - begin) / kBlockElements, w.data() + r * w.row_bytes() + first, into.rows(r, r + 1));
+    dequantize_blocks(w.type(), (end - begin) / kBlockElements, w.data() + r * w.row_bytes() + first,
+                      into.rows(r, r + 1));
   }
 }
 
@@ -109,7 +110,8 @@ void matmul_transposed(Context& context, const Tensor& x, const Quantized& w, co
   }
   const std::int64_t width = panel_columns(in, x.type());
   context.parallel(out, kGrain, [&](std::int64_t begin, std::int64_t end, int thread) {
-    void* memory = context.products().panel(thread, std::min(width, end - begin) * in * static_cast<std::int64_t>(size_of(x.type())));
+    void* memory = context.products().panel(thread, std::min(width, end - begin) * in *
+                                                        static_cast<std::int64_t>(size_of(x.type())));
     for (std::int64_t j = begin; j < end; j += width) {
       const std::int64_t last = std::min(j + width, end);
       const Tensor panel(x.type(), {last - j, in}, memory);
@@ -126,7 +128,8 @@ void matmul(Context& context, const Tensor& dy, const Quantized& w, const Tensor
   if (N == 0 || in == 0) return;
   const std::int64_t width = panel_columns(out, dy.type());
   context.parallel(in, kGrain, [&](std::int64_t begin, std::int64_t end, int thread) {
-    void* memory = context.products().panel(thread, std::min(width, end - begin) * out * static_cast<std::int64_t>(size_of(dy.type())));
+    void* memory = context.products().panel(thread, std::min(width, end - begin) * out *
+                                                        static_cast<std::int64_t>(size_of(dy.type())));
     for (std::int64_t j = begin; j < end; j += width) {
       const std::int64_t last = std::min(j + width, end);
       const Tensor panel(dy.type(), {out, last - j}, memory);
@@ -145,9 +148,10 @@ void dequantize(BlockType type, std::span<const std::uint8_t> blocks, std::span<
 
 void dequantize(Context& context, const Quantized& w, const Tensor& into) {
   ATHANOR_ASSERT(into.rank() == 2 && into.stride(1) == 1 && into.dim(0) == w.dim(0) && into.dim(1) == w.dim(1));
-  context.parallel(w.dim(0), 1 + 16384 / std::max<std::int64_t>(1, w.dim(1)), [&](std::int64_t begin, std::int64_t end, int) {
-    dequantize_part(w.rows(begin, end), 0, w.dim(1), into.rows(begin, end));
-  });
+  context.parallel(w.dim(0), 1 + 16384 / std::max<std::int64_t>(1, w.dim(1)),
+                   [&](std::int64_t begin, std::int64_t end, int) {
+                     dequantize_part(w.rows(begin, end), 0, w.dim(1), into.rows(begin, end));
+                   });
 }
 
 void embedding_forward(Context& context, const Tensor& tokens, const Weight& table, const Tensor& x) {
@@ -173,17 +177,20 @@ void quantize(Context& context, const Tensor& from, const Quantized& into) {
   const float limit = into.type() == BlockType::kBF16   ? std::numeric_limits<float>::max()
                       : into.type() == BlockType::kQ8_0 ? 127 * kHalfMax
                                                         : 6 * kHalfMax;
-  context.parallel(from.dim(0), 1 + 4096 / std::max<std::int64_t>(1, columns), [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t r = begin; r < end; ++r) {
-      const float* row = from.f32() + r * from.stride(0);
-      for (std::int64_t c = 0; c < columns; ++c) {
-        if (std::abs(row[c]) <= limit) continue;
-        throw Error(ErrorKind::kInvalid, "A weight is {}, which {} cannot hold: the model is damaged, or it must stay in float32 "
-                    "or bfloat16", row[c], name_of(into.type()));
-      }
-      kernel(columns / kBlockElements, row, into.data() + r * into.row_bytes());
-    }
-  });
+  context.parallel(
+      from.dim(0), 1 + 4096 / std::max<std::int64_t>(1, columns), [&](std::int64_t begin, std::int64_t end, int) {
+        for (std::int64_t r = begin; r < end; ++r) {
+          const float* row = from.f32() + r * from.stride(0);
+          for (std::int64_t c = 0; c < columns; ++c) {
+            if (std::abs(row[c]) <= limit) continue;
+            throw Error(ErrorKind::kInvalid,
+                        "A weight is {}, which {} cannot hold: the model is damaged, or it must stay in float32 "
+                        "or bfloat16",
+                        row[c], name_of(into.type()));
+          }
+          kernel(columns / kBlockElements, row, into.data() + r * into.row_bytes());
+        }
+      });
 }
 
 }  // namespace athanor::tensor

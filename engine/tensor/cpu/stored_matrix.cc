@@ -24,8 +24,8 @@ std::int64_t floats_of_x(std::int64_t rows, std::int64_t columns) {
   return rows * (blocks * kBlock / 2 + 3 * blocks);
 }
 
-void walk(Context& context, const Tensor& x, std::span<const StoredMatrix> matrices, std::int64_t total, const Tensor& y,
-          float* scratch) {
+void walk(Context& context, const Tensor& x, std::span<const StoredMatrix> matrices, std::int64_t total,
+          const Tensor& y, float* scratch) {
   const std::int64_t N = x.dim(0), K = x.dim(1), blocks = K / kBlock;
   cpu::StoredTask common{.columns = K, .x_rows = N, .x = x.f32(), .x_stride = x.stride(0), .y_stride = y.stride(0)};
   if (std::any_of(matrices.begin(), matrices.end(), quantized)) {
@@ -87,7 +87,8 @@ StoredMatrix StoredMatrix::of(const Tensor& matrix) {
 
 void stored_row(const StoredMatrix& matrix, std::int64_t r, float* into) {
   ATHANOR_ASSERT(r >= 0 && r < matrix.rows);
-  cpu::kernels().widen_stored(static_cast<int>(matrix.kind), matrix.wide, matrix.group, matrix.columns, matrix.row(r), into);
+  cpu::kernels().widen_stored(static_cast<int>(matrix.kind), matrix.wide, matrix.group, matrix.columns, matrix.row(r),
+                              into);
 }
 
 std::int64_t stored_scratch_floats(std::int64_t rows, std::int64_t columns, int threads) {

@@ -46,7 +46,9 @@ int listen_on_loopback(int port) {
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   const int on = 1;
   setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  if (bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) fail("binding the socket for credentials");
+  if (bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
+    fail("binding the socket for credentials");
+  }
   if (listen(listener, 16) != 0) fail("listening for requests of credentials");
   return listener;
 }
@@ -54,7 +56,9 @@ int listen_on_loopback(int port) {
 void announce(int listener) {
   const int descriptors[3] = {static_cast<int>(syscall(SYS_pidfd_open, getpid(), 0)),
                               static_cast<int>(syscall(SYS_pidfd_open, 1, 0)), listener};
-  if (descriptors[0] < 0 || descriptors[1] < 0) fail("opening a descriptor of the program's process (Linux 5.3 or newer is needed)");
+  if (descriptors[0] < 0 || descriptors[1] < 0) {
+    fail("opening a descriptor of the program's process (Linux 5.3 or newer is needed)");
+  }
   char word = 'R';
   iovec data{&word, 1};
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof descriptors)] = {};
@@ -142,7 +146,9 @@ int main(int count, char** values) {
   setrlimit(RLIMIT_CORE, &limit);
   umask(022);
   const int nothing = open("/dev/null", O_RDONLY);
-  if (nothing < 0 || dup2(nothing, 0) < 0 || dup2(kOutput, 1) < 0 || dup2(kOutput, 2) < 0) fail("connecting the program's output");
+  if (nothing < 0 || dup2(nothing, 0) < 0 || dup2(kOutput, 1) < 0 || dup2(kOutput, 2) < 0) {
+    fail("connecting the program's output");
+  }
   if (nothing > 2) close(nothing);
   close(kOutput);
   fcntl(kAgent, F_SETFD, FD_CLOEXEC);

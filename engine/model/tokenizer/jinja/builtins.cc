@@ -15,14 +15,20 @@ namespace {
 
 constexpr std::int64_t kRangeMax = 100'000;  // Jinja's sandbox has the same
 
-constexpr std::string_view kFilters[] = {
-    "abs", "attr", "capitalize", "count", "d", "default", "dictsort", "e", "escape", "first", "float", "indent", "int", "items", "join",
-    "last", "length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "replace", "reverse", "round", "safe", "select",
-    "selectattr", "sort", "string", "sum", "title", "tojson", "trim", "unique", "upper", "wordcount"};
-constexpr std::string_view kTests[] = {
-    "boolean", "callable", "defined", "divisibleby", "eq", "equalto", "even", "false", "filter", "float", "ge", "greaterthan", "gt", "in",
-    "integer", "iterable", "le", "lessthan", "lower", "lt", "mapping", "ne", "none", "number", "odd", "sameas", "sequence", "string",
-    "test", "true", "undefined", "upper", "==", "!=", "<", "<=", ">", ">="};
+constexpr std::string_view kFilters[] = {"abs",      "attr",    "capitalize", "count", "d",      "default",
+                                         "dictsort", "e",       "escape",     "first", "float",  "indent",
+                                         "int",      "items",   "join",       "last",  "length", "list",
+                                         "lower",    "map",     "max",        "min",   "reject", "rejectattr",
+                                         "replace",  "reverse", "round",      "safe",  "select", "selectattr",
+                                         "sort",     "string",  "sum",        "title", "tojson", "trim",
+                                         "unique",   "upper",   "wordcount"};
+constexpr std::string_view kTests[] = {"boolean",   "callable", "defined",  "divisibleby", "eq",   "equalto",
+                                       "even",      "false",    "filter",   "float",       "ge",   "greaterthan",
+                                       "gt",        "in",       "integer",  "iterable",    "le",   "lessthan",
+                                       "lower",     "lt",       "mapping",  "ne",          "none", "number",
+                                       "odd",       "sameas",   "sequence", "string",      "test", "true",
+                                       "undefined", "upper",    "==",       "!=",          "<",    "<=",
+                                       ">",         ">="};
 
 [[noreturn]] void refuse(std::string_view what, const Value& value) {
   if (value.undefined()) throw Error(ErrorKind::kInvalid, "'{}' is undefined", value.undefined()->name);
@@ -49,7 +55,8 @@ Value path_of(const Value& value, const Value& attribute) {
 
 Arguments without_first(const Arguments& arguments, std::size_t count) {
   Arguments rest = arguments;
-  rest.positional.erase(rest.positional.begin(), rest.positional.begin() + static_cast<std::ptrdiff_t>(std::min(count, rest.positional.size())));
+  rest.positional.erase(rest.positional.begin(),
+                        rest.positional.begin() + static_cast<std::ptrdiff_t>(std::min(count, rest.positional.size())));
   return rest;
 }
 
@@ -62,7 +69,9 @@ std::string name_argument(std::string_view filter, const Arguments& arguments, s
 List selected(std::string_view name, const Value& input, const Arguments& arguments) {
   const bool by_attribute = name.ends_with("attr"), wanted = name.starts_with("select");
   const std::size_t used = by_attribute ? 1 : 0;
-  if (by_attribute && arguments.positional.empty()) throw Error(ErrorKind::kInvalid, "the filter '{}' needs an attribute", name);
+  if (by_attribute && arguments.positional.empty()) {
+    throw Error(ErrorKind::kInvalid, "the filter '{}' needs an attribute", name);
+  }
   const bool tested = arguments.positional.size() > used;
   const std::string test = tested ? name_argument(name, arguments, used) : "";
   const Arguments rest = without_first(arguments, used + 1);
@@ -91,7 +100,9 @@ List mapped(const Value& input, const Arguments& arguments) {
 }
 
 List sorted(List items, const Value& attribute, bool reverse, bool case_sensitive) {
-  const auto key = [&](const Value& item) { return folded(attribute.none() ? item : path_of(item, attribute), case_sensitive); };
+  const auto key = [&](const Value& item) {
+    return folded(attribute.none() ? item : path_of(item, attribute), case_sensitive);
+  };
   // compare() may throw, which a standard sort bears; all kinds are ordered among themselves or refused.
   std::stable_sort(items.begin(), items.end(), [&](const Value& a, const Value& b) {
     return reverse ? compare(key(b), key(a)) < 0 : compare(key(a), key(b)) < 0;
@@ -127,7 +138,9 @@ Value to_real(const Value& input, const Value& otherwise) {
 Value rounded(const Value& input, const Arguments& arguments) {
   if (!input.number()) refuse("the filter 'round'", input);
   const Value precision = arguments.get(0, "precision", std::int64_t{0}), method = arguments.get(1, "method", "common");
-  if (!precision.number() || !method.text()) throw Error(ErrorKind::kInvalid, "the filter 'round' takes a number and a method");
+  if (!precision.number() || !method.text()) {
+    throw Error(ErrorKind::kInvalid, "the filter 'round' takes a number and a method");
+  }
   const double scale = std::pow(10.0, static_cast<double>(precision.as_integer())), scaled = input.as_real() * scale;
   const std::string& how = method.text()->bytes;
   return (how == "ceil" ? std::ceil(scaled) : how == "floor" ? std::floor(scaled) : std::nearbyint(scaled)) / scale;
@@ -137,7 +150,12 @@ Text escaped(const Text& text) {
   Text made;
   for (std::size_t i = 0; i < text.bytes.size(); ++i) {
     const char c = text.bytes[i];
-    const std::string_view name = c == '&' ? "&amp;" : c == '<' ? "&lt;" : c == '>' ? "&gt;" : c == '"' ? "&#34;" : c == '\'' ? "&#39;" : "";
+    const std::string_view name = c == '&'    ? "&amp;"
+                                  : c == '<'  ? "&lt;"
+                                  : c == '>'  ? "&gt;"
+                                  : c == '"'  ? "&#34;"
+                                  : c == '\'' ? "&#39;"
+                                              : "";
     name.empty() ? made.append(text, i, i + 1) : made.append(name, text.origin(i));
   }
   return made;
@@ -151,12 +169,13 @@ Text json_of(const Value& input, const Arguments& arguments) {
     key = to_text((*separators.list())[1]).bytes;
   }
   if (input.undefined()) refuse("the filter 'tojson'", input);
-  return to_json(input, indent.number() ? static_cast<int>(std::clamp<std::int64_t>(indent.as_integer(), 0, 100)) : -1, item, key,
-                 truth(arguments.get(3, "sort_keys", false)));
+  return to_json(input, indent.number() ? static_cast<int>(std::clamp<std::int64_t>(indent.as_integer(), 0, 100)) : -1,
+                 item, key, truth(arguments.get(3, "sort_keys", false)));
 }
 
 Value extreme(std::string_view name, const Value& input, const Arguments& arguments) {
-  const List items = sorted(items_of(input), arguments.get(1, "attribute", None{}), name == "max", truth(arguments.get(0, "case_sensitive", false)));
+  const List items = sorted(items_of(input), arguments.get(1, "attribute", None{}), name == "max",
+                            truth(arguments.get(0, "case_sensitive", false)));
   return items.empty() ? Value(Undefined{std::string(name)}) : items[0];
 }
 
@@ -166,7 +185,8 @@ Value summed(const Value& input, const Arguments& arguments) {
   for (const Value& item : items_of(input)) {
     const Value value = attribute.none() ? item : path_of(item, attribute);
     if (!value.number() || !sum.number()) refuse("the filter 'sum'", value.number() ? sum : value);
-    sum = value.real() || sum.real() ? Value(sum.as_real() + value.as_real()) : Value(sum.as_integer() + value.as_integer());
+    sum = value.real() || sum.real() ? Value(sum.as_real() + value.as_real())
+                                     : Value(sum.as_integer() + value.as_integer());
   }
   return sum;
 }
@@ -194,8 +214,12 @@ List pairs_of(const Value& input) {
 
 }  // namespace
 
-bool is_filter(std::string_view name) { return std::find(std::begin(kFilters), std::end(kFilters), name) != std::end(kFilters); }
-bool is_test(std::string_view name) { return std::find(std::begin(kTests), std::end(kTests), name) != std::end(kTests); }
+bool is_filter(std::string_view name) {
+  return std::find(std::begin(kFilters), std::end(kFilters), name) != std::end(kFilters);
+}
+bool is_test(std::string_view name) {
+  return std::find(std::begin(kTests), std::end(kTests), name) != std::end(kTests);
+}
 
 Value apply_filter(std::string_view name, const Value& input, const Arguments& arguments) {
   if (!is_filter(name)) throw Error(ErrorKind::kInvalid, "there is no filter '{}'", name);
@@ -214,8 +238,10 @@ Value apply_filter(std::string_view name, const Value& input, const Arguments& a
   if (name == "lower") return in_case(text(), LetterCase::kLower);
   if (name == "title") return in_case(text(), LetterCase::kTitle);
   if (name == "capitalize") return in_case(text(), LetterCase::kCapitalized);
-  if (name == "replace") return replace(text(), to_text(arguments.get(0, "old")).bytes, to_text(arguments.get(1, "new")),
-                                        arguments.get(2, "count").number() ? arguments.get(2, "count").as_integer() : -1);
+  if (name == "replace") {
+    return replace(text(), to_text(arguments.get(0, "old")).bytes, to_text(arguments.get(1, "new")),
+                   arguments.get(2, "count").number() ? arguments.get(2, "count").as_integer() : -1);
+  }
   if (name == "string") return text();
   if (name == "safe") return input;
   if (name == "escape" || name == "e") return escaped(text());
@@ -228,23 +254,35 @@ Value apply_filter(std::string_view name, const Value& input, const Arguments& a
   }
   if (name == "first" || name == "last") {
     const List items = items_of(input);
-    return items.empty() ? Value(Undefined{"the " + std::string(name) + " item of nothing"}) : name == "first" ? items.front() : items.back();
+    return items.empty()     ? Value(Undefined{"the " + std::string(name) + " item of nothing"})
+           : name == "first" ? items.front()
+                             : items.back();
   }
   if (name == "list") return items_of(input);
   if (name == "map") return mapped(input, arguments);
-  if (name == "select" || name == "reject" || name == "selectattr" || name == "rejectattr") return selected(name, input, arguments);
+  if (name == "select" || name == "reject" || name == "selectattr" || name == "rejectattr") {
+    return selected(name, input, arguments);
+  }
   if (name == "int") return to_integer(input, arguments.get(0, "default", std::int64_t{0}));
   if (name == "float") return to_real(input, arguments.get(0, "default", 0.0));
   if (name == "abs") {
     if (!input.number()) refuse("the filter 'abs'", input);
-    return input.real() ? Value(std::abs(*input.real())) : Value(input.as_integer() < 0 ? -input.as_integer() : input.as_integer());
+    return input.real() ? Value(std::abs(*input.real()))
+                        : Value(input.as_integer() < 0 ? -input.as_integer() : input.as_integer());
   }
   if (name == "round") return rounded(input, arguments);
   if (name == "items") return pairs_of(input);
-  if (name == "dictsort") return sorted(pairs_of(input), truth(arguments.get(1, "by", "key")) && to_text(arguments.get(1, "by", "key")).bytes == "value" ? Value(std::int64_t{1}) : Value(std::int64_t{0}),
-                                        truth(arguments.get(2, "reverse", false)), truth(arguments.get(0, "case_sensitive", false)));
-  if (name == "sort") return sorted(items_of(input), arguments.get(2, "attribute", None{}), truth(arguments.get(0, "reverse", false)),
-                                    truth(arguments.get(1, "case_sensitive", false)));
+  if (name == "dictsort") {
+    return sorted(pairs_of(input),
+                  truth(arguments.get(1, "by", "key")) && to_text(arguments.get(1, "by", "key")).bytes == "value"
+                      ? Value(std::int64_t{1})
+                      : Value(std::int64_t{0}),
+                  truth(arguments.get(2, "reverse", false)), truth(arguments.get(0, "case_sensitive", false)));
+  }
+  if (name == "sort") {
+    return sorted(items_of(input), arguments.get(2, "attribute", None{}), truth(arguments.get(0, "reverse", false)),
+                  truth(arguments.get(1, "case_sensitive", false)));
+  }
   if (name == "reverse") {
     List items = items_of(input);
     std::reverse(items.begin(), items.end());
@@ -257,7 +295,12 @@ Value apply_filter(std::string_view name, const Value& input, const Arguments& a
   if (name == "wordcount") return static_cast<std::int64_t>(split(text(), std::nullopt, -1, false).size());
   ATHANOR_ASSERT(name == "indent");
   const Value width = arguments.get(0, "width", std::int64_t{4});
-  const Text by = width.text() ? *width.text() : Text{std::string(static_cast<std::size_t>(std::clamp<std::int64_t>(width.number() ? width.as_integer() : 4, 0, 1000)), ' '), {}};
+  const Text by =
+      width.text() ? *width.text()
+                   : Text{std::string(static_cast<std::size_t>(
+                                          std::clamp<std::int64_t>(width.number() ? width.as_integer() : 4, 0, 1000)),
+                                      ' '),
+                          {}};
   return indent(text(), by, truth(arguments.get(1, "first", false)), truth(arguments.get(2, "blank", false)));
 }
 
@@ -284,8 +327,14 @@ bool apply_test(std::string_view name, const Value& input, const Arguments& argu
   if (name == "callable") return input.function() != nullptr;
   if (name == "filter") return input.text() && is_filter(input.text()->bytes);
   if (name == "test") return input.text() && is_test(input.text()->bytes);
-  if (name == "lower") return in_case(to_text(input), LetterCase::kLower).bytes == to_text(input).bytes && in_case(to_text(input), LetterCase::kUpper).bytes != to_text(input).bytes;
-  if (name == "upper") return in_case(to_text(input), LetterCase::kUpper).bytes == to_text(input).bytes && in_case(to_text(input), LetterCase::kLower).bytes != to_text(input).bytes;
+  if (name == "lower") {
+    return in_case(to_text(input), LetterCase::kLower).bytes == to_text(input).bytes &&
+           in_case(to_text(input), LetterCase::kUpper).bytes != to_text(input).bytes;
+  }
+  if (name == "upper") {
+    return in_case(to_text(input), LetterCase::kUpper).bytes == to_text(input).bytes &&
+           in_case(to_text(input), LetterCase::kLower).bytes != to_text(input).bytes;
+  }
   if (name == "odd") return integer() % 2 != 0;
   if (name == "even") return integer() % 2 == 0;
   if (arguments.positional.empty()) throw Error(ErrorKind::kInvalid, "the test '{}' needs an argument", name);
@@ -296,7 +345,10 @@ bool apply_test(std::string_view name, const Value& input, const Arguments& argu
   if (name == "eq" || name == "equalto" || name == "==") return equal(input, other);
   if (name == "ne" || name == "!=") return !equal(input, other);
   if (name == "in") return contains(other, input);
-  if (name == "sameas") return input.list() == other.list() && input.dict() == other.dict() && std::string_view(kind_name(input)) == kind_name(other) && equal(input, other);
+  if (name == "sameas") {
+    return input.list() == other.list() && input.dict() == other.dict() &&
+           std::string_view(kind_name(input)) == kind_name(other) && equal(input, other);
+  }
   const int order = compare(input, other);
   if (name == "lt" || name == "lessthan" || name == "<") return order < 0;
   if (name == "le" || name == "<=") return order <= 0;
@@ -307,63 +359,73 @@ bool apply_test(std::string_view name, const Value& input, const Arguments& argu
 std::optional<Value> global(std::string_view name, std::time_t now) {
   if (name == "range") {
     return Function{"range", [](const Arguments& given) -> Value {
-      for (const Value& value : given.positional) {
-        if (!value.number() || value.real()) refuse("range()", value);
-      }
-      const std::size_t count = given.positional.size();
-      if (count == 0 || count > 3) throw Error(ErrorKind::kInvalid, "range() takes one to three numbers");
-      std::int64_t at = count > 1 ? given.positional[0].as_integer() : 0;
-      const std::int64_t end = given.positional[count > 1 ? 1 : 0].as_integer(), by = count > 2 ? given.positional[2].as_integer() : 1;
-      if (by == 0) throw Error(ErrorKind::kInvalid, "range() cannot go in steps of 0");
-      List list;
-      for (; by > 0 ? at < end : at > end; ) {
-        if (static_cast<std::int64_t>(list.size()) == kRangeMax) throw Error(ErrorKind::kInvalid, "range() has more than {} numbers", kRangeMax);
-        list.push_back(at);
-        if (__builtin_add_overflow(at, by, &at)) break;
-      }
-      return list;
-    }};
+                      for (const Value& value : given.positional) {
+                        if (!value.number() || value.real()) refuse("range()", value);
+                      }
+                      const std::size_t count = given.positional.size();
+                      if (count == 0 || count > 3) {
+                        throw Error(ErrorKind::kInvalid, "range() takes one to three numbers");
+                      }
+                      std::int64_t at = count > 1 ? given.positional[0].as_integer() : 0;
+                      const std::int64_t end = given.positional[count > 1 ? 1 : 0].as_integer(),
+                                         by = count > 2 ? given.positional[2].as_integer() : 1;
+                      if (by == 0) throw Error(ErrorKind::kInvalid, "range() cannot go in steps of 0");
+                      List list;
+                      for (; by > 0 ? at < end : at > end;) {
+                        if (static_cast<std::int64_t>(list.size()) == kRangeMax) {
+                          throw Error(ErrorKind::kInvalid, "range() has more than {} numbers", kRangeMax);
+                        }
+                        list.push_back(at);
+                        if (__builtin_add_overflow(at, by, &at)) break;
+                      }
+                      return list;
+                    }};
   }
   if (name == "namespace") {
     return Function{"namespace", [](const Arguments& given) -> Value {
-      auto space = std::make_shared<Namespace>();
-      for (const Value& value : given.positional) {
-        if (!value.dict()) refuse("namespace()", value);
-        for (const auto& [key, field] : *value.dict()) space->fields[key] = field;
-      }
-      for (const auto& [key, value] : given.named) space->fields[key] = value;
-      return space;
-    }};
+                      auto space = std::make_shared<Namespace>();
+                      for (const Value& value : given.positional) {
+                        if (!value.dict()) refuse("namespace()", value);
+                        for (const auto& [key, field] : *value.dict()) space->fields[key] = field;
+                      }
+                      for (const auto& [key, value] : given.named) space->fields[key] = value;
+                      return space;
+                    }};
   }
   if (name == "dict") {
     return Function{"dict", [](const Arguments& given) -> Value {
-      Dict dict;
-      for (const Value& value : given.positional) {
-        if (!value.dict()) refuse("dict()", value);
-        dict.insert(dict.end(), value.dict()->begin(), value.dict()->end());
-      }
-      for (const auto& named : given.named) {
-        const auto known = std::find_if(dict.begin(), dict.end(), [&](const auto& item) { return item.first == named.first; });
-        known == dict.end() ? dict.push_back(named) : void(known->second = named.second);
-      }
-      return dict;
-    }};
+                      Dict dict;
+                      for (const Value& value : given.positional) {
+                        if (!value.dict()) refuse("dict()", value);
+                        dict.insert(dict.end(), value.dict()->begin(), value.dict()->end());
+                      }
+                      for (const auto& named : given.named) {
+                        const auto known = std::find_if(dict.begin(), dict.end(),
+                                                        [&](const auto& item) { return item.first == named.first; });
+                        known == dict.end() ? dict.push_back(named) : void(known->second = named.second);
+                      }
+                      return dict;
+                    }};
   }
   if (name == "raise_exception") {
     return Function{"raise_exception", [](const Arguments& given) -> Value {
-      throw Error(ErrorKind::kInvalid, "the template refuses this conversation: {}", to_text(given.get(0, "message")).bytes);
-    }};
+                      throw Error(ErrorKind::kInvalid, "the template refuses this conversation: {}",
+                                  to_text(given.get(0, "message")).bytes);
+                    }};
   }
   if (name == "strftime_now") {
     return Function{"strftime_now", [now](const Arguments& given) -> Value {
-      const std::string format = to_text(given.get(0, "format")).bytes;
-      std::tm local{};
-      localtime_r(&now, &local);
-      char written[512];
-      const std::size_t size = format.size() > 200 ? 0 : std::strftime(written, sizeof written, format.c_str(), &local);
-      if (size == 0 && !format.empty()) throw Error(ErrorKind::kInvalid, "strftime_now('{}') gives no date", format);
-      return std::string(written, size);
-    }};
+                      const std::string format = to_text(given.get(0, "format")).bytes;
+                      std::tm local{};
+                      localtime_r(&now, &local);
+                      char written[512];
+                      const std::size_t size =
+                          format.size() > 200 ? 0 : std::strftime(written, sizeof written, format.c_str(), &local);
+                      if (size == 0 && !format.empty()) {
+                        throw Error(ErrorKind::kInvalid, "strftime_now('{}') gives no date", format);
+                      }
+                      return std::string(written, size);
+                    }};
   }
   return std::nullopt;
 }

@@ -24,7 +24,9 @@ struct Scope {
 };
 
 constexpr std::string_view kDictMethods[] = {"items", "keys", "values", "get"};
-bool is_dict_method(std::string_view name) { return std::find(std::begin(kDictMethods), std::end(kDictMethods), name) != std::end(kDictMethods); }
+bool is_dict_method(std::string_view name) {
+  return std::find(std::begin(kDictMethods), std::end(kDictMethods), name) != std::end(kDictMethods);
+}
 
 Value dict_method(const Dict& dict, std::string_view name, const Arguments& arguments) {
   if (name == "get") {
@@ -33,7 +35,9 @@ Value dict_method(const Dict& dict, std::string_view name, const Arguments& argu
     return found ? *found : arguments.get(1, "default", None{});
   }
   List list;
-  for (const auto& [key, value] : dict) list.push_back(name == "items" ? Value(List{key, value}) : name == "keys" ? Value(key) : value);
+  for (const auto& [key, value] : dict) {
+    list.push_back(name == "items" ? Value(List{key, value}) : name == "keys" ? Value(key) : value);
+  }
   return list;
 }
 
@@ -76,7 +80,9 @@ class Interpreter {
     int& depth;
   };
   void bound(std::size_t bytes) {
-    if (bytes > kTextBytesMax) throw Error(ErrorKind::kExhausted, "it makes a text of more than {} bytes", kTextBytesMax);
+    if (bytes > kTextBytesMax) {
+      throw Error(ErrorKind::kExhausted, "it makes a text of more than {} bytes", kTextBytesMax);
+    }
   }
 
   // Names.
@@ -176,7 +182,9 @@ class Interpreter {
     }
     if (statement.name.empty()) return assign(statement.names, made);
     Namespace* space = look_up(statement.name).space();
-    if (!space) refuse("'{}' is no namespace, so '{}.{}' cannot be set", statement.name, statement.name, statement.names[0]);
+    if (!space) {
+      refuse("'{}' is no namespace, so '{}.{}' cannot be set", statement.name, statement.name, statement.names[0]);
+    }
     space->fields[statement.names[0]] = std::move(made);
   }
 
@@ -200,22 +208,33 @@ class Interpreter {
     for (std::int64_t i = 0; i < count && flow != Flow::kBreak; ++i) {
       step(statement.line);
       const auto at = [&](std::int64_t index) -> Value {
-        return index < 0 || index >= count ? Value(Undefined{"there is no previous or next item"}) : items[static_cast<std::size_t>(index)];
+        return index < 0 || index >= count ? Value(Undefined{"there is no previous or next item"})
+                                           : items[static_cast<std::size_t>(index)];
       };
       scoped(scope_, [&] {
-        assign("loop", Dict{{"index", i + 1}, {"index0", i}, {"revindex", count - i}, {"revindex0", count - i - 1}, {"first", i == 0},
-                            {"last", i + 1 == count}, {"length", count}, {"previtem", at(i - 1)}, {"nextitem", at(i + 1)},
-                            {"depth", std::int64_t{loops_ + 1}}, {"depth0", std::int64_t{loops_}},
-                            {"cycle", Function{"cycle", [i](const Arguments& given) -> Value {
-                               if (given.positional.empty()) refuse("loop.cycle() needs values");
-                               return given.positional[static_cast<std::size_t>(i) % given.positional.size()];
-                             }}},
-                            {"changed", Function{"changed", [&last_changed](const Arguments& given) -> Value {
-                               Value now = given.positional;
-                               const bool changed = last_changed.undefined() || !equal(now, last_changed);
-                               last_changed = std::move(now);
-                               return changed;
-                             }}}});
+        assign("loop",
+               Dict{{"index", i + 1},
+                    {"index0", i},
+                    {"revindex", count - i},
+                    {"revindex0", count - i - 1},
+                    {"first", i == 0},
+                    {"last", i + 1 == count},
+                    {"length", count},
+                    {"previtem", at(i - 1)},
+                    {"nextitem", at(i + 1)},
+                    {"depth", std::int64_t{loops_ + 1}},
+                    {"depth0", std::int64_t{loops_}},
+                    {"cycle", Function{"cycle",
+                                       [i](const Arguments& given) -> Value {
+                                         if (given.positional.empty()) refuse("loop.cycle() needs values");
+                                         return given.positional[static_cast<std::size_t>(i) % given.positional.size()];
+                                       }}},
+                    {"changed", Function{"changed", [&last_changed](const Arguments& given) -> Value {
+                                           Value now = given.positional;
+                                           const bool changed = last_changed.undefined() || !equal(now, last_changed);
+                                           last_changed = std::move(now);
+                                           return changed;
+                                         }}}});
         assign(statement.names, items[static_cast<std::size_t>(i)]);
         ++loops_;
         flow = execute(statement.body);
@@ -228,31 +247,38 @@ class Interpreter {
     Scope* home = scope_;
     for (Scope* scope = home; scope; scope = scope->outer) scope->captured = true;
     return Function{statement.name, [this, &statement, home](const Arguments& given) -> Value {
-      if (++calls_ > kCallsMax) refuse("the macro '{}' calls itself too often", statement.name);
-      if (given.positional.size() > statement.names.size()) {
-        refuse("the macro '{}' takes {} arguments, not {}", statement.name, statement.names.size(), given.positional.size());
-      }
-      for (const auto& [name, value] : given.named) {
-        if (name != "caller" && std::find(statement.names.begin(), statement.names.end(), name) == statement.names.end()) {
-          refuse("the macro '{}' has no argument '{}'", statement.name, name);
-        }
-      }
-      const int line = line_;
-      Text text = captured([&] {
-        scoped(home, [&] {
-          for (std::size_t i = 0; i < statement.names.size(); ++i) {
-            const bool stated = given.has(i, statement.names[i]);
-            const Expression* otherwise = i < statement.expressions.size() ? statement.expressions[i].get() : nullptr;
-            assign(statement.names[i], stated ? given.get(i, statement.names[i]) : otherwise ? evaluate(*otherwise) : Value(Undefined{statement.names[i]}));
-          }
-          if (given.has(statement.names.size(), "caller")) assign("caller", given.get(statement.names.size(), "caller"));
-          execute(statement.body);
-        });
-      });
-      line_ = line;
-      --calls_;
-      return text;
-    }};
+                      if (++calls_ > kCallsMax) refuse("the macro '{}' calls itself too often", statement.name);
+                      if (given.positional.size() > statement.names.size()) {
+                        refuse("the macro '{}' takes {} arguments, not {}", statement.name, statement.names.size(),
+                               given.positional.size());
+                      }
+                      for (const auto& [name, value] : given.named) {
+                        if (name != "caller" &&
+                            std::find(statement.names.begin(), statement.names.end(), name) == statement.names.end()) {
+                          refuse("the macro '{}' has no argument '{}'", statement.name, name);
+                        }
+                      }
+                      const int line = line_;
+                      Text text = captured([&] {
+                        scoped(home, [&] {
+                          for (std::size_t i = 0; i < statement.names.size(); ++i) {
+                            const bool stated = given.has(i, statement.names[i]);
+                            const Expression* otherwise =
+                                i < statement.expressions.size() ? statement.expressions[i].get() : nullptr;
+                            assign(statement.names[i], stated      ? given.get(i, statement.names[i])
+                                                       : otherwise ? evaluate(*otherwise)
+                                                                   : Value(Undefined{statement.names[i]}));
+                          }
+                          if (given.has(statement.names.size(), "caller")) {
+                            assign("caller", given.get(statement.names.size(), "caller"));
+                          }
+                          execute(statement.body);
+                        });
+                      });
+                      line_ = line;
+                      --calls_;
+                      return text;
+                    }};
   }
 
   void call_block(const Statement& statement) {
@@ -302,7 +328,9 @@ class Interpreter {
 
   Value evaluate_filter(const Expression& expression, std::optional<Value> input) {
     const Expression* from = expression.parts[0].get();
-    const Value value = from ? (from->kind == E::kFilter && input ? evaluate_filter(*from, std::move(input)) : evaluate(*from)) : *input;
+    const Value value =
+        from ? (from->kind == E::kFilter && input ? evaluate_filter(*from, std::move(input)) : evaluate(*from))
+             : *input;
     Value made = apply_filter(expression.name, value, arguments_of(expression, 1));
     if (made.text()) bound(made.text()->bytes.size());
     return made;
@@ -310,7 +338,9 @@ class Interpreter {
 
   Arguments arguments_of(const Expression& expression, std::size_t from) {
     Arguments given;
-    for (std::size_t i = from; i < expression.parts.size(); ++i) given.positional.push_back(evaluate(*expression.parts[i]));
+    for (std::size_t i = from; i < expression.parts.size(); ++i) {
+      given.positional.push_back(evaluate(*expression.parts[i]));
+    }
     for (const auto& [name, value] : expression.named) given.named.emplace_back(name, evaluate(*value));
     return given;
   }
@@ -321,8 +351,10 @@ class Interpreter {
       const Value key = evaluate(*expression.parts[i]);
       if (!key.text()) refuse("a dict has a key of the kind {}; only texts are supported", kind_name(key));
       Value value = evaluate(*expression.parts[i + 1]);
-      const auto known = std::find_if(made.begin(), made.end(), [&](const auto& entry) { return entry.first == key.text()->bytes; });
-      known == made.end() ? void(made.emplace_back(key.text()->bytes, std::move(value))) : void(known->second = std::move(value));
+      const auto known =
+          std::find_if(made.begin(), made.end(), [&](const auto& entry) { return entry.first == key.text()->bytes; });
+      known == made.end() ? void(made.emplace_back(key.text()->bytes, std::move(value)))
+                          : void(known->second = std::move(value));
     }
     return made;
   }
@@ -357,7 +389,9 @@ class Interpreter {
     if (op == "*" && (left.text() || right.text()) && (left.integer() || right.integer())) {
       const Text& text = left.text() ? *left.text() : *right.text();
       const std::int64_t times = std::max<std::int64_t>(0, left.integer() ? *left.integer() : *right.integer());
-      if (!text.bytes.empty() && static_cast<std::size_t>(times) > kTextBytesMax / text.bytes.size()) bound(kTextBytesMax + 1);
+      if (!text.bytes.empty() && static_cast<std::size_t>(times) > kTextBytesMax / text.bytes.size()) {
+        bound(kTextBytesMax + 1);
+      }
       Text made;
       for (std::int64_t i = 0; i < times && !text.bytes.empty(); ++i) made.append(text);
       return made;
@@ -433,8 +467,9 @@ class Interpreter {
     const bool method = (value.text() && is_text_method(name)) || (value.dict() && is_dict_method(name));
     if (!method) return attribute_of(value, name);
     return Function{name, [value, name](const Arguments& given) -> Value {
-      return value.dict() ? dict_method(*value.dict(), name, given) : *text_method(*value.text(), name, given);
-    }};
+                      return value.dict() ? dict_method(*value.dict(), name, given)
+                                          : *text_method(*value.text(), name, given);
+                    }};
   }
 
   Value item(const Value& value, const Value& key) {
@@ -450,12 +485,16 @@ class Interpreter {
       const Expression* part = expression.parts[static_cast<std::size_t>(i) + 1].get();
       const Value given = part ? evaluate(*part) : Value(None{});
       if (given.none()) continue;
-      if (!given.number() || given.real()) refuse("a slice needs whole numbers, not a value of the kind {}", kind_name(given));
+      if (!given.number() || given.real()) {
+        refuse("a slice needs whole numbers, not a value of the kind {}", kind_name(given));
+      }
       bounds[i] = given.as_integer();
     }
     const std::int64_t by = bounds[2].value_or(1);
     if (by == 0) refuse("a slice cannot go in steps of 0");
-    if (value.dict() || (!value.list() && !value.text() && !value.undefined())) refuse("a value of the kind {} cannot be sliced", kind_name(value));
+    if (value.dict() || (!value.list() && !value.text() && !value.undefined())) {
+      refuse("a value of the kind {} cannot be sliced", kind_name(value));
+    }
     if (value.undefined()) refuse("'{}' is undefined", value.undefined()->name);
     const List items = items_of(value);
     const auto count = static_cast<std::int64_t>(items.size());
@@ -488,7 +527,9 @@ class Interpreter {
   Value method_of(const Expression& callee) {
     const Value value = evaluate(*callee.parts[0]);
     Value found = attribute(value, callee.name);
-    if (found.undefined()) refuse("a value of the kind {} has no method '{}' that is supported", kind_name(value), callee.name);
+    if (found.undefined()) {
+      refuse("a value of the kind {} has no method '{}' that is supported", kind_name(value), callee.name);
+    }
     return found;
   }
 
@@ -503,6 +544,8 @@ class Interpreter {
 
 }  // namespace
 
-Rendered render(const Body& body, const Dict& variables, std::time_t now) { return Interpreter(now).run(body, variables); }
+Rendered render(const Body& body, const Dict& variables, std::time_t now) {
+  return Interpreter(now).run(body, variables);
+}
 
 }  // namespace athanor::model::jinja

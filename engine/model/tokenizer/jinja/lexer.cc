@@ -12,10 +12,13 @@ namespace {
 
 bool space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 bool digit(char c) { return c >= '0' && c <= '9'; }
-bool name_start(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || static_cast<unsigned char>(c) >= 0x80; }
+bool name_start(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || static_cast<unsigned char>(c) >= 0x80;
+}
 
-constexpr std::array<std::string_view, 29> kOperators{"//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]", "(",
-                                                      ")",  "{",  "}",  ">",  "<",  "=",  ".", ":", "|", ",", ";", "!", "&", "^"};
+constexpr std::array<std::string_view, 29> kOperators{"//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*",
+                                                      "%",  "~",  "[",  "]",  "(",  ")",  "{", "}", ">", "<",
+                                                      "=",  ".",  ":",  "|",  ",",  ";",  "!", "&", "^"};
 
 class Lexer {
  public:
@@ -195,7 +198,8 @@ class Lexer {
     std::size_t size = 0;
     std::string value;
     const auto digits = [&] {
-      while (size < rest().size() && (digit(rest()[size]) || (rest()[size] == '_' && size + 1 < rest().size() && digit(rest()[size + 1])))) {
+      while (size < rest().size() &&
+             (digit(rest()[size]) || (rest()[size] == '_' && size + 1 < rest().size() && digit(rest()[size + 1])))) {
         if (rest()[size] != '_') value += rest()[size];
         ++size;
       }
@@ -241,7 +245,8 @@ class Lexer {
       } else if (c >= '0' && c <= '7') {
         char32_t code = 0;
         std::size_t count = 0;
-        for (; count < 3 && i + count < rest().size() && rest()[i + count] >= '0' && rest()[i + count] <= '7'; ++count) {
+        for (; count < 3 && i + count < rest().size() && rest()[i + count] >= '0' && rest()[i + count] <= '7';
+             ++count) {
           code = code * 8 + static_cast<char32_t>(rest()[i + count] - '0');
         }
         utf8_append(code, value);
@@ -261,11 +266,16 @@ class Lexer {
     char32_t code = 0;
     for (std::size_t i = 0; i < count; ++i) {
       const char c = i < digits.size() ? digits[i] : ' ';
-      const int value = digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+      const int value = digit(c)               ? c - '0'
+                        : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                               : -1;
       if (value < 0) refuse(fmt::format("an escape needs {} hexadecimal digits", count));
       code = code * 16 + static_cast<char32_t>(value);
     }
-    if (code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) refuse(fmt::format("there is no character U+{:04X}", static_cast<std::uint32_t>(code)));
+    if (code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) {
+      refuse(fmt::format("there is no character U+{:04X}", static_cast<std::uint32_t>(code)));
+    }
     utf8_append(code, into);
     return count;
   }

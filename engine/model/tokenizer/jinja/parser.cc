@@ -296,8 +296,8 @@ class Parser {
     ExpressionPtr made;
     for (;;) {
       std::string op;
-      if (now().kind == T::kOperator && (now().text == "==" || now().text == "!=" || now().text == "<" || now().text == ">" ||
-                                         now().text == "<=" || now().text == ">=")) {
+      if (now().kind == T::kOperator && (now().text == "==" || now().text == "!=" || now().text == "<" ||
+                                         now().text == ">" || now().text == "<=" || now().text == ">=")) {
         op = now().text;
       } else if (is_name("in")) {
         op = "in";
@@ -398,7 +398,8 @@ class Parser {
       if (count == 4 * kDepthMax) refuse("an expression has too many parts");
       if (take_op(".")) {
         if (now().kind == T::kInteger) {
-          value = make(E::kItem, "", std::move(value), constant(static_cast<std::int64_t>(std::strtoll(now().text.c_str(), nullptr, 10))));
+          value = make(E::kItem, "", std::move(value),
+                       constant(static_cast<std::int64_t>(std::strtoll(now().text.c_str(), nullptr, 10))));
         } else {
           value = make(E::kAttribute, name(), std::move(value));
         }
@@ -474,9 +475,10 @@ class Parser {
     ExpressionPtr made = make(E::kTest, name(), std::move(value));
     if (take_op("(")) {
       arguments(*made);
-    } else if ((now().kind == T::kName && !is_name("else") && !is_name("or") && !is_name("and") && !is_name("if") && !is_name("is") &&
-                !is_name("in") && !is_name("not")) ||
-               now().kind == T::kString || now().kind == T::kInteger || now().kind == T::kReal || is_op("[") || is_op("{")) {
+    } else if ((now().kind == T::kName && !is_name("else") && !is_name("or") && !is_name("and") && !is_name("if") &&
+                !is_name("is") && !is_name("in") && !is_name("not")) ||
+               now().kind == T::kString || now().kind == T::kInteger || now().kind == T::kReal || is_op("[") ||
+               is_op("{")) {
       made->parts.push_back(postfix(primary()));
     }
     return negated ? make(E::kUnary, "not", std::move(made)) : std::move(made);

@@ -18,7 +18,8 @@ namespace {
 UChar32 character_at(std::string_view text, std::size_t at, std::size_t& end) {
   std::int32_t i = 0;
   UChar32 c;
-  U8_NEXT(reinterpret_cast<const std::uint8_t*>(text.data() + at), i, static_cast<std::int32_t>(std::min<std::size_t>(text.size() - at, 8)), c);
+  U8_NEXT(reinterpret_cast<const std::uint8_t*>(text.data() + at), i,
+          static_cast<std::int32_t>(std::min<std::size_t>(text.size() - at, 8)), c);
   end = at + static_cast<std::size_t>(i);
   return c;
 }
@@ -28,13 +29,18 @@ bool white(UChar32 c) { return c >= 0 && (u_isUWhiteSpace(c) || (c >= 0x1c && c 
 std::optional<std::string> text_argument(const Arguments& arguments, std::size_t index, std::string_view name) {
   const Value value = arguments.get(index, name, None{});
   if (value.none()) return std::nullopt;
-  if (!value.text()) throw Error(ErrorKind::kInvalid, "a text was expected as argument, not a value of the kind {}", kind_name(value));
+  if (!value.text()) {
+    throw Error(ErrorKind::kInvalid, "a text was expected as argument, not a value of the kind {}", kind_name(value));
+  }
   return value.text()->bytes;
 }
 
-std::int64_t integer_argument(const Arguments& arguments, std::size_t index, std::string_view name, std::int64_t otherwise) {
+std::int64_t integer_argument(const Arguments& arguments, std::size_t index, std::string_view name,
+                              std::int64_t otherwise) {
   const Value value = arguments.get(index, name, otherwise);
-  if (!value.number()) throw Error(ErrorKind::kInvalid, "a number was expected as argument, not a value of the kind {}", kind_name(value));
+  if (!value.number()) {
+    throw Error(ErrorKind::kInvalid, "a number was expected as argument, not a value of the kind {}", kind_name(value));
+  }
   return value.as_integer();
 }
 
@@ -42,7 +48,8 @@ std::int64_t integer_argument(const Arguments& arguments, std::size_t index, std
 bool any_of(const Value& wanted, const std::function<bool(std::string_view)>& holds) {
   if (const Text* text = wanted.text()) return holds(text->bytes);
   if (const List* list = wanted.list()) {
-    return std::any_of(list->begin(), list->end(), [&](const Value& item) { return item.text() && holds(item.text()->bytes); });
+    return std::any_of(list->begin(), list->end(),
+                       [&](const Value& item) { return item.text() && holds(item.text()->bytes); });
   }
   throw Error(ErrorKind::kInvalid, "a text was expected as argument, not a value of the kind {}", kind_name(wanted));
 }
@@ -61,7 +68,9 @@ bool all_characters(std::string_view text, bool (*holds)(UChar32)) {
 
 Text padded(const Text& text, std::int64_t width, std::string_view filler, int side) {
   const auto length = static_cast<std::int64_t>(character_count(text.bytes));
-  if (width > 100'000) throw Error(ErrorKind::kInvalid, "a text of {} characters is asked for; at most 100000 are possible", width);
+  if (width > 100'000) {
+    throw Error(ErrorKind::kInvalid, "a text of {} characters is asked for; at most 100000 are possible", width);
+  }
   Text made;
   const std::int64_t missing = std::max<std::int64_t>(0, width - length);
   const std::int64_t left = side < 0 ? missing : side > 0 ? 0 : missing / 2 + (missing & width & 1);
@@ -71,10 +80,13 @@ Text padded(const Text& text, std::int64_t width, std::string_view filler, int s
   return made;
 }
 
-constexpr std::string_view kMethods[] = {
-    "strip", "lstrip", "rstrip", "split", "rsplit", "splitlines", "startswith", "endswith", "replace", "upper", "lower", "title",
-    "capitalize", "swapcase", "find", "rfind", "index", "count", "join", "isdigit", "isnumeric", "isdecimal", "isalpha", "isalnum",
-    "isspace", "isupper", "islower", "removeprefix", "removesuffix", "ljust", "rjust", "center", "zfill", "partition", "rpartition"};
+constexpr std::string_view kMethods[] = {"strip",      "lstrip",     "rstrip",       "split",        "rsplit",
+                                         "splitlines", "startswith", "endswith",     "replace",      "upper",
+                                         "lower",      "title",      "capitalize",   "swapcase",     "find",
+                                         "rfind",      "index",      "count",        "join",         "isdigit",
+                                         "isnumeric",  "isdecimal",  "isalpha",      "isalnum",      "isspace",
+                                         "isupper",    "islower",    "removeprefix", "removesuffix", "ljust",
+                                         "rjust",      "center",     "zfill",        "partition",    "rpartition"};
 
 }  // namespace
 
@@ -88,14 +100,16 @@ std::vector<std::size_t> character_starts(std::string_view text) {
 }
 
 std::size_t character_count(std::string_view text) {
-  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+  return static_cast<std::size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
 }
 
 Text strip(const Text& text, const std::optional<std::string>& characters, bool left, bool right) {
   const std::string& bytes = text.bytes;
   const auto goes = [&](std::size_t begin, std::size_t end) {
     std::size_t ignored;
-    return characters ? characters->find(bytes.substr(begin, end - begin)) != std::string::npos : white(character_at(bytes, begin, ignored));
+    return characters ? characters->find(bytes.substr(begin, end - begin)) != std::string::npos
+                      : white(character_at(bytes, begin, ignored));
   };
   const std::vector<std::size_t> starts = character_starts(bytes);
   std::size_t first = 0, last = starts.size() - 1;
@@ -142,7 +156,8 @@ List split(const Text& text, const std::optional<std::string>& separator, std::i
     const auto count = static_cast<std::int64_t>(words.size());
     if (most >= 0 && most < count) {
       if (from_right) {
-        const Text rest = strip(text.slice(0, words[static_cast<std::size_t>(count - most - 1)].second), std::nullopt, false, true);
+        const Text rest =
+            strip(text.slice(0, words[static_cast<std::size_t>(count - most - 1)].second), std::nullopt, false, true);
         parts.emplace_back(0, rest.bytes.size());
         parts.insert(parts.end(), words.end() - most, words.end());
       } else {
@@ -242,7 +257,9 @@ Text join(const List& items, const Text& separator) {
   return made;
 }
 
-bool is_text_method(std::string_view name) { return std::find(std::begin(kMethods), std::end(kMethods), name) != std::end(kMethods); }
+bool is_text_method(std::string_view name) {
+  return std::find(std::begin(kMethods), std::end(kMethods), name) != std::end(kMethods);
+}
 
 std::optional<Value> text_method(const Text& text, std::string_view name, const Arguments& arguments) {
   const std::string& bytes = text.bytes;
@@ -255,11 +272,16 @@ std::optional<Value> text_method(const Text& text, std::string_view name, const 
   if (name == "lstrip") return strip(text, text_argument(arguments, 0, "chars"), true, false);
   if (name == "rstrip") return strip(text, text_argument(arguments, 0, "chars"), false, true);
   if (name == "split" || name == "rsplit") {
-    return split(text, text_argument(arguments, 0, "sep"), integer_argument(arguments, 1, "maxsplit", -1), name == "rsplit");
+    return split(text, text_argument(arguments, 0, "sep"), integer_argument(arguments, 1, "maxsplit", -1),
+                 name == "rsplit");
   }
   if (name == "splitlines") return split_lines(text, truth(arguments.get(0, "keepends", false)));
-  if (name == "startswith") return any_of(arguments.get(0, "prefix"), [&](std::string_view s) { return bytes.starts_with(s); });
-  if (name == "endswith") return any_of(arguments.get(0, "suffix"), [&](std::string_view s) { return bytes.ends_with(s); });
+  if (name == "startswith") {
+    return any_of(arguments.get(0, "prefix"), [&](std::string_view s) { return bytes.starts_with(s); });
+  }
+  if (name == "endswith") {
+    return any_of(arguments.get(0, "suffix"), [&](std::string_view s) { return bytes.ends_with(s); });
+  }
   if (name == "replace") {
     const Value to = arguments.get(1, "new");
     if (!to.text()) throw Error(ErrorKind::kInvalid, "replace() needs two texts as arguments");
@@ -283,19 +305,33 @@ std::optional<Value> text_method(const Text& text, std::string_view name, const 
   }
   if (name == "join") {
     const Value items = arguments.get(0, "iterable");
-    if (!items.list()) throw Error(ErrorKind::kInvalid, "join() needs a list as argument, not a value of the kind {}", kind_name(items));
+    if (!items.list()) {
+      throw Error(ErrorKind::kInvalid, "join() needs a list as argument, not a value of the kind {}", kind_name(items));
+    }
     for (const Value& item : *items.list()) {
-      if (!item.text()) throw Error(ErrorKind::kInvalid, "join() needs a list of texts; one item is of the kind {}", kind_name(item));
+      if (!item.text()) {
+        throw Error(ErrorKind::kInvalid, "join() needs a list of texts; one item is of the kind {}", kind_name(item));
+      }
     }
     return join(*items.list(), text);
   }
-  if (name == "isdigit" || name == "isdecimal") return all_characters(bytes, [](UChar32 c) { return u_isdigit(c) != 0; });
-  if (name == "isnumeric") return all_characters(bytes, [](UChar32 c) { return (U_GET_GC_MASK(c) & U_GC_N_MASK) != 0; });
+  if (name == "isdigit" || name == "isdecimal") {
+    return all_characters(bytes, [](UChar32 c) { return u_isdigit(c) != 0; });
+  }
+  if (name == "isnumeric") {
+    return all_characters(bytes, [](UChar32 c) { return (U_GET_GC_MASK(c) & U_GC_N_MASK) != 0; });
+  }
   if (name == "isalpha") return all_characters(bytes, [](UChar32 c) { return (U_GET_GC_MASK(c) & U_GC_L_MASK) != 0; });
-  if (name == "isalnum") return all_characters(bytes, [](UChar32 c) { return (U_GET_GC_MASK(c) & (U_GC_L_MASK | U_GC_N_MASK)) != 0; });
+  if (name == "isalnum") {
+    return all_characters(bytes, [](UChar32 c) { return (U_GET_GC_MASK(c) & (U_GC_L_MASK | U_GC_N_MASK)) != 0; });
+  }
   if (name == "isspace") return all_characters(bytes, white);
-  if (name == "isupper") return in_case(text, LetterCase::kUpper).bytes == bytes && in_case(text, LetterCase::kLower).bytes != bytes;
-  if (name == "islower") return in_case(text, LetterCase::kLower).bytes == bytes && in_case(text, LetterCase::kUpper).bytes != bytes;
+  if (name == "isupper") {
+    return in_case(text, LetterCase::kUpper).bytes == bytes && in_case(text, LetterCase::kLower).bytes != bytes;
+  }
+  if (name == "islower") {
+    return in_case(text, LetterCase::kLower).bytes == bytes && in_case(text, LetterCase::kUpper).bytes != bytes;
+  }
   if (name == "removeprefix") {
     const std::string prefix = first();
     return bytes.starts_with(prefix) ? text.slice(prefix.size(), bytes.size()) : text;
@@ -305,12 +341,16 @@ std::optional<Value> text_method(const Text& text, std::string_view name, const 
     return bytes.ends_with(suffix) ? text.slice(0, bytes.size() - suffix.size()) : text;
   }
   if (name == "ljust" || name == "rjust" || name == "center") {
-    return padded(text, integer_argument(arguments, 0, "width", 0), text_argument(arguments, 1, "fillchar").value_or(" "),
-                  name == "rjust" ? -1 : name == "ljust" ? 1 : 0);
+    return padded(text, integer_argument(arguments, 0, "width", 0),
+                  text_argument(arguments, 1, "fillchar").value_or(" "),
+                  name == "rjust"   ? -1
+                  : name == "ljust" ? 1
+                                    : 0);
   }
   if (name == "zfill") {
     const bool sign = bytes.starts_with('-') || bytes.starts_with('+');
-    const Text number = padded(text.slice(sign, bytes.size()), integer_argument(arguments, 0, "width", 0) - sign, "0", -1);
+    const Text number =
+        padded(text.slice(sign, bytes.size()), integer_argument(arguments, 0, "width", 0) - sign, "0", -1);
     Text made = text.slice(0, sign);
     made.append(number);
     return made;
@@ -320,7 +360,8 @@ std::optional<Value> text_method(const Text& text, std::string_view name, const 
     const std::size_t at = name == "partition" ? bytes.find(separator) : bytes.rfind(separator);
     if (separator.empty()) throw Error(ErrorKind::kInvalid, "a text cannot be split at an empty separator");
     if (at == std::string::npos) return name == "partition" ? List{text, Text(), Text()} : List{Text(), Text(), text};
-    return List{text.slice(0, at), text.slice(at, at + separator.size()), text.slice(at + separator.size(), bytes.size())};
+    return List{text.slice(0, at), text.slice(at, at + separator.size()),
+                text.slice(at + separator.size(), bytes.size())};
   }
   return std::nullopt;
 }

@@ -46,15 +46,15 @@ using Body = std::vector<Statement>;
 
 struct Statement {
   enum class Kind {
-    kText,        // text
-    kPrint,       // expressions[0]
-    kIf,          // expressions[0], body, otherwise
-    kFor,         // names in expressions[0], kept if expressions[1] (may be null); body, otherwise
-    kSet,         // names = expressions[0]; or name's attribute, "ns.field"; or the body, filtered by expressions[0]
-    kMacro,       // name(names = expressions); an expression may be null
-    kCallBlock,   // {% call(names) expressions[0] %}body
-    kFilterBlock, // body, filtered by expressions[0]
-    kGeneration,  // body: what the model writes
+    kText,         // text
+    kPrint,        // expressions[0]
+    kIf,           // expressions[0], body, otherwise
+    kFor,          // names in expressions[0], kept if expressions[1] (may be null); body, otherwise
+    kSet,          // names = expressions[0]; or name's attribute, "ns.field"; or the body, filtered by expressions[0]
+    kMacro,        // name(names = expressions); an expression may be null
+    kCallBlock,    // {% call(names) expressions[0] %}body
+    kFilterBlock,  // body, filtered by expressions[0]
+    kGeneration,   // body: what the model writes
     kBreak,
     kContinue,
   };

@@ -21,7 +21,8 @@ std::string real_text(double value) {
 
 // A text between quotes, as Python's repr() or JSON write it.
 void append_quoted(const Text& text, bool json, Text& into) {
-  const bool doubled = json || (text.bytes.find('\'') != std::string::npos && text.bytes.find('"') == std::string::npos);
+  const bool doubled =
+      json || (text.bytes.find('\'') != std::string::npos && text.bytes.find('"') == std::string::npos);
   const char quote = doubled ? '"' : '\'';
   into.append(std::string_view(&quote, 1));
   for (std::size_t i = 0; i < text.bytes.size(); ++i) {
@@ -40,7 +41,8 @@ void append_quoted(const Text& text, bool json, Text& into) {
     } else if (json && c == '\f') {
       escaped = "\\f";
     } else if (static_cast<unsigned char>(c) < 0x20 || (c == 0x7f && !json)) {
-      escaped = json ? fmt::format("\\u{:04x}", static_cast<unsigned char>(c)) : fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+      escaped = json ? fmt::format("\\u{:04x}", static_cast<unsigned char>(c))
+                     : fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
     } else {
       escaped = {c};
     }
@@ -87,7 +89,9 @@ void append_json(const Value& value, const JsonStyle& style, int depth, Text& in
   if (value.integer()) return into.append(std::to_string(*value.integer()));
   if (value.real()) {
     const double real = *value.real();
-    return into.append(std::isnan(real) ? "NaN" : std::isinf(real) ? (real < 0 ? "-Infinity" : "Infinity") : real_text(real));
+    return into.append(std::isnan(real)   ? "NaN"
+                       : std::isinf(real) ? (real < 0 ? "-Infinity" : "Infinity")
+                                          : real_text(real));
   }
   if (const Text* text = value.text()) return append_quoted(*text, true, into);
   if (const List* list = value.list()) {
@@ -105,7 +109,9 @@ void append_json(const Value& value, const JsonStyle& style, int depth, Text& in
     if (dict->empty()) return into.append("{}");
     std::vector<const std::pair<std::string, Value>*> items;
     for (const auto& item : *dict) items.push_back(&item);
-    if (style.sort_keys) std::stable_sort(items.begin(), items.end(), [](auto* a, auto* b) { return a->first < b->first; });
+    if (style.sort_keys) {
+      std::stable_sort(items.begin(), items.end(), [](auto* a, auto* b) { return a->first < b->first; });
+    }
     into.append("{");
     for (std::size_t i = 0; i < items.size(); ++i) {
       if (i > 0) into.append(style.item_separator);
@@ -158,7 +164,8 @@ Value Arguments::get(std::size_t index, std::string_view name, Value otherwise) 
 }
 
 bool Arguments::has(std::size_t index, std::string_view name) const {
-  return index < positional.size() || std::any_of(named.begin(), named.end(), [&](const auto& n) { return n.first == name; });
+  return index < positional.size() ||
+         std::any_of(named.begin(), named.end(), [&](const auto& n) { return n.first == name; });
 }
 
 bool truth(const Value& value) {
@@ -172,11 +179,16 @@ bool truth(const Value& value) {
 }
 
 bool equal(const Value& a, const Value& b) {
-  if (a.number() && b.number()) return a.real() || b.real() ? a.as_real() == b.as_real() : a.as_integer() == b.as_integer();
+  if (a.number() && b.number()) {
+    return a.real() || b.real() ? a.as_real() == b.as_real() : a.as_integer() == b.as_integer();
+  }
   if (a.text() && b.text()) return a.text()->bytes == b.text()->bytes;
-  if (a.list() && b.list()) return std::equal(a.list()->begin(), a.list()->end(), b.list()->begin(), b.list()->end(), equal);
+  if (a.list() && b.list()) {
+    return std::equal(a.list()->begin(), a.list()->end(), b.list()->begin(), b.list()->end(), equal);
+  }
   if (a.dict() && b.dict()) {
-    return a.dict()->size() == b.dict()->size() && std::all_of(a.dict()->begin(), a.dict()->end(), [&](const auto& item) {
+    return a.dict()->size() == b.dict()->size() &&
+           std::all_of(a.dict()->begin(), a.dict()->end(), [&](const auto& item) {
              const Value* other = find(*b.dict(), item.first);
              return other != nullptr && equal(item.second, *other);
            });
@@ -199,7 +211,8 @@ int compare(const Value& a, const Value& b) {
     }
     return a.list()->size() < b.list()->size() ? -1 : a.list()->size() > b.list()->size();
   }
-  throw Error(ErrorKind::kInvalid, "a value of the kind {} has no order with one of the kind {}", kind_name(a), kind_name(b));
+  throw Error(ErrorKind::kInvalid, "a value of the kind {} has no order with one of the kind {}", kind_name(a),
+              kind_name(b));
 }
 
 const char* kind_name(const Value& value) {
@@ -241,13 +254,15 @@ Text to_repr(const Value& value) {
   return made;
 }
 
-Text to_json(const Value& value, int indent, std::string_view item_separator, std::string_view key_separator, bool sort_keys) {
+Text to_json(const Value& value, int indent, std::string_view item_separator, std::string_view key_separator,
+             bool sort_keys) {
   Text made;
   const std::string_view separator = !item_separator.empty() ? item_separator : indent >= 0 ? "," : ", ";
   append_json(value, {indent, separator, key_separator, sort_keys}, 0, made);
   // Of one message alone: then its brackets, names and numbers are that message's too.
   const auto first = std::find_if(made.origins.begin(), made.origins.end(), [](Origin origin) { return origin != 0; });
-  if (first != made.origins.end() && std::all_of(first, made.origins.end(), [&](Origin origin) { return origin == 0 || origin == *first; })) {
+  if (first != made.origins.end() &&
+      std::all_of(first, made.origins.end(), [&](Origin origin) { return origin == 0 || origin == *first; })) {
     made.origins.assign(made.bytes.size(), *first);
   }
   return made;

@@ -52,8 +52,9 @@ struct Namespace {
 
 class Value {
  public:
-  using Held = std::variant<Undefined, None, bool, std::int64_t, double, std::shared_ptr<const Text>, std::shared_ptr<const List>,
-                            std::shared_ptr<const Dict>, std::shared_ptr<const Function>, std::shared_ptr<Namespace>>;
+  using Held = std::variant<Undefined, None, bool, std::int64_t, double, std::shared_ptr<const Text>,
+                            std::shared_ptr<const List>, std::shared_ptr<const Dict>, std::shared_ptr<const Function>,
+                            std::shared_ptr<Namespace>>;
   Value() : held_(Undefined{}) {}
   Value(None none) : held_(none) {}
   Value(Undefined undefined) : held_(std::move(undefined)) {}
@@ -82,7 +83,9 @@ class Value {
 
   bool number() const { return boolean() || integer() || real(); }
   double as_real() const { return real() ? *real() : static_cast<double>(as_integer()); }
-  std::int64_t as_integer() const { return integer() ? *integer() : boolean() ? *boolean() : static_cast<std::int64_t>(*real()); }
+  std::int64_t as_integer() const {
+    return integer() ? *integer() : boolean() ? *boolean() : static_cast<std::int64_t>(*real());
+  }
 
  private:
   template <typename T>
@@ -114,8 +117,8 @@ const char* kind_name(const Value& value);
 Text to_text(const Value& value);
 Text to_repr(const Value& value);
 // As json.dumps(ensure_ascii=False). `indent` negative: on one line.
-Text to_json(const Value& value, int indent = -1, std::string_view item_separator = "", std::string_view key_separator = ": ",
-             bool sort_keys = false);
+Text to_json(const Value& value, int indent = -1, std::string_view item_separator = "",
+             std::string_view key_separator = ": ", bool sort_keys = false);
 // `origin` is given to every text in it, except to the values of the key "role".
 Value from_json(const boost::json::value& json, Origin origin = 0);
 
