@@ -121,6 +121,15 @@ void check_s3_uri(const std::string& uri, std::string_view member) {
   }
 }
 
+// What a program is given is ended by a zero byte, so none can hold one.
+void check_no_zero(const json::value& text, std::string_view member) {
+  if (!text.is_string() || std::string_view(text.get_string()).find('\0') == std::string_view::npos) return;
+  invalid(fmt::format(
+      "1 validation error detected: Value at '{}' failed to satisfy constraint: Member must not contain the "
+      "character U+0000, which no program can be given",
+      member));
+}
+
 void check_algorithm(const json::object& algorithm) {
   const auto image = json::find_string(algorithm, "TrainingImage");
   if (!image) missing("algorithmSpecification.trainingImage");
@@ -133,6 +142,12 @@ void check_algorithm(const json::object& algorithm) {
   }
   if (name == "athanor/script" && json::find_array(algorithm, "ContainerEntrypoint") == nullptr) {
     invalid("The training image athanor/script needs AlgorithmSpecification.ContainerEntrypoint: the program to run.");
+  }
+  for (const auto& [name, member] : {std::pair{"ContainerEntrypoint", "algorithmSpecification.containerEntrypoint"},
+                                     std::pair{"ContainerArguments", "algorithmSpecification.containerArguments"}}) {
+    if (const auto* words = json::find_array(algorithm, name)) {
+      for (const auto& word : *words) check_no_zero(word, member);
+    }
   }
   if (const auto* metrics = json::find_array(algorithm, "MetricDefinitions")) {
     for (const auto& metric : *metrics) {
@@ -182,6 +197,9 @@ void check_meaning(const json::object& request) {
   check_algorithm(*algorithm);
   if (const auto* channels = json::find_array(request, "InputDataConfig")) check_channels(*channels);
   if (const auto* tags = json::find_array(request, "Tags")) check_tags(*tags);
+  if (const auto* environment = json::find_object(request, "Environment")) {
+    for (const auto& [name, value] : *environment) check_no_zero(value, "environment");
+  }
   if (const auto* output = json::find_object(request, "OutputDataConfig")) {
     check_s3_uri(json::get_string(*output, "S3OutputPath"), "OutputDataConfig.S3OutputPath");
   }

@@ -200,12 +200,17 @@ int down(const Common& common) {
     log::open_quietly("athanor", log::Level::kInfo,
                       options.data_dir + "/athanor.log");  // ours, while we are the server
   }
-  if (!server::down(options, tell)) {
-    out.line("Nothing to end: neither a server nor a job runs in " + options.data_dir + ".");
-    return kSuccess;
+  switch (server::down(options, tell)) {
+    case server::Down::kNothing:
+      out.line("Nothing to end: neither a server nor a job runs in " + options.data_dir + ".");
+      return kSuccess;
+    case server::Down::kAll:
+      out.line("Athanor has ended, and every job with it. What it keeps stays in " + options.data_dir + ".");
+      return kSuccess;
+    case server::Down::kSomeLeft: break;
   }
-  out.line("Athanor has ended, and every job with it. What it keeps stays in " + options.data_dir + ".");
-  return kSuccess;
+  Terminal(stderr).line("The server was stopped before every job had ended. Run `athanor down` again to end the rest.");
+  return kFailure;
 }
 
 }  // namespace athanor::cli

@@ -378,23 +378,23 @@ bool is_anything_left(const std::string& data_dir) {
 
 }  // namespace
 
-bool down(const Options& given, const std::function<void(std::size_t live_jobs)>& on_wait) {
+Down down(const Options& given, const std::function<void(std::size_t live_jobs)>& on_wait) {
   Options options = given;
   const std::int64_t pid = running_server(options.data_dir);
   if (pid == 0) {
     const auto endpoint = read_endpoint(options.data_dir);
-    if (!endpoint || !is_anything_left(options.data_dir)) return false;
+    if (!endpoint || !is_anything_left(options.data_dir)) return Down::kNothing;
     options.address = "127.0.0.1";
     options.port = 0;
     options.region = endpoint->region;
     options.account = endpoint->account;
-    run(
+    const Ended ended = run(
         options,
         [&](const Ready& ready) {
           if (on_wait) on_wait(ready.live_jobs);
         },
         true);
-    return true;
+    return ended.ended_all ? Down::kAll : Down::kSomeLeft;
   }
   if (kill(static_cast<pid_t>(pid), SIGUSR1) != 0) {
     throw system_error(errno, fmt::format("telling the server (pid {}) to end", pid));
@@ -407,7 +407,7 @@ bool down(const Options& given, const std::function<void(std::size_t live_jobs)>
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
-  return true;
+  return is_anything_left(options.data_dir) ? Down::kSomeLeft : Down::kAll;
 }
 
 }  // namespace athanor::server

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "common/error.h"
@@ -34,11 +35,15 @@ std::vector<S3Object> listed(S3Client& client, const ChannelSource& source, cons
 
 std::vector<ChannelFile> place_keys(const ChannelSource& source, const S3Uri& prefix, std::vector<S3Object> objects) {
   std::sort(objects.begin(), objects.end(), [](const auto& a, const auto& b) { return a.key < b.key; });
+  const bool is_folder = prefix.key.empty() || prefix.key.ends_with('/');
+  const std::string folder = is_folder ? prefix.key : prefix.key + "/";
   const auto slash = prefix.key.rfind('/');
-  const std::size_t cut = slash == std::string::npos ? 0 : slash + 1;
+  const std::size_t beside = slash == std::string::npos ? 0 : slash + 1;
   std::vector<ChannelFile> files;
-  std::set<std::string> names, folders;
+  std::set<std::string> folders;
+  std::map<std::string, std::string> names;  // paths, and the keys that they are of
   for (auto& object : objects) {
+    const std::size_t cut = object.key.starts_with(folder) ? folder.size() : beside;
     ChannelFile file{{prefix.bucket, object.key}, object.key.substr(cut), object.size};
     file.folder = file.path.ends_with('/');
     if (file.folder) file.path.pop_back();
@@ -53,12 +58,16 @@ std::vector<ChannelFile> place_keys(const ChannelSource& source, const S3Uri& pr
     }
     if (file.folder) {
       folders.insert(file.path);
-    } else {
-      names.insert(file.path);
+    } else if (const auto [same, is_new] = names.emplace(file.path, object.key); !is_new) {
+      throw Error(
+          ErrorKind::kInvalid,
+          "the keys '{}' and '{}' of channel '{}' would both be its file '{}': end its S3Uri with '/', or rename "
+          "one",
+          same->second, object.key, source.channel, file.path);
     }
     files.push_back(std::move(file));
   }
-  for (const auto& name : names) {
+  for (const auto& [name, key] : names) {
     if (folders.contains(name)) {
       throw Error(ErrorKind::kInvalid,
                   "the key '{}' of channel '{}' is both a file and a folder of other keys: rename one", name,

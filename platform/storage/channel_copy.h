@@ -1,7 +1,8 @@
 // A channel in File mode: which objects an instance gets, where they go, and bringing them there.
 //
 // Where SageMaker's own behaviour is known it is followed: S3Prefix matches keys by prefix (not by folder), a file's
-// place in the channel is its key after the prefix's last '/', ShardedByS3Key deals the sorted keys round robin.
+// place in the channel is its key after the prefix where that is its folder ("data/mnist" of "data/mnist/x"), else after
+// the prefix's last '/', ShardedByS3Key deals the sorted keys round robin.
 #pragma once
 
 #include <cstdint>
@@ -33,7 +34,7 @@ struct ChannelFile {
 
 // What this instance gets, sorted by path. Errors are the job's FailureReason to be, kInvalid or kNotFound, and read as
 // the service's: 'No S3 objects found under S3 URL "…" given in input data source. …', a key that leaves the folder,
-// a key that is both file and folder.
+// a key that is both file and folder, two keys that would be one file.
 std::vector<ChannelFile> plan_channel(S3Client& client, const ChannelSource& source);
 
 // The pure part of the above: keys found under `prefix` (in any order) to files. `bucket` and `prefix` as in the URI.

@@ -49,6 +49,15 @@ TEST(PlaceKeys, KeepsWhatFollowsThePrefixsLastSlash) {
   EXPECT_THAT(placed("s3://b/one/file.txt", {"one/file.txt"}), ElementsAre("file.txt"));
 }
 
+TEST(PlaceKeys, APrefixThatIsAFolderNeedsNoSlash) {
+  EXPECT_THAT(placed("s3://b/data/mnist", {"data/mnist/train/x", "data/mnist/y"}), ElementsAre("train/x", "y"));
+  EXPECT_THAT(placed("s3://b/data", {"data/", "data/a", "data-2/b", "database"}),
+              ElementsAre("a", "data-2/b", "database"));
+  EXPECT_THAT(placed("s3://b/d", {"d/1", "d/2", "d/3"}, 1, 2), ElementsAre("2"));
+  EXPECT_THAT(refused("s3://b/d", {"d/d2", "d2"}),
+              HasSubstr("the keys 'd/d2' and 'd2' of channel 'train' would both be its file 'd2'"));
+}
+
 TEST(PlaceKeys, MakesFoldersOfKeysThatEndInASlash) {
   EXPECT_THAT(placed("s3://b/data/", {"data/", "data/empty/", "data/a"}), ElementsAre("a", "empty/"));
 }

@@ -361,6 +361,18 @@ def test_a_data_folder_keeps_its_region_and_account(identity):
     identity.run(down)
 
 
+def test_what_up_does_when_it_is_told_nothing(identity):
+    athanor, home = identity.bin / "athanor", identity.folder("home")
+    assert "127.0.0.1:9100" in identity.run([athanor, "up", "--help"]).stdout
+    environment = {"HOME": str(home)}
+    try:
+        identity.run([athanor, "up", "--detach", "--listen", "127.0.0.1:0"], env=environment, stdin=-3)  # 9100 may be another's here
+        assert (home / ".athanor").stat().st_mode & 0o777 == 0o700
+        assert "ATHANOR_BUCKET" in identity.run([athanor, "env", "--json"], env=environment).stdout
+    finally:
+        identity.run([athanor, "down"], env=environment)
+
+
 def test_up_detached_and_down(identity):
     athanor, data = identity.bin / "athanor", identity.folder()
     up = ["up", "--detach", "--listen", "127.0.0.1:0", "--data-dir", data]

@@ -106,6 +106,26 @@ def test_shards_are_complete_and_disjoint(server):
     assert {len(part) for part in parts} == {3, 4}
 
 
+def test_a_prefix_that_is_a_folder_needs_no_slash(server):
+    """As the SageMaker SDK's upload_data() returns it."""
+    s3 = server.client("s3")
+    prefix = f"data/{uuid.uuid4().hex}"
+    for key in ("x", "deep/y"):
+        s3.put_object(Bucket=server.bucket, Key=f"{prefix}/{key}", Body=b"x")
+    job = server.run_job("cd /opt/ml/input/data/train && find . -type f | sort",
+                         InputDataConfig=[server.channel("train", f"s3://{server.bucket}/{prefix}")])
+    assert server.log_lines(job["TrainingJobName"]) == ["./deep/y", "./x"]
+
+
+def test_keys_that_cannot_be_files_together_fail_the_job(server):
+    s3 = server.client("s3")
+    prefix = f"data/{uuid.uuid4().hex}"
+    for key in ("a", "a/b"):
+        s3.put_object(Bucket=server.bucket, Key=f"{prefix}/{key}", Body=b"x")
+    job = server.run_job("true", expect="Failed", InputDataConfig=[server.channel("train", f"s3://{server.bucket}/{prefix}/")])
+    assert job["FailureReason"] == "ClientError: Data download failed: the key 'a' of channel 'train' is both a file and a folder of other keys: rename one"
+
+
 CONNECT = '''
 import os, socket, time
 if os.environ["ATHANOR_RANK"] == "0":
@@ -218,7 +238,7 @@ def test_a_checkpoint_folder_that_the_job_removed_is_an_empty_one(server):
     assert "Contents" not in s3.list_objects_v2(Bucket=server.bucket, Prefix=prefix)
 
 
-def test_the_extension_shows_progress(server):
+def test_what_is_no_message_of_the_extension_is_told_and_does_no_harm(server):
     code = '''
 import json, os, socket, time
 link = socket.socket(socket.AF_UNIX)
@@ -227,7 +247,7 @@ link.sendall(b"this is no message\\n" + json.dumps({"beat": {"step": 3, "loss": 
 time.sleep(0.7)
 '''
     job = with_code(server, code)
-    assert any("ignored" in line for line in server.log_lines(job["TrainingJobName"])), "what is no message is told, and does no harm"
+    assert any("ignored" in line for line in server.log_lines(job["TrainingJobName"]))
 
 
 @pytest.mark.parametrize("mode, status", [("644", "Completed"), ("000", "Failed")])

@@ -20,7 +20,7 @@ import pytest
 
 from harness import PROGRAMS, Server, refusal, wait_until
 
-# Prints a line every few milliseconds, each once, until told to stop by a file in its checkpoints' absence: N lines.
+# Prints N lines, each once, one every few milliseconds.
 COUNTING = "i=0; while [ $i -lt {n} ]; do i=$((i+1)); echo line $i; sleep 0.01; done"
 
 
@@ -309,6 +309,25 @@ def test_down_without_a_server_ends_its_jobs_too(new_server):
     assert server.agents() == []
     server.start()
     assert server.describe(name)["TrainingJobStatus"] == "Stopped"
+
+
+@pytest.mark.parametrize("serves", [False, True], ids=["down serves", "a server runs"])
+def test_down_that_is_interrupted_says_what_is_left(new_server, serves):
+    server = new_server()
+    name = server.submit("trap '' TERM; echo ready; while :; do sleep 0.05; done")  # ends when it is killed, 20 s later
+    running(server, name, "ready")
+    if not serves:
+        server.kill()
+    command = [server.identity.bin / "athanor", "down", "--data-dir", server.data_dir]
+    down = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert "Waiting for 1 job" in down.stderr.readline()
+    time.sleep(1)  # until jobs are told
+    (server.process if serves else down).send_signal(signal.SIGINT)
+    out, err = down.communicate(timeout=30)
+    assert down.returncode == 1 and "every job with it" not in out and "Run `athanor down` again" in err
+    assert server.agents() != []
+    assert "every job with it" in server.cli("down").stdout
+    assert server.agents() == []
 
 
 def test_down_needs_no_port_of_its_own(new_any_server):
