@@ -254,7 +254,9 @@ MEANING = [
     ("AlgorithmSpecification", None, "Value null at 'algorithmSpecification'"),
     ("OutputDataConfig.S3OutputPath", "https://bucket/x", "Invalid S3 URI 'https://bucket/x'"),
     ("OutputDataConfig.S3OutputPath", "s3://Bad_Bucket/x", "Invalid S3 URI"),
-    ("CheckpointConfig", {"S3Uri": "s3://bucket/c", "LocalPath": "/etc"}, "LocalPath '/etc'"),
+    *[("CheckpointConfig", {"S3Uri": "s3://bucket/c", "LocalPath": path},
+       f"Invalid CheckpointConfig.LocalPath '{path}': it must be a folder of its own below /opt/ml, such as /opt/ml/checkpoints.")
+      for path in ("/", "/etc", "/proc", "/data/checkpoints", "/opt/ml", "/opt/ml/input", "/opt/ml/athanor/x", "checkpoints")],
     ("CheckpointConfig", {"S3Uri": "s3://bucket/c", "LocalPath": "/opt/ml/checkpoints/../model"}, "LocalPath"),
     ("CheckpointConfig", {"S3Uri": "s3://bucket/c", "LocalPath": "/opt/ml/model/checkpoints"}, "LocalPath"),
 ]
