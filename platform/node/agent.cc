@@ -203,14 +203,17 @@ class Agent::Impl {
     write_contract_files(files_, ml(), *prepare_);
     store_ = std::make_unique<Store>(job(), options_.server, options_.network ? options_.network->endpoint : "",
                                      options_.home.folder, clock_, files_);
-    SandboxSpec spec = sandbox_spec();
-    if (!job().checkpoint_uri.empty()) show_checkpoints(spec.root);
+    if (!job().checkpoint_uri.empty()) {
+      Checkpoints::Place place{ml(), checkpoint_path(job()).substr(std::string_view("/opt/ml/").size()), "/opt/ml"};
+      checkpoints_ =
+          std::make_unique<Checkpoints>(store_->client(), job().checkpoint_uri, std::move(place), files_, clock_);
+    }
     extension_ = std::make_unique<ExtensionSocket>(
         context_, ml() + "/athanor/agent.sock", [this](const ExtensionMessage& message) { on_extension(message); },
         [this](const std::string& why) { output_.say("[athanor] ignored: " + why); });
     prepared_parts_ = 0;
     download();
-    sandbox_ = Sandbox::prepare(spec);
+    sandbox_ = Sandbox::prepare(sandbox_spec());
     for (const std::string& note : sandbox_->notes()) log::info("node", "{}", note);
     credentials_ = std::make_unique<CredentialsEndpoint>(context_, sandbox_->take_credentials_listener(),
                                                          job().credentials, clock_);
@@ -242,19 +245,6 @@ class Agent::Impl {
     }
     spec.credentials_port = kCredentialsPort;
     return spec;
-  }
-
-  // Below /opt/ml they are in its folder; elsewhere in one of their own, which is shown there.
-  void show_checkpoints(SandboxRoot& root) {
-    const std::string path = checkpoint_path(job());
-    const std::string below = "/opt/ml/";
-    Checkpoints::Place place{ml(), path.substr(std::min(path.size(), below.size())), "/opt/ml"};
-    if (!path.starts_with(below)) place = {options_.home.folder, "checkpoints", path};
-    const std::string folder = place.base + "/" + place.path;
-    files_.make_folders(folder, 0755);
-    if (!path.starts_with(below)) root.shown.emplace_back(folder, path);
-    checkpoints_ =
-        std::make_unique<Checkpoints>(store_->client(), job().checkpoint_uri, std::move(place), files_, clock_);
   }
 
   void download() {

@@ -12,6 +12,7 @@
 #include <set>
 
 #include "common/error.h"
+#include "common/log.h"
 
 namespace athanor::node {
 
@@ -267,9 +268,15 @@ std::string Artifacts::stage(std::uint32_t instance_index) {
   const std::string staging = fmt::format("{}/.staging/{}", base(), Instance::host_name(instance_index));
   const bool model = !is_empty(kModel);
   const bool output = !is_empty(kOutput);
-  if (model) upload_archive(staging + "/model.tar", false, kModel, {});
-  if (output) upload_archive(staging + "/output.tar", false, kOutput, {});
-  return model || output ? staging : "";
+  if (!model && !output) return "";
+  // What is not ours to stage must not be found: an earlier job of this name may have left it.
+  const auto stage_one = [&](const std::string& uri, const std::string& folder, bool there) {
+    if (there) return upload_archive(uri, false, folder, {});
+    client_.remove(storage::S3Uri::parse(uri));
+  };
+  stage_one(staging + "/model.tar", kModel, model);
+  stage_one(staging + "/output.tar", kOutput, output);
+  return staging;
 }
 
 void Artifacts::publish(const std::vector<std::string>& staged) {
@@ -280,8 +287,14 @@ void Artifacts::publish(const std::vector<std::string>& staged) {
   std::vector<std::string> models;
   std::vector<std::string> outputs;
   for (const std::string& folder : staged) {
+    const std::size_t before = models.size() + outputs.size();
     for (const auto& [name, list] : {std::pair{"/model.tar", &models}, std::pair{"/output.tar", &outputs}}) {
       if (client_.head(storage::S3Uri::parse(folder + name))) list->push_back(folder + name);
+    }
+    if (models.size() + outputs.size() == before) {
+      throw Error(ErrorKind::kNotFound,
+                  "what an instance staged below {} is gone; leave the job's output alone until the job has ended",
+                  folder);
     }
   }
   const bool has_output = !outputs.empty() || !is_empty(kOutput);  // before anything is published: it may be unreadable
@@ -289,9 +302,16 @@ void Artifacts::publish(const std::vector<std::string>& staged) {
   if (has_output) {
     upload_archive(base() + "/output.tar.gz", true, kOutput, outputs);
   }
-  // Last: until the whole is there, the parts must stay.
+  // Last: until the whole is there, the parts must stay. From here on nothing may fail: who repeated this would merge what
+  // is left of them. A part that stays does no harm, see stage().
   for (const auto* list : {&models, &outputs}) {
-    for (const std::string& uri : *list) client_.remove(storage::S3Uri::parse(uri));
+    for (const std::string& uri : *list) {
+      try {
+        client_.remove(storage::S3Uri::parse(uri));
+      } catch (const Error& error) {
+        log::warning("node", "{} stays, merged as it is: {}", uri, error.what());
+      }
+    }
   }
 }
 

@@ -2,7 +2,8 @@
 // output/output/…). Archives are streamed from disk through libarchive into a multipart upload.
 //
 // With several instances each but the publishing one stages its own archives under a prefix, and the publishing one
-// merges them: its own files first, then the others' in order of hosts; of two files with one name the first stands.
+// merges them: its own files first, then the others' in order of hosts; of two files with one name the first stands. Then
+// it removes the staged parts, as far as it can: parts that stay are no failure, and no later job of this name merges them.
 //
 // Links that stay inside the folder are kept as links (followed where files travel as they are). Links that leave it
 // and special files are left out, and a note says so. A folder that the job removed is an empty one. What cannot be read

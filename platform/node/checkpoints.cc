@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <set>
 
 #include "common/error.h"
@@ -34,8 +35,9 @@ CheckpointPlan plan_checkpoints(const std::vector<FolderEntry>& present,
     const auto found = known.find(entry.path);
     if (found != known.end() && same(found->second, entry)) continue;
     const std::int64_t still_ns = now_ns - entry.modified_ns;
-    // A time in the future (a copied file's) says nothing about whether it is still being written.
-    if (all || still_ns < 0 || still_ns >= Checkpoints::kStill_ms * 1'000'000) plan.upload.push_back(entry);
+    // A time in the future (a copied file's) says nothing about whether it is still being written, unless it is a near one:
+    // the folder was walked after the clock was read.
+    if (all || std::abs(still_ns) >= Checkpoints::kStill_ms * 1'000'000) plan.upload.push_back(entry);
   }
   for (const auto& [path, entry] : known) {
     if (!there.contains(path)) plan.remove.push_back(path);
@@ -147,7 +149,7 @@ void Checkpoints::run() {
     std::optional<std::string> failure;
     try {
       look(from, last || !from.empty());
-      // What changed while the last look travelled is not possible: the program has ended.
+      // Nothing changes during the last look, because the program has ended: there is no need of another.
       pause_ms = kPauseFirst_ms;
       const std::lock_guard hold(mutex_);
       if (!from.empty()) complete_.pop_front();

@@ -117,11 +117,10 @@ void write_contract_files(Files& files, const std::string& ml, const Prepare& pr
 std::string checkpoint_path(const JobSpec& job) {
   std::string path = job.checkpoint_path.empty() ? kDefaultCheckpoints : job.checkpoint_path;
   while (path.size() > 1 && path.back() == '/') path.pop_back();
-  bool fits = path.starts_with('/') && is_relative_path(std::string_view(path).substr(1));
-  for (const char* taken : {"/opt/ml", "/opt/ml/input", "/opt/ml/model", "/opt/ml/output", "/opt/ml/athanor", "/proc",
-                            "/sys", "/dev", "/opt/athanor"}) {
-    const std::string prefix = std::string(taken) + "/";
-    if (path == taken || (path.starts_with(prefix) && prefix != "/opt/ml/")) fits = false;
+  constexpr std::string_view kBelow = "/opt/ml/";
+  bool fits = path.starts_with(kBelow) && is_relative_path(std::string_view(path).substr(kBelow.size()));
+  for (const std::string taken : {"/opt/ml/input", "/opt/ml/model", "/opt/ml/output", "/opt/ml/athanor"}) {
+    if (path == taken || path.starts_with(taken + "/")) fits = false;
   }
   if (!fits) {
     throw Error(ErrorKind::kInvalid, "ClientError: CheckpointConfig.LocalPath \"{}\" cannot hold checkpoints", path);

@@ -25,7 +25,8 @@ void make_contract_folders(Files& files, const std::string& ml);
 // All of /opt/ml but what channels and checkpoints bring, below `ml`: its place on the host.
 void write_contract_files(Files& files, const std::string& ml, const Prepare& prepare);
 
-// Where checkpoints are in the sandbox. Throws kInvalid, fit for a FailureReason, when LocalPath cannot be that.
+// Where checkpoints are in the sandbox: a folder below /opt/ml. Throws kInvalid, fit for a FailureReason, when LocalPath
+// cannot be that.
 std::string checkpoint_path(const JobSpec& job);
 
 // The program with arguments and environment. `endpoint` is ours as the sandbox reaches it. Throws kInvalid, fit for a

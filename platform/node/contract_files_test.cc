@@ -113,19 +113,19 @@ TEST(ContractProgram, ThePlatformsVariablesStandWhateverTheRequestSets) {
   EXPECT_EQ(variables.count("ATHANOR_CHECKPOINTS"), 0U) << "this job keeps none";
   given.job.checkpoint_uri = "s3://bucket/checkpoints";
   EXPECT_EQ(environment(given).at("ATHANOR_CHECKPOINTS"), "/opt/ml/checkpoints");
-  given.job.checkpoint_path = "/data/mine/";
-  EXPECT_EQ(environment(given).at("ATHANOR_CHECKPOINTS"), "/data/mine");
+  given.job.checkpoint_path = "/opt/ml/mine/";
+  EXPECT_EQ(environment(given).at("ATHANOR_CHECKPOINTS"), "/opt/ml/mine");
 }
 
 TEST(ContractFiles, CheckpointPathsThatWouldHideSomethingAreRefused) {
   JobSpec job;
   EXPECT_EQ(checkpoint_path(job), "/opt/ml/checkpoints");
-  for (const char* good : {"/opt/ml/checkpoints/", "/opt/ml/mine/deep", "/data/ckpt"}) {
+  for (const char* good : {"/opt/ml/checkpoints/", "/opt/ml/mine/deep", "/opt/ml/models"}) {
     job.checkpoint_path = good;
     EXPECT_NO_THROW(checkpoint_path(job)) << good;
   }
-  for (const char* bad :
-       {"/", "relative", "/opt/ml", "/opt/ml/model", "/opt/ml/input/data", "/opt/ml/../x", "/proc/x", "/a//b"}) {
+  for (const char* bad : {"/", "relative", "/opt/ml", "/opt/ml/model", "/opt/ml/input/data", "/opt/ml/../x", "/proc/x",
+                          "/a//b", "/opt/ml/a//b", "/data/ckpt", "/opt/mlx"}) {
     job.checkpoint_path = bad;
     EXPECT_THROW(checkpoint_path(job), Error) << bad;
   }

@@ -319,10 +319,6 @@ std::vector<std::string> mount_root(const SandboxRoot& root) {
       bind_read_only(ours, seen);
     }
   }
-  for (const auto& [from, path] : root.shown) {
-    SystemFiles().make_folders(target + path, 0755);
-    bind_mount(from, target + path);
-  }
   for (const std::string& path : root.hidden) mounter.empty(path, "size=64k,mode=555");
   std::vector<std::string> notes = mounter.take_notes();
   if (::mount("sysfs", (target + "/sys").c_str(), "sysfs", MS_RDONLY | MS_NODEV | MS_NOSUID | MS_NOEXEC, nullptr) !=

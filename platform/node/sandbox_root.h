@@ -25,7 +25,6 @@ struct SandboxRoot {
   std::string host;                                        // "algo-1"
   std::vector<std::pair<std::string, std::string>> hosts;  // address, name
   std::vector<std::string> hidden;                         // folders of the host, absolute and without links
-  std::vector<std::pair<std::string, std::string>> shown;  // a folder of the host's, and where the job finds it
 };
 
 // Makes the folders and files that the mounts need. Any process that owns FOLDER. Folders are the slow part on a disk and

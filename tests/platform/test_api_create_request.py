@@ -257,7 +257,9 @@ MEANING = [
     ("AlgorithmSpecification.ContainerEntrypoint", ["/bin/sh", "a\0b"], "'algorithmSpecification.containerEntrypoint' failed"),
     ("AlgorithmSpecification.ContainerArguments", ["-c", "true\0x=1"], "'algorithmSpecification.containerArguments' failed"),
     ("Environment", {"A": "1\0PATH=/mine"}, "'environment' failed to satisfy constraint: Member must not contain the character U+0000"),
-    ("CheckpointConfig", {"S3Uri": "s3://bucket/c", "LocalPath": "/etc"}, "LocalPath '/etc'"),
+    *[("CheckpointConfig", {"S3Uri": "s3://bucket/c", "LocalPath": path},
+       f"Invalid CheckpointConfig.LocalPath '{path}': it must be a folder of its own below /opt/ml, such as /opt/ml/checkpoints.")
+      for path in ("/", "/etc", "/proc", "/data/checkpoints", "/opt/ml", "/opt/ml/input", "/opt/ml/athanor/x", "checkpoints")],
     ("CheckpointConfig", {"S3Uri": "s3://bucket/c", "LocalPath": "/opt/ml/checkpoints/../model"}, "LocalPath"),
     ("CheckpointConfig", {"S3Uri": "s3://bucket/c", "LocalPath": "/opt/ml/model/checkpoints"}, "LocalPath"),
 ]

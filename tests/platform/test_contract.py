@@ -9,6 +9,8 @@ import uuid
 
 import pytest
 
+from harness import wait_until
+
 # Prints what the program finds as one JSON object a line.
 LOOK = r'''
 import glob, json, os, socket, urllib.request
@@ -236,6 +238,50 @@ def test_a_checkpoint_folder_that_the_job_removed_is_an_empty_one(server):
     job = server.run_job("rm -rf /opt/ml/checkpoints; ln -s /etc /opt/ml/checkpoints", expect="Failed", **config)
     assert "/opt/ml/checkpoints" in job["FailureReason"] and "instance" not in job["FailureReason"]
     assert "Contents" not in s3.list_objects_v2(Bucket=server.bucket, Prefix=prefix)
+
+
+# A checkpoint that is never still, so that nothing but the message sends it up; beside it something newer that may go at any time.
+ANNOUNCE = r'''
+import json, os, pathlib, socket, time
+folder = pathlib.Path(os.environ["ATHANOR_CHECKPOINTS"])
+step = folder / "step-1"
+step.mkdir()
+for i in range(40):
+    (step / f"{i:02}").write_bytes(bytes([i]) * 250_000)
+link = socket.socket(socket.AF_UNIX)
+link.connect(os.environ["ATHANOR_SOCKET"])
+link.sendall(json.dumps({"checkpoint": {"path": "step-1", "step": 1}}).encode() + b"\n")
+time.sleep(0.1)
+(folder / "newer").write_text("newer")
+os.utime(folder / "newer", (1, 1))
+while True:
+    (folder / "moving").write_text(str(time.time()))
+    for file in step.iterdir():
+        os.utime(file)
+    time.sleep(0.1)
+'''
+
+
+def test_a_checkpoint_that_is_called_complete_goes_up_before_anything_newer(server):
+    prefix = f"ckpt/{uuid.uuid4().hex}"
+    s3 = server.client("s3")
+    source = f"code/{uuid.uuid4().hex}"
+    s3.put_object(Bucket=server.bucket, Key=f"{source}/program.py", Body=ANNOUNCE.encode())
+    name = server.submit("exec python3 /opt/ml/input/data/code/program.py",
+                         InputDataConfig=[server.channel("code", f"s3://{server.bucket}/{source}/")],
+                         CheckpointConfig={"S3Uri": f"s3://{server.bucket}/{prefix}"})
+
+    def sizes(below):
+        listed = s3.list_objects_v2(Bucket=server.bucket, Prefix=f"{prefix}/{below}").get("Contents", [])
+        return {row["Key"].removeprefix(f"{prefix}/"): row["Size"] for row in listed}
+
+    wait_until(lambda: sizes("newer"), what="the newer file to be uploaded", every=0.01)
+    assert sizes("step-1/") == {f"step-1/{i:02}": 250_000 for i in range(40)}
+    assert sizes("moving") == {}, "it is being written"
+    assert server.describe(name)["SecondaryStatus"] == "Training"
+    server.client("sagemaker").stop_training_job(TrainingJobName=name)
+    assert server.wait_for_job(name)["TrainingJobStatus"] == "Stopped"
+    assert sizes("moving") != {} and server.object_bytes(f"s3://{server.bucket}/{prefix}/step-1/07") == bytes([7]) * 250_000
 
 
 def test_what_is_no_message_of_the_extension_is_told_and_does_no_harm(server):
