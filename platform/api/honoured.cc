@@ -133,7 +133,7 @@ void check_no_zero(const json::value& text, std::string_view member) {
 void check_algorithm(const json::object& algorithm) {
   const auto image = json::find_string(algorithm, "TrainingImage");
   if (!image) missing("algorithmSpecification.trainingImage");
-  const std::string name = image->ends_with(":latest") ? image->substr(0, image->rfind(':')) : *image;
+  const std::string name = training_image(*image);
   if (name != "athanor/llm" && name != "athanor/script") {
     invalid(
         fmt::format("Cannot find the training image {}. Images here: athanor/llm (our engine), athanor/script (runs "
@@ -186,6 +186,12 @@ void check_channels(const json::array& channels) {
 }
 
 }  // namespace
+
+std::string training_image(std::string_view given) {
+  constexpr std::string_view kTag = ":latest";
+  if (given.ends_with(kTag)) given.remove_suffix(kTag.size());
+  return std::string(given);
+}
 
 void refuse_what_is_not_honoured(const json::object& request) {
   for (const auto& [name, member] : request) walk(member, std::string(name), std::string(name));

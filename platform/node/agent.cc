@@ -201,12 +201,12 @@ class Agent::Impl {
     metrics_ = std::make_unique<MetricScanner>(job().metrics);
     finish_laying_out();
     write_contract_files(files_, ml(), *prepare_);
-    store_ = std::make_unique<Store>(job(), options_.server, options_.network ? options_.network->endpoint : "",
-                                     options_.home.folder, clock_, files_);
+    storage_ = std::make_unique<JobStorage>(job(), options_.server, options_.network ? options_.network->endpoint : "",
+                                            options_.home.folder, clock_, files_);
     if (!job().checkpoint_uri.empty()) {
       Checkpoints::Place place{ml(), checkpoint_path(job()).substr(std::string_view("/opt/ml/").size()), "/opt/ml"};
       checkpoints_ =
-          std::make_unique<Checkpoints>(store_->client(), job().checkpoint_uri, std::move(place), files_, clock_);
+          std::make_unique<Checkpoints>(storage_->client(), job().checkpoint_uri, std::move(place), files_, clock_);
     }
     extension_ = std::make_unique<ExtensionSocket>(
         context_, ml() + "/athanor/agent.sock", [this](const ExtensionMessage& message) { on_extension(message); },
@@ -252,7 +252,7 @@ class Agent::Impl {
     apply_later(PrepareProgress{"downloading"});
     work_.start(
         [this](const std::function<bool()>& cancelled) {
-          download_channels(store_->client(), *prepare_, ml() + "/input/data", files_, cancelled);
+          download_channels(storage_->client(), *prepare_, ml() + "/input/data", files_, cancelled);
           if (checkpoints_) restore_checkpoints(*checkpoints_, cancelled);
         },
         [this](const Error* failure) {
@@ -330,7 +330,7 @@ class Agent::Impl {
   }
 
   Artifacts artifacts(const std::function<bool()>& cancelled) {
-    return Artifacts(store_->client(), job(), files_,
+    return Artifacts(storage_->client(), job(), files_,
                      {.ml = ml(),
                       .scratch = options_.home.folder + "/scratch",
                       .cancelled = cancelled,
@@ -400,7 +400,7 @@ class Agent::Impl {
   std::int64_t beat_sent_ms_ = -kBeatEvery_ms;
   bool beat_waiting_ = false;
 
-  std::unique_ptr<Store> store_;
+  std::unique_ptr<JobStorage> storage_;
   JobOutput output_;
   std::unique_ptr<Sandbox> sandbox_;
   std::unique_ptr<CredentialsEndpoint> credentials_;

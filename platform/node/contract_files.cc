@@ -17,27 +17,14 @@ namespace {
 constexpr const char* kDefaultCheckpoints = "/opt/ml/checkpoints";
 constexpr const char* kGroup = "homogeneousCluster";
 
-// "000000000000.dkr.ecr.us-east-1.amazonaws.com/athanor/llm:latest" → "athanor/llm"
-std::string image_name(const std::string& image) {
-  std::string name = image.substr(0, image.find('@'));
-  const auto slash = name.rfind('/');
-  if (const auto colon = name.find(':', slash == std::string::npos ? 0 : slash); colon != std::string::npos) {
-    name.resize(colon);
-  }
-  const auto first = name.find('/');
-  if (first != std::string::npos && name.find('/', first + 1) != std::string::npos) name.erase(0, first + 1);
-  return name;
-}
-
 std::vector<std::string> command(const JobSpec& job) {
-  const std::string image = image_name(job.image);
   std::vector<std::string> words = job.entrypoint;
-  if (image == "athanor/llm") {
+  if (job.image == "athanor/llm") {
     if (words.empty()) {
       words = {kEngineProgram};
       if (job.arguments.empty()) words.emplace_back("train");
     }
-  } else if (image == "athanor/script") {
+  } else if (job.image == "athanor/script") {
     if (words.empty()) {
       throw Error(ErrorKind::kInvalid,
                   "ClientError: The image athanor/script has no program of its own: give "

@@ -74,14 +74,13 @@ TEST(ContractProgram, EntrypointAndArgumentsFollowTheContract) {
   EXPECT_THAT(command(), ElementsAre(kEngineProgram, "--fast")) << "arguments replace `train`";
   given.job.arguments.clear();
   EXPECT_THAT(command(), ElementsAre(kEngineProgram, "train"));
-  given.job.image = "000000000000.dkr.ecr.us-east-1.amazonaws.com/athanor/llm:latest";
-  EXPECT_THAT(command(), ElementsAre(kEngineProgram, "train"));
 }
 
 TEST(ContractProgram, WhatCannotRunIsTheClientsError) {
   Prepare given = prepare(0, 1);
   given.job.entrypoint.clear();
-  for (const char* image : {"athanor/script", "pytorch:2.1", ""}) {
+  for (const char* image : {"athanor/script", "pytorch:2.1", "", "athanor/llm:latest", "athanor/llm:v99",
+                            "example.com/athanor/llm", "athanor/llm@sha256:0"}) {
     given.job.image = image;
     try {
       contract_program(given, "e");

@@ -33,7 +33,7 @@ struct JobSpec {
   std::string name;
   std::string arn;
   std::string region;
-  std::string image;
+  std::string image;  // as the API names it, without a tag
   std::vector<std::string> entrypoint;
   std::vector<std::string> arguments;
   std::map<std::string, std::string> environment;

@@ -27,8 +27,8 @@ void pause(std::int64_t pause_ms, const std::atomic<bool>& cancelled) {
 
 }  // namespace
 
-Store::Store(const JobSpec& job, const ServerPlace& server, const std::string& endpoint_inside,
-             const std::string& folder, const Clock& clock, Files& files) {
+JobStorage::JobStorage(const JobSpec& job, const ServerPlace& server, const std::string& endpoint_inside,
+                       const std::string& folder, const Clock& clock, Files& files) {
   storage::S3Client::Options options;
   const bool ours = job.s3_endpoint.empty() || job.s3_endpoint == endpoint_inside;
   options.endpoint = ours ? server.now().url() : job.s3_endpoint;

@@ -20,12 +20,12 @@
 namespace athanor::node {
 
 // The job's object store, with the credentials of its role.
-class Store {
+class JobStorage {
  public:
   // `server`, which outlives it, is where this process reaches our endpoint, which jobs reach at `endpoint_inside`. `folder`
   // takes the certificates that the job brings.
-  Store(const JobSpec& job, const ServerPlace& server, const std::string& endpoint_inside, const std::string& folder,
-        const Clock& clock, Files& files);
+  JobStorage(const JobSpec& job, const ServerPlace& server, const std::string& endpoint_inside,
+             const std::string& folder, const Clock& clock, Files& files);
   storage::S3Client& client() { return *client_; }
 
  private:

@@ -2,6 +2,7 @@
 
 #include "common/error.h"
 #include "common/json.h"
+#include "platform/api/honoured.h"
 #include "platform/node/agent.pb.h"
 #include "platform/node/messages.h"
 
@@ -75,7 +76,7 @@ void write_job(const control::JobRecord& record, const JobSurroundings& surround
   into->set_region(surroundings.region);
   std::string input_mode = "File";
   if (const auto* algorithm = json::find_object(request, "AlgorithmSpecification")) {
-    into->set_image(json::find_string(*algorithm, "TrainingImage").value_or(""));
+    into->set_image(api::training_image(json::find_string(*algorithm, "TrainingImage").value_or("")));
     input_mode = json::find_string(*algorithm, "TrainingInputMode").value_or(input_mode);
     if (const auto* entrypoint = json::find_array(*algorithm, "ContainerEntrypoint")) {
       for (const auto& word : *entrypoint) into->add_entrypoint(std::string(word.as_string()));

@@ -203,7 +203,7 @@ class DriverTest : public testing::Test {
   static control::JobRecord job_record(const std::string& name, int instances = 1) {
     json::object request = json::parse(R"json({
       "RoleArn": "arn:aws:iam::000000000000:role/own",
-      "AlgorithmSpecification": {"TrainingImage": "athanor/script", "TrainingInputMode": "File",
+      "AlgorithmSpecification": {"TrainingImage": "athanor/script:latest", "TrainingInputMode": "File",
         "ContainerEntrypoint": ["/bin/true"], "MetricDefinitions": [{"Name": "loss", "Regex": "loss=(.*)"}]},
       "HyperParameters": {"steps": "3"}, "Environment": {"A": "b"},
       "InputDataConfig": [{"ChannelName": "train", "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix",
