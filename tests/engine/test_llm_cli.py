@@ -15,7 +15,7 @@ import pytest
 import llm
 
 SHAPE = "vocabulary layers hidden_size intermediate_size heads kv_heads head_dim rope_theta tied".split()
-SETTINGS = """steps epochs batch micro_batch length dtype recompute memory lora_rank lora_alpha lora_dropout lora_layers base_dtype
+SETTINGS = """steps epochs batch micro_batch length dtype recompute recompute_layers memory lora_rank lora_alpha lora_dropout lora_layers base_dtype
     optimizer learning_rate schedule learning_rate_min warmup_steps decay_steps weight_decay beta1 beta2 adam_eps muon_momentum
     gradient_clip z_loss held_out evaluate_every evaluate_sequences checkpoint_every checkpoints_kept checkpoint_room
     non_finite_steps_max spike_factor spike_rollbacks_max log log_every seed threads prompt sample_tokens temperature""".split()
