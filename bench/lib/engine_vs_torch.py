@@ -73,8 +73,9 @@ def main():
                 speed[peer, name].append(result["tokens_per_s"])
                 memory[peer, name].append(result["memory_peak_bytes"])
                 first[peer] = result["losses"][0]
-                made_again[name] = f"{result['recompute_layers']} x {result['recompute']}" if peer == "ours" else None
                 line += f" {result['tokens_per_s']:>13.1f} {result['memory_peak_bytes'] / 2**20:>7.0f} {result['losses'][0]:>10.5f}"
+                if peer == "ours":
+                    made_again[name] = f"{result['recompute_layers']} x {result['recompute']}"
                 if peer == "ours" and name == "bf16":
                     fractions.append(result["tokens_per_s"] * result["flops_per_token"] / peaks[-1])
             print(line, flush=True)

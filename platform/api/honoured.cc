@@ -143,9 +143,9 @@ void check_algorithm(const json::object& algorithm) {
   if (name == "athanor/script" && json::find_array(algorithm, "ContainerEntrypoint") == nullptr) {
     invalid("The training image athanor/script needs AlgorithmSpecification.ContainerEntrypoint: the program to run.");
   }
-  for (const auto& [name, member] : {std::pair{"ContainerEntrypoint", "algorithmSpecification.containerEntrypoint"},
+  for (const auto& [list, member] : {std::pair{"ContainerEntrypoint", "algorithmSpecification.containerEntrypoint"},
                                      std::pair{"ContainerArguments", "algorithmSpecification.containerArguments"}}) {
-    if (const auto* words = json::find_array(algorithm, name)) {
+    if (const auto* words = json::find_array(algorithm, list)) {
       for (const auto& word : *words) check_no_zero(word, member);
     }
   }

@@ -69,7 +69,7 @@ InstanceHome move_in(const std::string& state, std::uint32_t uid) {
 }
 
 void clear_out(const std::string& folder) {
-  for (const char* name : {"ml", "root", "layers", "checkpoints", "scratch", "spool"}) {
+  for (const char* name : {"ml", "root", "layers", "scratch", "spool"}) {
     try {
       remove_tree(folder + "/" + name);
     } catch (const Error& error) {

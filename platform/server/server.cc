@@ -407,7 +407,9 @@ Down down(const Options& given, const std::function<void(std::size_t live_jobs)>
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
-  return is_anything_left(options.data_dir) ? Down::kSomeLeft : Down::kAll;
+  // Another server, begun meanwhile, has taken up what was left.
+  const bool left = running_server(options.data_dir) != 0 || is_anything_left(options.data_dir);
+  return left ? Down::kSomeLeft : Down::kAll;
 }
 
 }  // namespace athanor::server

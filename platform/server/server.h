@@ -65,16 +65,17 @@ std::optional<Endpoint> read_endpoint(const std::string& data_dir);
 // The pid of the server that runs on this data folder; 0 when none does.
 std::int64_t running_server(const std::string& data_dir);
 
-// Ends everything that belongs to the data folder and returns when it has ended: asks the running server, or, when none
-// runs and something is left to be ended, runs one for as long as that takes, on 127.0.0.1 at whatever port is free: agents
-// find it. Jobs get SIGTERM, and SIGKILL after kDownGrace_s.
-// `on_wait` hears how many jobs it waits for, where it must run a server to know; who asks a running one can ask it that too.
-// Throws kUnavailable when it does not end within kDownTimeout_s.
 enum class Down {
   kNothing,   // there was nothing to end
   kAll,       // has ended
   kSomeLeft,  // the server was ended (Ctrl-C) before all the rest was
 };
+
+// Ends everything that belongs to the data folder and returns when it has ended: asks the running server, or, when none
+// runs and something is left to be ended, runs one for as long as that takes, on 127.0.0.1 at whatever port is free: agents
+// find it. Jobs get SIGTERM, and SIGKILL after kDownGrace_s.
+// `on_wait` hears how many jobs it waits for, where it must run a server to know; who asks a running one can ask it that too.
+// Throws kUnavailable when it does not end within kDownTimeout_s.
 inline constexpr std::int64_t kDownGrace_s = 20;
 inline constexpr std::int64_t kDownTimeout_s = 180;
 Down down(const Options& options, const std::function<void(std::size_t live_jobs)>& on_wait = {});

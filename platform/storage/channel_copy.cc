@@ -70,7 +70,7 @@ std::vector<ChannelFile> place_keys(const ChannelSource& source, const S3Uri& pr
   for (const auto& [name, key] : names) {
     if (folders.contains(name)) {
       throw Error(ErrorKind::kInvalid,
-                  "the key '{}' of channel '{}' is both a file and a folder of other keys: rename one", name,
+                  "the key '{}' of channel '{}' is both a file and a folder of other keys: rename one", key,
                   source.channel);
     }
   }

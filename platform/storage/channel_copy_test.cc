@@ -74,7 +74,8 @@ TEST(PlaceKeys, RefusesByNameWhatCannotBeAFileInTheFolder) {
     EXPECT_THAT(refused("s3://b/d/", {key}), HasSubstr(key));
   }
   EXPECT_THAT(refused("s3://b/d/", {std::string("d/nul\0byte", 10)}), HasSubstr("d/nul"));
-  EXPECT_THAT(refused("s3://b/d/", {"d/a", "d/a/b"}), HasSubstr("both a file and a folder"));
+  EXPECT_THAT(refused("s3://b/d/", {"d/a", "d/a/b"}),
+              HasSubstr("the key 'd/a' of channel 'train' is both a file and a folder"));
 }
 
 }  // namespace

@@ -125,7 +125,7 @@ def test_keys_that_cannot_be_files_together_fail_the_job(server):
     for key in ("a", "a/b"):
         s3.put_object(Bucket=server.bucket, Key=f"{prefix}/{key}", Body=b"x")
     job = server.run_job("true", expect="Failed", InputDataConfig=[server.channel("train", f"s3://{server.bucket}/{prefix}/")])
-    assert job["FailureReason"] == "ClientError: Data download failed: the key 'a' of channel 'train' is both a file and a folder of other keys: rename one"
+    assert job["FailureReason"] == f"ClientError: Data download failed: the key '{prefix}/a' of channel 'train' is both a file and a folder of other keys: rename one"
 
 
 CONNECT = '''
@@ -226,6 +226,14 @@ def test_checkpoints_come_down_and_go_up(any_server):
     assert server.log_lines(job["TrainingJobName"]) == ["old"]
     keys = [o["Key"] for o in s3.list_objects_v2(Bucket=server.bucket, Prefix=prefix).get("Contents", [])]
     assert keys == [f"{prefix}/step-2/new"]
+
+
+def test_checkpoints_may_have_a_folder_of_another_name(server):
+    prefix = f"ckpt/{uuid.uuid4().hex}"
+    job = server.run_job("cd /opt/ml/deep/er && echo $ATHANOR_CHECKPOINTS && echo new > file",
+                         CheckpointConfig={"S3Uri": f"s3://{server.bucket}/{prefix}", "LocalPath": "/opt/ml/deep/er/"})
+    assert server.log_lines(job["TrainingJobName"]) == ["/opt/ml/deep/er"]
+    assert server.object_bytes(f"s3://{server.bucket}/{prefix}/file") == b"new\n"
 
 
 def test_a_checkpoint_folder_that_the_job_removed_is_an_empty_one(server):
