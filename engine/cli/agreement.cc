@@ -19,9 +19,11 @@ constexpr std::int64_t kTextBytesMax = 1 << 20;
 std::string text_of(TrainSettings settings, bool resume) {
   std::string text = fmt::format("resume {}", resume) + '\0';
   for (const Setting& setting : table_of(settings)) {
-    // What a machine does in its own way, without changing the numbers.
-    const std::string_view own[] = {"threads", "micro_batch", "memory", "recompute", "recompute_layers"};
-    if (std::ranges::find(own, setting.name) != std::end(own)) continue;
+    // What a machine does in its own way, without changing the numbers. With bfloat16 micro_batch decides whether gradients are
+    // rounded before they are summed.
+    const std::string_view own[] = {"threads", "memory", "recompute", "recompute_layers", "micro_batch"};
+    const auto found = std::ranges::find(own, setting.name);
+    if (found != std::end(own) && (*found != "micro_batch" || settings.train.dtype == "float32")) continue;
     text += setting.name + " " + value_text(setting) + '\0';
   }
   return text;

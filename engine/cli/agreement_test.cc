@@ -14,10 +14,12 @@ namespace {
 using testing::HasSubstr;
 
 // What each of three ranks says when the last was told otherwise; empty for one that has nothing against it.
-std::vector<std::string> refusals(const std::function<void(TrainSettings&, bool& resume)>& otherwise) {
+std::vector<std::string> refusals(const std::function<void(TrainSettings&, bool& resume)>& otherwise,
+                                  const char* dtype = "float32") {
   std::vector<std::string> said(3);
   parallel::ThreadGroup(3).run([&](parallel::Collectives& collectives) {
     TrainSettings settings;
+    settings.train.dtype = dtype;
     bool resume = false;
     if (collectives.rank() == 2) otherwise(settings, resume);
     try {
@@ -50,6 +52,11 @@ TEST(Agreement, WhatIsAMachinesOwnMayDiffer) {
   EXPECT_EQ(refusals([](TrainSettings&, bool&) {}), std::vector<std::string>(3));
   EXPECT_EQ(refusals([](TrainSettings& s, bool&) { s.threads = 7, s.train.micro_batch = 1; }),
             std::vector<std::string>(3));
+}
+
+TEST(Agreement, InBFloat16AMicroBatchDecidesWhatIsRounded) {
+  const std::vector<std::string> said = refusals([](TrainSettings& s, bool&) { s.train.micro_batch = 1; }, "bfloat16");
+  EXPECT_THAT(said[2], HasSubstr(R"(Rank 2 was told "micro_batch 1", and rank 0 "micro_batch 8")"));
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "common/error.h"
 #include "common/log.h"
 #include "engine/cli/commands.h"
+#include "engine/cli/console.h"
 
 namespace {
 
@@ -121,10 +122,12 @@ std::string dashed(std::string name) {
   return name;
 }
 
-// The table of settings as options of a command, which come into `given` as (name, value).
-void add_settings(CLI::App& command, std::vector<std::pair<std::string, std::string>>& given) {
-  TrainSettings defaults;
+// Those of the settings that matter to a command as its options, which come into `given` as (name, value).
+template <class Matters>
+void add_settings(CLI::App& command, TrainSettings defaults, const Matters& matters,
+                  std::vector<std::pair<std::string, std::string>>& given) {
   for (const Setting& setting : table_of(defaults)) {
+    if (!matters(setting)) continue;
     command
         .add_option_function<std::string>(
             "--" + dashed(setting.name),
@@ -179,24 +182,13 @@ void add_training(CLI::App& app, const std::string& task, const char* descriptio
         ->type_name("DIR")
         ->capture_default_str();
   }
-  TrainSettings defaults = default_settings(known);
   const auto matters = [&](const Setting& setting) {
     if (task.empty()) return true;
     if (setting.group == kModelGroup) return !goes_on;
     if (setting.group == kPreferencesGroup) return known == Task::kDpo;
     return setting.name != "task" && (setting.name != "z_loss" || known != Task::kDpo);
   };
-  for (const Setting& setting : table_of(defaults)) {
-    if (!matters(setting)) continue;
-    command
-        ->add_option_function<std::string>(
-            "--" + dashed(setting.name),
-            [&options, name = setting.name](const std::string& value) { options.settings.emplace_back(name, value); },
-            setting.help)
-        ->type_name(type_name(setting))
-        ->default_str(value_text(setting))
-        ->group(setting.group);
-  }
+  add_settings(*command, default_settings(known), matters, options.settings);
   command->footer(footer);
   command->callback([&] { action = [&] { return train_model(options); }; });
 }
@@ -238,11 +230,17 @@ void add_bench(CLI::App& app, BenchCommand& options, Action& action) {
       ->add_option("--checkpoints", options.checkpoints,
                    "Folder for checkpoints (default: none), see --checkpoint-every")
       ->type_name("DIR");
-  add_settings(*command, options.settings);
+  const auto matters = [](const Setting& setting) {
+    const std::string_view others[] = {kPreferencesGroup, kEvaluationGroup, kProgressGroup, kSampleGroup};
+    return std::ranges::find(others, setting.group) == std::end(others) && setting.name != "task" &&
+           setting.name != "epochs";
+  };
+  add_settings(*command, bench_settings(options.shape), matters, options.settings);
   command->footer(R"text(
 Prints JSON: the losses, the seconds of every step, tokens a second (of the median step, without the first), and the memory
-that was taken at most. With --operators a table instead: what each operator of a step does, how long it takes, and what part
-that is of the speed at which large matrix products, or the memory, would let it run. Here the default is 5 steps of 2 sequences of 512 tokens, each a single micro-batch.
+that was taken at most, and after the first and the last step. With --operators a table instead: what each operator of a step does, how long it takes, and what part
+that is of the speed at which large matrix products, or the memory, would let it run.
+Unless --micro-batch is given, a step is a single micro-batch.
 
 Example:
   athanor-llm bench --dtype bfloat16 --optimizer adamw8)text");
@@ -523,9 +521,11 @@ int main(int argc, char** argv) {
   try {
     return action();
   } catch (const Error& error) {
+    clear_status();
     std::fprintf(stderr, "athanor-llm: %s\n", error.what());
     return exit_code_of(error.kind());
   } catch (const std::exception& error) {
+    clear_status();
     std::fprintf(stderr, "athanor-llm: %s\n", error.what());
     return 1;
   }

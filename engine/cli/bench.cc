@@ -59,7 +59,14 @@ class NumberedTokens final : public data::Sequences {
   const std::int64_t batch_;
 };
 
-void set_shape(const std::string& name, TrainSettings& s) {
+}  // namespace
+
+TrainSettings bench_settings(const std::string& name) {
+  TrainSettings s;
+  s.train.steps = 5;
+  s.train.batch = s.train.micro_batch = 2;
+  s.train.length = 512;
+  s.train.warmup_steps = 0;
   if (name == "smollm2-135m") {
     s.vocabulary = 49152, s.layers = 30, s.hidden_size = 576, s.intermediate_size = 1536, s.heads = 9, s.kv_heads = 3;
     s.rope_theta = 100000;
@@ -72,27 +79,24 @@ void set_shape(const std::string& name, TrainSettings& s) {
   } else {
     throw Error(ErrorKind::kInvalid, "There is no shape {}; there are: smollm2-135m, llama2-7b, small", name);
   }
+  return s;
 }
-
-}  // namespace
 
 int bench(const BenchCommand& command) {
   SystemFiles files;
   const SystemClock clock;
   const std::uint64_t before_bytes = status_bytes(files, "VmRSS");
-  TrainSettings settings;
-  set_shape(command.shape, settings);
-  settings.train.steps = 5;
-  settings.train.batch = 2;
-  settings.train.length = 512;
-  settings.train.warmup_steps = 0;
-  settings.train.micro_batch = 1LL << 30;  // the whole batch
+  TrainSettings settings = bench_settings(command.shape);
   const std::vector<Setting> table = table_of(settings);
+  std::vector<std::string> given;
   for (const auto& [name, value] : command.settings) {
+    given.push_back(name);
     for (const Setting& setting : table) {
       if (setting.name == name) set(setting, value, "Option " + name);
     }
   }
+  if (std::ranges::find(given, "micro_batch") == given.end()) settings.train.micro_batch = settings.train.batch;
+  settle(settings, given, false);
   check(settings);
   if (command.operators && settings.train.steps < 2) {
     throw Error(ErrorKind::kInvalid,
@@ -107,8 +111,8 @@ int bench(const BenchCommand& command) {
                       {"lora_rank", options.lora_rank}, {"batch", options.batch}, {"length", options.length},
                       {"threads", context.threads()}};
   if (command.products) {
-    result["product_flops_float32"] = product_rate(context, tensor::DType::kFloat32, clock, kProducts_s);
-    result["product_flops_bfloat16"] = product_rate(context, tensor::DType::kBFloat16, clock, kProducts_s);
+    result["product_flops_float32"] = product_rate(context, tensor::DType::kFloat32, clock, kProducts_s).best;
+    result["product_flops_bfloat16"] = product_rate(context, tensor::DType::kBFloat16, clock, kProducts_s).best;
     print(json::serialize(result) + "\n");
     return 0;
   }
@@ -129,6 +133,7 @@ int bench(const BenchCommand& command) {
   json::array losses, seconds;
   std::vector<double> took;
   double checkpoint_wait_s = 0;
+  std::uint64_t after_first_bytes = 0;
   double last_s = static_cast<double>(clock.monotonic_ns()) * 1e-9;
   trainer.run(false, {.on_step = [&](const train::Progress& progress) {
                 const double now_s = static_cast<double>(clock.monotonic_ns()) * 1e-9;
@@ -137,9 +142,12 @@ int bench(const BenchCommand& command) {
                 took.push_back(now_s - last_s);
                 last_s = now_s;
                 checkpoint_wait_s = progress.checkpoint_wait_s;
-                if (progress.step == 1) operators.clear();  // as below
+                if (progress.step > 1) return;
+                after_first_bytes = status_bytes(files, "VmRSS");
+                operators.clear();  // as below
               }});
   context.record(nullptr);
+  const std::uint64_t after_last_bytes = status_bytes(files, "VmRSS");
   // The first step meets cold memory and unprepared products.
   if (took.size() > 1) took.erase(took.begin());
   const double mean_s = std::accumulate(took.begin(), took.end(), 0.0) / static_cast<double>(took.size());
@@ -150,10 +158,13 @@ int bench(const BenchCommand& command) {
   result["step_s"] = std::move(seconds);
   result["checkpoint_wait_s"] = checkpoint_wait_s;
   result["tokens_per_s"] = static_cast<double>(options.batch * options.length) / step_s;
-  result["flops_per_token"] = model::training_flops_per_token(config, options.length);
+  const std::int64_t adapters = options.lora_rank > 0 ? trainer.model().trained().layout().size() : 0;
+  result["flops_per_token"] = model::training_flops_per_token(config, options.length, adapters).all();
   result["recompute"] = model::name_of(trainer.sizes().recompute);
   result["recompute_layers"] = std::min(config.num_hidden_layers, trainer.sizes().recompute_layers);
   result["memory_planned_bytes"] = trainer.memory().bytes();
+  result["memory_after_first_step_bytes"] = after_first_bytes - before_bytes;
+  result["memory_after_last_step_bytes"] = after_last_bytes - before_bytes;
   result["memory_peak_bytes"] = status_bytes(files, "VmHWM") - before_bytes;
   if (command.table) std::fputs(trainer.memory().table().c_str(), stderr);
   if (command.operators) {
@@ -161,8 +172,8 @@ int bench(const BenchCommand& command) {
     const OperatorTable operator_table{.operators = operators.all(),
                                        .steps = static_cast<double>(took.size()),
                                        .step_s = mean_s,
-                                       .rates = {.product_flops = product_rate(context, type, clock, kProducts_s),
-                                                 .triad_bytes = triad_rate(context, clock, kTriad_s)}};
+                                       .rates = {.product_flops = product_rate(context, type, clock, kProducts_s).best,
+                                                 .triad_bytes = triad_rate(context, clock, kTriad_s).best}};
     if (!command.json) {
       say("{} ({}, batch {}, length {}, {} threads): {:.1f} tokens/s", command.shape, options.dtype, options.batch,
           options.length, context.threads(), static_cast<double>(options.batch * options.length) / step_s);

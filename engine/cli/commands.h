@@ -76,6 +76,9 @@ struct BenchCommand {
   std::vector<std::pair<std::string, std::string>> settings;  // as TrainCommand's
 };
 int bench(const BenchCommand& command);
+// What bench takes where nothing is said, for a shape. Throws kInvalid for one that there is not.
+TrainSettings bench_settings(const std::string& shape);
+
 struct ConvertCommand {
   std::string model;      // likewise
   std::string tokenizer;  // likewise

@@ -1,5 +1,5 @@
 // Standard output: lines of progress for people and for logs, and results. Each is written at once: who reads along sees
-// it now.
+// it now. On a terminal a status may stand below them.
 #pragma once
 
 #include <fmt/format.h>
@@ -12,6 +12,12 @@
 
 namespace athanor::llm {
 
+// Shows a line that tells how far something is, cut to the terminal's width; the next one, or anything else that is said, takes its
+// place. Nothing where standard output is not a terminal that moves its cursor.
+void show_status(std::string_view text);
+// Takes it away: before anything is written past this header.
+void clear_status();
+
 // What the command was run for. Throws when it cannot be written: nobody must take half a result for a whole one.
 void print(std::string_view text);
 
@@ -19,6 +25,7 @@ void print(std::string_view text);
 template <typename... Args>
 void say(fmt::format_string<Args...> format, Args&&... args) {
   const std::string line = fmt::format(format, std::forward<Args>(args)...) + "\n";
+  clear_status();
   std::fwrite(line.data(), 1, line.size(), stdout);
   std::fflush(stdout);
 }

@@ -16,6 +16,7 @@
 #include "engine/cli/machine_rates.h"
 #include "engine/cli/ring_collectives.h"
 #include "engine/cli/run_log.h"
+#include "engine/cli/step_estimate.h"
 #include "engine/model/adapter_files.h"
 #include "engine/model/decoder_cached.h"
 #include "engine/model/generate.h"
@@ -36,6 +37,7 @@ constexpr std::int64_t kConnectTimeout_ms = 300'000;
 constexpr std::int64_t kSilenceTimeout_ms = 6 * 3'600'000;
 constexpr double kBeatEvery_s = 0.25;
 constexpr double kPreparationEvery_s = 10;
+constexpr double kLineEvery_s = 60;
 
 std::unique_ptr<parallel::Collectives> connect(const Peers& peers, LogFormat log) {
   if (peers.world_size == 1) return std::make_unique<parallel::Alone>();
@@ -86,23 +88,23 @@ void say_sizes(LogFormat log, const Material& material, const TrainSettings& s, 
        recomputation(trainer.sizes(), c.num_hidden_layers), trainer.memory().table());
 }
 
-// What a step takes, by the rate at which this machine makes products of its type just now. What is computed again comes on
-// top of the operations; what is no product, and the waiting of ranks, on top of the time. `rows` are those of an example.
+// What a step takes, by what this machine does just now. `rows` are those of an example.
 void say_step(LogFormat log, tensor::Context& context, const Clock& clock, const model::Config& config,
-              const train::TrainOptions& options, std::int64_t rows, int ranks) {
-  constexpr double kMeasure_s = 0.5;
-  const double rate = product_rate(context, train::dtype_of(options.dtype), clock, kMeasure_s);
-  // Frozen weights have no gradient, a third of the work.
-  const double operations = model::training_flops_per_token(config, options.length) *
-                            (options.lora_rank > 0 ? 2.0 / 3 : 1.0) * static_cast<double>(options.batch * rows) *
-                            static_cast<double>(options.length);
-  const double step_s = operations / ranks / rate;
+              const train::TrainOptions& options, train::Trainer& trainer, std::int64_t rows, int ranks) {
+  constexpr double kMeasure_s = 1;
+  const auto products = [&](tensor::DType type) { return product_rate(context, type, clock, kMeasure_s).mean; };
+  const SustainedRates rates{.products = products(train::dtype_of(options.dtype)),
+                             .attention = products(tensor::DType::kFloat32),
+                             .bytes = triad_rate(context, clock, kMeasure_s).mean};
+  const StepEstimate step =
+      estimate_step(config, options, trainer.model().trained().layout(), trainer.sizes(), rows, ranks, rates);
   note(log,
-       "a step      {}{:.3g} floating-point operations over all ranks; at the {:.3g} a second that products of {} make "
-       "here, "
-       "{:.3g} s or more, and {:.3g} s for {} steps",
-       rows > 1 ? "of the longest answers: " : "", operations, rate, options.dtype, step_s,
-       step_s * static_cast<double>(options.steps), options.steps);
+       "a step      {}{:.3g} floating-point operations over all ranks; about {:.3g} s{}, at the {:.3g} operations a "
+       "second that products of {} make here and {:.3g} bytes of memory",
+       rows > 1 ? "of the longest answers: " : "", step.flops, step.seconds,
+       ranks > 1 ? " and what it waits for the others" : "", rates.products, options.dtype, rates.bytes);
+  note(log, "{:<12}about {} for {} steps, without evaluations", "the run",
+       format_seconds(step.seconds * static_cast<double>(options.steps)), format_count(options.steps));
 }
 
 // New parameters, or those of the model that the run begins with. All ranks call it.
@@ -178,10 +180,14 @@ train::Events events_of(const TrainSettings& settings, const Clock& clock, Agent
     told_s = now_s;
     write_line(preparation_line(log, p));
   };
-  events.on_step = [&, log, seconds, beaten_s = -kBeatEvery_s](const train::Progress& p) mutable {
+  events.on_step = [&, log, seconds, told_s = seconds(), beaten_s = -kBeatEvery_s](const train::Progress& p) mutable {
     const bool ends = p.step == p.steps;
-    if (p.step == 1 || ends || p.skipped || p.step % settings.log_every == 0) write_line(step_line(log, p));
     const double now_s = seconds();
+    if (p.step == 1 || ends || p.skipped || p.step % settings.log_every == 0 || now_s - told_s >= kLineEvery_s) {
+      told_s = now_s;
+      write_line(step_line(log, p));
+    }
+    if (log == LogFormat::kText && !ends) show_status(status_line(p));
     if (ends || now_s - beaten_s >= kBeatEvery_s) {
       beaten_s = now_s;
       agent.beat(p.step, p.steps, p.loss, p.tokens_per_s, p.seconds_left);
@@ -249,7 +255,8 @@ int carry_out(Run run, Files& files, StopSignals& signals) {
   }
   if (run.dry) {
     if (speaks) {
-      say_step(log, context, clock, material.model.config, options, material.objective->rows(), collectives->size());
+      say_step(log, context, clock, material.model.config, options, trainer, material.objective->rows(),
+               collectives->size());
     }
     collectives->barrier();
     return 0;

@@ -67,6 +67,14 @@ std::string step_line(LogFormat format, const train::Progress& p) {
                      format_count(std::llround(p.tokens_per_s)), format_seconds(p.seconds_left));
 }
 
+std::string status_line(const train::Progress& p) {
+  constexpr std::size_t kWidth = 24;
+  const auto done = static_cast<std::size_t>(p.steps > 0 ? p.step * static_cast<std::int64_t>(kWidth) / p.steps : 0);
+  return fmt::format("[{}{}] {:3}%  step {}/{}  loss {:.4f}  {} tokens/s  {} left", std::string(done, '='),
+                     std::string(kWidth - done, ' '), p.steps > 0 ? 100 * p.step / p.steps : 0, p.step, p.steps, p.loss,
+                     format_count(std::llround(p.tokens_per_s)), format_seconds(p.seconds_left));
+}
+
 std::string evaluation_line(LogFormat format, const train::Evaluation& e) {
   const std::string preferences = preferences_text(format, e.preferences);
   if (format == LogFormat::kJson) {

@@ -11,8 +11,10 @@
 //   {"event": "rollback", "from_step": N, "to_step": N, "loss": X, "median": X}
 //   {"event": "note", "text": "…"}          any other sentence
 //
-// A number that is not finite is null. Regular expressions of a job's MetricDefinitions read either: `loss ([0-9.]+)`, or
-// `"loss": ([0-9.e+-]+)`.
+// A number that is not finite is null. Regular expressions of a job's MetricDefinitions read either:
+//
+//   ^step \S+  loss ([0-9.]+)         "event": "step", .*"loss": ([0-9.e+-]+)
+//   ^evaluation loss ([0-9.]+)        "event": "evaluation", .*"loss": ([0-9.e+-]+)
 #pragma once
 
 #include <fmt/format.h>
@@ -47,6 +49,7 @@ struct RunSizes {
 std::string start_line(LogFormat format, const RunSizes& sizes);
 std::string preparation_line(LogFormat format, const train::Preparation& preparation);
 std::string step_line(LogFormat format, const train::Progress& progress);
+std::string status_line(const train::Progress& progress);  // for show_status()
 std::string evaluation_line(LogFormat format, const train::Evaluation& evaluation);
 std::string checkpoint_line(LogFormat format, const std::string& name, std::int64_t step);
 std::string rollback_line(LogFormat format, const train::Rollback& rollback);

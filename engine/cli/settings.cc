@@ -73,8 +73,9 @@ TrainSettings default_settings(Task task) {
 
 std::vector<Setting> table_of(TrainSettings& s) {
   train::TrainOptions& t = s.train;
-  const char *model = kModelGroup, *batches = "Batches", *lora = "Adapters", *optimizer = "Optimizer", *run = "Run",
-             *sample = "Sample", *preferences = kPreferencesGroup;
+  const char *model = kModelGroup, *batches = "Batches", *lora = kAdaptersGroup, *optimizer = "Optimizer", *run = "Run",
+             *evaluation = kEvaluationGroup, *progress = kProgressGroup, *sample = kSampleGroup,
+             *preferences = kPreferencesGroup;
   return {
       {"vocabulary", model, "Tokens of the tokenizer that is trained on the text (257 or more)", &s.vocabulary},
       {"layers", model, "Decoder blocks", &s.layers},
@@ -135,14 +136,15 @@ std::vector<Setting> table_of(TrainSettings& s) {
        &s.dpo.beta},
       {"label_smoothing", preferences, "Part of the pairs whose labels are taken to be wrong (from 0, below 0.5)",
        &s.dpo.label_smoothing},
+      {"held_out", evaluation, "Part of the data kept for evaluation when none is given for it (0 to 0.5)",
+       &s.held_out},
+      {"evaluate_every", evaluation, "Steps between evaluations; 0: before and after only", &t.evaluate_every},
+      {"evaluate_sequences", evaluation, "Held-out sequences or pairs of an evaluation, at most; 0: no evaluation",
+       &t.evaluate_sequences},
       {"task", run,
        "What is made: pretrain (a model from nothing), finetune (a model goes on learning) or dpo (it learns which "
        "answers are better)",
        &s.task},
-      {"held_out", run, "Part of the data kept for evaluation when none is given for it (0 to 0.5)", &s.held_out},
-      {"evaluate_every", run, "Steps between evaluations; 0: before and after only", &t.evaluate_every},
-      {"evaluate_sequences", run, "Held-out sequences or pairs of an evaluation, at most; 0: no evaluation",
-       &t.evaluate_sequences},
       {"checkpoint_every", run, "Steps between checkpoints; 0: at the end and when stopped", &t.checkpoint_every},
       {"checkpoints_kept", run, "Checkpoints kept, the newest", &t.checkpoints_kept},
       {"checkpoint_room", run,
@@ -156,10 +158,10 @@ std::vector<Setting> table_of(TrainSettings& s) {
        "data; 0: never",
        &t.spike_factor},
       {"spike_rollbacks_max", run, "Times that a run goes back to one checkpoint", &t.spike_rollbacks_max},
-      {"log", run, "Lines of progress for people (text), or for machines (json)", &s.log},
-      {"log_every", run, "Steps between lines of progress", &s.log_every},
       {"seed", run, "Of the initial parameters and the order of the text", &t.seed},
       {"threads", run, "Threads that compute; 0: one for each processor", &s.threads},
+      {"log", progress, "Lines of progress for people (text), or for machines (json)", &s.log},
+      {"log_every", progress, "Steps between lines of progress; a minute without one ends with one", &s.log_every},
       {"prompt", sample, "What the text written at the end begins with", &s.prompt},
       {"sample_tokens", sample, "Tokens of the text written at the end; 0: none", &s.sample_tokens},
       {"temperature", sample, "Of the text written at the end; 0: always the likeliest token", &s.temperature},
@@ -278,6 +280,15 @@ void settle(TrainSettings& s, const std::vector<std::string>& given, bool model_
     throw Error(ErrorKind::kInvalid,
                 "{} is given, and the task is {}, which learns no preferences: leave {} out, or use dpo", setting.name,
                 s.task, setting.name);
+  }
+  for (const Setting& setting : table_of(s)) {
+    if (setting.group != kAdaptersGroup || s.train.lora_rank != 0 || !says(setting.name)) continue;
+    if (setting.name == "lora_rank") continue;
+    throw Error(
+        ErrorKind::kInvalid,
+        "{} is given, and lora_rank is 0, so there are no adapters and nothing is frozen: give lora_rank, or leave "
+        "{} out",
+        setting.name, setting.name);
   }
   if (task == Task::kDpo && s.train.z_loss != 0) {
     throw Error(ErrorKind::kInvalid, "z_loss is {}, and dpo learns preferences without it: leave z_loss out",

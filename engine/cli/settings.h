@@ -53,10 +53,14 @@ struct TrainSettings {
 // What suits a task where nothing is said.
 TrainSettings default_settings(Task task);
 
-// Of the settings that shape a model made from nothing.
+// Groups of settings that not all have a use for: what shapes a model made from nothing; adapters; preferences; what is held out
+// and how often it is evaluated; lines of progress; the text written at the end.
 inline constexpr const char* kModelGroup = "Model";
-// Of those that only preferences have.
+inline constexpr const char* kAdaptersGroup = "Adapters";
 inline constexpr const char* kPreferencesGroup = "Preferences";
+inline constexpr const char* kEvaluationGroup = "Evaluation";
+inline constexpr const char* kProgressGroup = "Progress";
+inline constexpr const char* kSampleGroup = "Sample";
 
 struct Setting {
   std::string name;  // "hidden_size"
@@ -82,7 +86,8 @@ void apply_hyperparameters(const std::vector<Setting>& table, const json::object
 std::string nearest(std::string_view name, const std::vector<std::string>& candidates);
 
 // Of the settings `given` by name, takes epochs instead of the default steps or the reverse. Throws kInvalid where two
-// contradict each other: both of these, the shape of a model and a model that has one, or a setting and a task that has no use for it.
+// contradict each other: both of these, the shape of a model and a model that has one, how adapters are and none of them, or a setting
+// and a task that has no use for it.
 void settle(TrainSettings& settings, const std::vector<std::string>& given, bool model_given);
 
 // Throws kInvalid, naming the setting, for what cannot be trained.

@@ -135,13 +135,15 @@ std::int64_t parameter_count(const Config& c) {
          c.hidden_size;
 }
 
-double training_flops_per_token(const Config& c, std::int64_t length) {
+TrainingFlops training_flops_per_token(const Config& c, std::int64_t length, std::int64_t adapter_parameters) {
   const auto weights = static_cast<double>(c.num_hidden_layers * layer_weights(c) + c.vocab_size * c.hidden_size);
   const auto width = static_cast<double>(c.num_attention_heads * c.head_dim);
+  // Forward, the input's gradient, the weight's: 2 a weight each.
+  TrainingFlops flops{.products =
+                          (adapter_parameters > 0 ? 4 : 6) * weights + 6 * static_cast<double>(adapter_parameters)};
   // Two products (scores, values), 2 operations an element of a key or value seen; forward once, backward twice.
-  double attention = 0;
-  for (std::int64_t l = 0; l < c.num_hidden_layers; ++l) attention += 12 * keys_seen(length, c.window(l)) * width;
-  return 6 * weights + attention;
+  for (std::int64_t l = 0; l < c.num_hidden_layers; ++l) flops.attention += 12 * keys_seen(length, c.window(l)) * width;
+  return flops;
 }
 
 }  // namespace athanor::model

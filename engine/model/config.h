@@ -50,8 +50,14 @@ void check(const Config& config);
 // All parameters, a tied head counted once.
 std::int64_t parameter_count(const Config& config);
 
-// Floating-point operations to train on one token of a sequence of `length`: 6 a weight of every matrix product (the
-// embedding is none), and attention's products with the causal half counted as half, and what a window hides as none.
-double training_flops_per_token(const Config& config, std::int64_t length);
+// Floating-point operations to train on one token of a sequence, without what is computed again.
+struct TrainingFlops {
+  double products =
+      0;  // 6 a weight of every matrix product (the embedding is none); where it is frozen 4, and 6 an adapter's
+  double attention = 0;  // its products, with the causal half counted as half, and what a window hides as none
+  double all() const { return products + attention; }
+};
+// `length`: of the sequence. `adapter_parameters` above 0: those are trained, and the model is frozen.
+TrainingFlops training_flops_per_token(const Config& config, std::int64_t length, std::int64_t adapter_parameters = 0);
 
 }  // namespace athanor::model

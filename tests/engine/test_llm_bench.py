@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 import llm
 
 SHAPE = dict(shape="small", vocabulary=300, layers=2, hidden_size=64, intermediate_size=96, heads=4, kv_heads=2, length=32, steps=3)
@@ -49,3 +51,29 @@ def test_operators_as_a_table():
 
 def test_operators_need_a_step_that_is_not_the_first():
     assert "--steps 2" in bench("--operators", steps=1, code=2).stderr
+
+
+@pytest.mark.parametrize("settings", [
+    dict(), dict(dtype="bfloat16"), dict(micro_batch=1), dict(optimizer="adamw8"), dict(dtype="bfloat16", optimizer="muon"),
+    dict(lora_rank=8, base_dtype="q4_0"), dict(lora_rank=8, dtype="bfloat16", lora_dropout=0.1), dict(recompute="layer")], ids=str)
+def test_memory_does_not_grow_after_the_first_step(settings):
+    told = json.loads(llm.run("bench", *llm.words(shape="small", length=128, steps=6, **settings)).stdout)
+    grown = told["memory_after_last_step_bytes"] - told["memory_after_first_step_bytes"]
+    assert abs(grown) < 2**19, grown  # of 20 MiB and more
+    assert told["memory_after_last_step_bytes"] <= told["memory_peak_bytes"] < told["memory_planned_bytes"] + 2**26
+
+
+def test_frozen_weights_are_counted_without_their_gradient():
+    whole, lora = (json.loads(bench(**settings).stdout) for settings in (dict(), dict(lora_rank=4)))
+    layers, V, C, F = (int(SHAPE[name]) for name in ("layers", "vocabulary", "hidden_size", "intermediate_size"))
+    of_layer = C * C * 2 + C * C * 2 * SHAPE["kv_heads"] // SHAPE["heads"] + 3 * C * F
+    weights, attention = layers * of_layer + V * C, layers * 12 * SHAPE["length"] / 2 * C
+    assert whole["flops_per_token"] == 6 * weights + attention
+    # A and B of q, k, v, o, gate, up and down, of rank 4.
+    adapters = layers * 4 * (2 * 2 * C + 2 * (C + C * SHAPE["kv_heads"] // SHAPE["heads"]) + 3 * (C + F))
+    assert lora["flops_per_token"] == 4 * weights + 6 * adapters + attention
+
+
+def test_options_of_adapters_need_adapters():
+    assert "base_dtype is given, and lora_rank is 0" in bench(base_dtype="q4_0", code=2).stderr
+

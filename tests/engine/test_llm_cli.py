@@ -1,13 +1,17 @@
 """athanor-llm's command line: help that names everything, and bad input told in one line that says what to do."""
 
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
+import pty
 import re
 import shutil
 import signal
+import struct
 import subprocess
+import termios
 import time
 
 import pytest
@@ -18,15 +22,19 @@ SHAPE = "vocabulary layers hidden_size intermediate_size heads kv_heads head_dim
 SETTINGS = """steps epochs batch micro_batch length dtype recompute recompute_layers memory lora_rank lora_alpha lora_dropout lora_layers base_dtype
     optimizer learning_rate schedule learning_rate_min warmup_steps decay_steps weight_decay beta1 beta2 adam_eps muon_momentum
     gradient_clip z_loss held_out evaluate_every evaluate_sequences checkpoint_every checkpoints_kept checkpoint_room
-    non_finite_steps_max spike_factor spike_rollbacks_max log log_every seed threads prompt sample_tokens temperature""".split()
+    non_finite_steps_max spike_factor spike_rollbacks_max seed threads log log_every prompt sample_tokens temperature""".split()
 PREFERENCES = ["beta", "label_smoothing"]
+
+
+OF_A_RUN = "epochs held_out evaluate_every evaluate_sequences log log_every prompt sample_tokens temperature".split()
 
 
 def with_more(*more):
     """The settings that a command has beside those of all."""
     settings = [*SHAPE, *SETTINGS] if "task" in more else [name for name in SETTINGS if name != "z_loss"]
-    at = settings.index("held_out")
-    return [*settings[:at], *more, *settings[at:]]
+    for name in more:
+        settings.insert(settings.index("checkpoint_every" if name == "task" else "held_out"), name)
+    return settings
 
 
 ALL_SETTINGS = with_more(*PREFERENCES, "task")
@@ -41,7 +49,8 @@ OPTIONS = {
                     "repetition_penalty", "stop", "batch", "seed", "threads", "json"],
     ("convert",): ["model", "tokenizer", "out", "dtype"],
     ("merge",): ["model", "adapter", "output", "dtype"],
-    ("bench",): ["shape", "products", "table", "operators", "json", "save", "checkpoints", *ALL_SETTINGS],
+    ("bench",): ["shape", "products", "table", "operators", "json", "save", "checkpoints", *SHAPE,
+                 *(name for name in SETTINGS if name not in OF_A_RUN)],
     ("tokenize", "train"): ["text", "vocabulary", "out"],
     ("tokenize", "encode"): ["text", "tokenizer", "out"],
 }
@@ -331,6 +340,69 @@ def test_lines_for_machines_tell_what_lines_for_people_do(place, tmp_path):
     assert [found["name"] for found in by_name["checkpoint"]] == ["step-00000003", "step-00000006"]
     assert [found["steps"] for found in by_name["start"]] == [6]
     assert all(step["skipped_steps"] == 0 and step["targets"] == run["batch"] * run["length"] for step in by_name["step"])
+
+
+def at_a_terminal(*arguments, columns=100, terminal="xterm"):
+    """Runs it as somebody who looks at it; returns all that came to the terminal."""
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    process = subprocess.Popen([llm.PROGRAM, *map(str, arguments)], stdin=its, stdout=its, stderr=its, env=llm.environment(TERM=terminal))
+    os.close(its)
+    seen = b""
+    with contextlib.suppress(OSError):  # EIO: nobody has the other end any more
+        while part := os.read(ours, 65536):
+            seen += part
+    os.close(ours)
+    assert process.wait() == 0, seen
+    return seen.decode()
+
+
+def test_a_terminal_is_shown_every_step_in_a_line_that_moves(place, tmp_path):
+    run = llm.words(**llm.SMALL | dict(steps=24, log_every=10), text=place / "text.txt")
+    seen = at_a_terminal("train", *run, "--out", tmp_path / "model", columns=70)
+    status = re.findall(r"\r\x1b\[K(\[[= ]{24}\] +\d+%  step \d+/24[^\r]*)", seen)
+    assert [int(re.search(r"step (\d+)/", line)[1]) for line in status] == list(range(1, 24))
+    assert status[11].startswith("[============            ]  50%  step 12/24  loss ")
+    assert all(len(line) <= 69 for line in status)
+    # What stays is what a pipe would have been given: each line begins where the status was taken away.
+    lines = [line.removeprefix("\r\x1b[K") for line in re.sub(r"\r\x1b\[K\[[= ]{24}\][^\r]*", "", seen).split("\r\n")]
+    assert [line.split("  ")[0] for line in lines if line.startswith("step ")] == ["step 1/24", "step 10/24", "step 20/24", "step 24/24"]
+    assert not any("\x1b" in line for line in lines)
+
+
+def test_a_terminal_that_cannot_move_is_given_lines(place, tmp_path):
+    run = llm.words(**llm.SMALL | dict(steps=3), text=place / "text.txt")
+    assert "\x1b" not in at_a_terminal("train", *run, "--out", tmp_path / "dumb", terminal="dumb")
+    assert "\x1b" not in at_a_terminal("train", *run, "--out", tmp_path / "machine", "--log", "json")
+
+
+@pytest.mark.parametrize("log", ["text", "json"])
+def test_the_documented_expressions_read_one_series_each(place, tmp_path, log):
+    """Those of docs/cli.md, as a job's MetricDefinitions have them."""
+    documented = dict(re.findall(r"^\| `(\w+:\w+)` \| `(.+?)` \| `.+?` \|$" if log == "text" else r"^\| `(\w+:\w+)` \| `.+?` \| `(.+?)` \|$",
+                                 (llm.ROOT / "docs/cli.md").read_text(), re.M))
+    assert list(documented) == ["train:loss", "validation:loss", "train:throughput", "train:gradient_norm"]
+    run = llm.SMALL | dict(steps=6, evaluate_every=3, spike_factor=100, checkpoint_every=2, text=place / "text.txt", out=tmp_path / "model")
+    lines = llm.train(log=log, **run).splitlines()
+    found = {name: [float(match[1].replace(",", "")) for line in lines if (match := re.search(expression, line))] for name, expression in documented.items()}
+    assert [len(values) for values in found.values()] == [6, 3, 6, 6]  # evaluated before as well
+    assert found["train:loss"][0] > found["train:loss"][-1] > 0
+    assert not set(found["train:loss"]) & set(found["validation:loss"])
+
+
+def test_a_dry_run_tells_what_a_run_takes(place, tmp_path):
+    run = llm.SMALL | dict(steps=2, text=place / "text.txt", out=tmp_path / "model")
+    dry, real = (json.loads(llm.train(*flags, log="json", **run).splitlines()[0]) for flags in (["--dry-run"], []))
+    assert dry == real and dry["memory_bytes"] > 0
+    told = re.search(r"^a step +(\S+) floating-point operations over all ranks; about (\S+) s, .*\n^the run +about (\S+) s for 2 steps",
+                     llm.train("--dry-run", **run), re.M)
+    heads, width = run["heads"] * run["head_dim"], run["hidden_size"]
+    inner = -(-width * 8 // 3 // 64) * 64
+    layer = width * (2 * heads + 2 * run["kv_heads"] * run["head_dim"]) + 3 * width * inner
+    weights = run["layers"] * layer + run["vocabulary"] * width
+    token = 6 * weights + run["layers"] * 12 * run["length"] / 2 * heads
+    assert float(told[1]) == pytest.approx(token * run["batch"] * run["length"], rel=5e-3)
+    assert 0 < float(told[2]) < 10
 
 
 # as the program of a job

@@ -1,0 +1,78 @@
+#include "engine/cli/step_estimate.h"
+
+#include <gtest/gtest.h>
+
+#include "engine/model/adapters.h"
+#include "engine/model/parameters.h"
+
+namespace athanor::llm {
+namespace {
+
+// By hand: a layer has 16·4·(4 + 2·2 + 4) + 3·16·24 = 1920 weights, the head 16·50 = 800.
+const model::Config kConfig{.vocab_size = 50,
+                            .hidden_size = 16,
+                            .intermediate_size = 24,
+                            .num_hidden_layers = 2,
+                            .num_attention_heads = 4,
+                            .num_key_value_heads = 2,
+                            .head_dim = 4,
+                            .max_position_embeddings = 64};
+constexpr double kWeights = 2 * 1920 + 800;
+constexpr double kAttention = 2 * 12 * 4 * 16;  // 2 layers, 8 tokens seen as 4, 16 wide
+// Products and attention take all the time.
+constexpr SustainedRates kRates{.products = 1e3, .attention = 1e3, .bytes = 1e18};
+
+train::TrainOptions options_with(std::int64_t lora_rank = 0) {
+  train::TrainOptions options;
+  options.batch = 6;
+  options.length = 8;
+  options.lora_rank = lora_rank;
+  return options;
+}
+
+StepEstimate estimate(const train::TrainOptions& options, const model::DecoderSizes& sizes = {}, std::int64_t rows = 1,
+                      int ranks = 1) {
+  const model::LoraOptions lora{.rank = 2};
+  const model::Layout trained = options.lora_rank > 0 ? model::Layout(model::AdapterLayout(kConfig, lora))
+                                                      : model::Layout(model::ParameterLayout(kConfig));
+  return estimate_step(kConfig, options, trained, sizes, rows, ranks, kRates);
+}
+
+TEST(StepEstimate, IsSixOperationsAWeightAndToken) {
+  const StepEstimate whole = estimate(options_with());
+  EXPECT_DOUBLE_EQ(whole.flops, 48 * (6 * kWeights + kAttention));
+  EXPECT_NEAR(whole.seconds, 48 * (6 * kWeights + 2 * kAttention) / 1e3, 1e-6);  // attention at half the rate
+  const StepEstimate halved = estimate(options_with(), {}, 1, 2);
+  EXPECT_DOUBLE_EQ(halved.flops, whole.flops);
+  EXPECT_NEAR(halved.seconds, whole.seconds / 2, 1e-6);
+}
+
+TEST(StepEstimate, FrozenWeightsHaveNoGradientButAttentionIsWhole) {
+  // Rank 2 on all: (in + out) · 2 for q, k, v, o, gate, up, down.
+  const double adapters = 2 * 2 * (32 + 24 + 24 + 32 + 40 + 40 + 40);
+  EXPECT_DOUBLE_EQ(estimate(options_with(2)).flops, 48 * (4 * kWeights + 6 * adapters + kAttention));
+}
+
+TEST(StepEstimate, CountsWhatIsComputedAgain) {
+  const double once = estimate(options_with()).flops;
+  const double gate_up = 48.0 * 4 * 16 * 24, layer = 48.0 * (2 * 1920 + kAttention / 2 / 3);
+  EXPECT_DOUBLE_EQ(estimate(options_with(), {.recompute = model::Recompute::kGateUp}).flops, once + 2 * gate_up);
+  EXPECT_DOUBLE_EQ(estimate(options_with(), {.recompute = model::Recompute::kLayer, .recompute_layers = 1}).flops,
+                   once + layer + gate_up);
+}
+
+TEST(StepEstimate, PreferencesHaveTwoRowsAndTheHeadTwice) {
+  EXPECT_DOUBLE_EQ(estimate(options_with(), {}, 2).flops, 2 * 48 * (6 * kWeights + 2 * 800 + kAttention));
+}
+
+TEST(StepEstimate, MuonsProductsComeOnTop) {
+  train::TrainOptions options = options_with();
+  const double adamw = estimate(options).flops;
+  options.optimizer = "muon";
+  const auto of = [](double n, double m) { return 5 * (4 * n * n * m + 2 * n * n * n); };
+  const double layer = 2 * of(16, 16) + 2 * of(8, 16) + 3 * of(16, 24);
+  EXPECT_DOUBLE_EQ(estimate(options).flops, adamw + 2 * layer);
+}
+
+}  // namespace
+}  // namespace athanor::llm
