@@ -10,7 +10,8 @@ import llama_cpp
 import numpy
 
 path, threads = sys.argv[1], int(sys.argv[2])
-llama_cpp.llama_log_set(llama_cpp.llama_log_callback(lambda *_: None), ctypes.c_void_p(0))
+silence = llama_cpp.llama_log_callback(lambda *_: None)  # the library keeps no reference to it
+llama_cpp.llama_log_set(silence, ctypes.c_void_p(0))
 llama_cpp.llama_backend_init()
 model = llama_cpp.llama_model_load_from_file(path.encode(), llama_cpp.llama_model_default_params())
 settings = llama_cpp.llama_context_default_params()
