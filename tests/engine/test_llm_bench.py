@@ -1,6 +1,10 @@
 """athanor-llm bench: what it says of steps, and of where their time goes."""
 
 import json
+import math
+import re
+
+import pytest
 
 import llm
 
@@ -49,3 +53,22 @@ def test_operators_as_a_table():
 
 def test_operators_need_a_step_that_is_not_the_first():
     assert "--steps 2" in bench("--operators", steps=1, code=2).stderr
+
+
+# Parameters, 4 bits of each for the frozen base; what a step may take in all.
+ROOM_BYTES = 24e9
+
+
+def available_bytes():
+    with open("/proc/meminfo") as told:
+        return int(re.search(r"^MemAvailable: +(\d+) kB", told.read(), re.M)[1]) * 1024
+
+
+@pytest.mark.parametrize("shape", ["small", pytest.param("llama2-7b", marks=[pytest.mark.slow, pytest.mark.timeout(7200)])])
+def test_a_qlora_step_fits(shape):
+    """Adapters on a base of 4 bits: at the shape of Llama-2-7B, with random weights, within 24 GB."""
+    settings = llm.words(shape=shape, lora_rank=16, base_dtype="q4_0", dtype="bfloat16", batch=1, micro_batch=1, length=512, steps=2)
+    plan = llm.run("bench", *settings, "--dry-run")
+    told = json.loads(llm.run("bench", *settings, "--json", timeout_s=7000).stdout)
+    assert 0 < told["memory_peak_bytes"] < ROOM_BYTES
+    assert len(told["losses"]) == 2 and all(math.isfinite(loss) for loss in told["losses"])
