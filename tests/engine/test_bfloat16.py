@@ -81,17 +81,16 @@ def logits_and_gradients(model, tokens, targets):
 
 MODELS = {name: functools.partial(llama.build, shape, dtype=torch.float32) for name, shape in llama.SHAPES.items()}
 MODELS |= {name: functools.partial(families.build, name) for name in families.FAMILIES}
-DRAWS = 4
+SEEDS = 6
 
 
 @pytest.mark.parametrize("narrow_gradients", [0, 1])
-@pytest.mark.parametrize("batch, length", [(3, 20), (1, 100)])
 @pytest.mark.parametrize("name", MODELS)
-def test_logits_and_every_gradient(tmp_path, name, batch, length, narrow_gradients):
+def test_logits_and_every_gradient(tmp_path, name, narrow_gradients):
     """Beside PyTorch's fused attention, which like ours takes a row's sum in the softmax's derivative from the rounded output:
     where gradients cancel, as those of the keys' biases do, that is felt."""
 
-    def draw(seed):
+    def draw(seed, batch, length):
         model = MODELS[name](seed=seed).bfloat16()  # the same values for all three
         model.set_attn_implementation("sdpa")
         model.config.save_pretrained(tmp_path)
@@ -104,10 +103,10 @@ def test_logits_and_every_gradient(tmp_path, name, batch, length, narrow_gradien
         assert numbers["loss"] == pytest.approx(loss, rel=5e-3)
         return ours, theirs, reference
 
-    draws = [draw(seed) for seed in range(DRAWS)]
+    draws = [draw(seed, batch, length) for seed in range(SEEDS) for batch, length in ((3, 20), (1, 100))]
     assert_no_worse(draws)
     # A token at a time it rounds otherwise, and no worse.
-    whole, steps = (numpy.mean([relative_error(ours[which][:length], reference["logits"][:length]) for ours, _, reference in draws])
+    whole, steps = (numpy.mean([relative_error(ours[which][:20], reference["logits"][:20]) for ours, _, reference in draws])
                     for which in ("logits", "step_by_step"))
     assert steps < 1.5 * whole
 

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import subprocess
 
 import pytest
 
@@ -55,20 +56,20 @@ def test_operators_need_a_step_that_is_not_the_first():
     assert "--steps 2" in bench("--operators", steps=1, code=2).stderr
 
 
-# Parameters, 4 bits of each for the frozen base; what a step may take in all.
 ROOM_BYTES = 24e9
 
 
-def available_bytes():
-    with open("/proc/meminfo") as told:
-        return int(re.search(r"^MemAvailable: +(\d+) kB", told.read(), re.M)[1]) * 1024
-
-
 @pytest.mark.parametrize("shape", ["small", pytest.param("llama2-7b", marks=[pytest.mark.slow, pytest.mark.timeout(7200)])])
-def test_a_qlora_step_fits(shape):
-    """Adapters on a base of 4 bits: at the shape of Llama-2-7B, with random weights, within 24 GB."""
+def test_a_qlora_step_fits_into_24_gb(shape):
+    """Adapters on a base of 4 bits: at the shape of Llama-2-7B, with random weights."""
     settings = llm.words(shape=shape, lora_rank=16, base_dtype="q4_0", dtype="bfloat16", batch=1, micro_batch=1, length=512, steps=2)
-    plan = llm.run("bench", *settings, "--dry-run")
-    told = json.loads(llm.run("bench", *settings, "--json", timeout_s=7000).stdout)
+    done = subprocess.run([llm.PROGRAM, "bench", *settings, "--json"], capture_output=True, text=True, env=llm.environment())
+    refused = re.search(r"This needs ([\d.]+) ([KMG])iB of memory", done.stderr)
+    if refused:  # it takes what is free, so that what it needs can be less than the room and still not be there
+        needed = float(refused[1]) * 2 ** (10 * (1 + "KMG".index(refused[2])))
+        assert needed < ROOM_BYTES, done.stderr
+        pytest.skip(f"A QLoRA step at this shape needs {needed / 1e9:.1f} GB of free memory, and this machine has less: {refused.string.splitlines()[0]}")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
     assert 0 < told["memory_peak_bytes"] < ROOM_BYTES
     assert len(told["losses"]) == 2 and all(math.isfinite(loss) for loss in told["losses"])
