@@ -27,15 +27,24 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile")
     parser.add_argument("--shape", default="smollm2-135m")
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--length", type=int, default=512)
-    parser.add_argument("--only", choices=list(DTYPES), nargs="+", default=list(DTYPES), help="what is measured")
+    parser.add_argument("--only", choices=[*DTYPES, "generate"], nargs="+", default=[*DTYPES, "generate"], help="what is measured")
     parser.add_argument("--lora-rank", type=int, default=16)
     parser.add_argument("--memory-part", type=float, default=0.58, help="of what the leaner PyTorch takes: ours is given no more")
     parser.add_argument("--optimizer", default="adamw", help="ours; PyTorch's is AdamW")
     given = parser.parse_args()
+    names = [name for name in given.only if name in DTYPES]
+    if names:
+        measure_training(given, names)
+    if "generate" in given.only:
+        print(flush=True)
+        sys.exit(subprocess.run([ROOT / "bench/generation"]).returncode)
+
+
+def measure_training(given, names):
     print(f"Python {platform.python_version()}, PyTorch {importlib.metadata.version('torch')}, transformers "
           f"{importlib.metadata.version('transformers')}, {len(os.sched_getaffinity(0))} processors")
     print(f"{given.shape}, {given.batch} x {given.length} tokens a step, {given.steps} steps a run; the first is not counted\n")
@@ -56,7 +65,7 @@ def main():
                    given.length, "--steps", given.steps, "--dtype", DTYPES[name], *flags)
 
     peers = {"eager": theirs}
-    if given.compile:
+    if not given.no_compile:
         peers["compile"] = lambda name: theirs(name, "--compile")
     peers["ours"] = ours  # the last: its memory is measured by theirs
     speed = {(peer, name): [] for peer in peers for name in DTYPES}
@@ -66,7 +75,7 @@ def main():
     for number in range(1, given.rounds + 1):
         products = [run(BIN / "athanor-llm", "bench", "--products"), run(sys.executable, ROOT / "bench/lib/torch_train.py", "--products")]
         peaks.append(max(product["product_flops_bfloat16"] for product in products))
-        for name in given.only:
+        for name in names:
             line, first = f"{number:>5} {name:>5} ", {}
             for peer, measure in peers.items():
                 result = measure(name)
@@ -85,7 +94,7 @@ def main():
     print(f"\na bfloat16 product of 1536 x 1536 x 1536: {statistics.median(peaks) * 1e-9:.0f} GFLOP/s\n")
     print("computed again in our backward pass:", ", ".join(f"{name} {what}" for name, what in made_again.items()), "\n")
     others = [peer for peer in peers if peer != "ours"]
-    measured = [name for name in ("bf16", "f32", "lora") if name in given.only]
+    measured = [name for name in ("bf16", "f32", "lora") if name in names]
     for name in measured:
         best = max(others, key=lambda peer: statistics.median(speed[peer, name]))
         ratios = [mine / peer for mine, peer in zip(speed["ours", name], speed[best, name])]

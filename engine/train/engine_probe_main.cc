@@ -1,9 +1,10 @@
 // A program for the engine's comparison with PyTorch (tests/engine): runs one operator, one model or some training steps
 // on tensors from a safetensors file, writes the results to another, and prints scalars as JSON.
 //
-//   engine-probe OPERATION IN OUT [NAME=NUMBER ...]
+//   engine-probe OPERATION IN OUT [config=FOLDER] [NAME=NUMBER ...]
 //
-// Options and tensors are named in each operation below, by the words of the operator's header.
+// Options and tensors are named in each operation below, by the words of the operator's header. A model has the shape of the
+// config.json in FOLDER, or without it is a Llama with the options' numbers.
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -20,6 +21,7 @@
 #include "engine/model/base.h"
 #include "engine/model/decoder.h"
 #include "engine/model/decoder_cached.h"
+#include "engine/model/huggingface.h"
 #include "engine/model/safetensors.h"
 #include "engine/parallel/thread_group.h"
 #include "engine/tensor/adamw.h"
@@ -46,10 +48,15 @@ using tensor::Tensor;
 // The tensors and numbers of one call.
 class Probe {
  public:
-  Probe(const std::string& in, const std::string& out, std::map<std::string, double> options)
-      : out(out), in_(in), options_(std::move(options)), context(static_cast<int>(option("threads", 1))) {}
+  Probe(const std::string& in, const std::string& out, const std::string& config_folder,
+        std::map<std::string, double> options)
+      : out(out),
+        config_folder(config_folder),
+        in_(in),
+        options_(std::move(options)),
+        context(static_cast<int>(option("threads", 1))) {}
 
-  const std::string out;
+  const std::string out, config_folder;
 
   double option(const std::string& name, double otherwise) const {
     const auto found = options_.find(name);
@@ -237,6 +244,10 @@ void probe_adamw(Probe& probe) {
 }
 
 model::Config config_of(const Probe& probe) {
+  if (!probe.config_folder.empty()) {
+    SystemFiles files;
+    return model::load_huggingface_config(files, probe.config_folder).config;
+  }
   return {.vocab_size = probe.size("vocab_size"),
           .hidden_size = probe.size("hidden_size"),
           .intermediate_size = probe.size("intermediate_size"),
@@ -482,17 +493,23 @@ int run(int count, char** words) {
       {"dpo", probe_dpo},
   };
   if (count < 4 || !operations.contains(words[1])) {
-    std::fputs("usage: engine-probe OPERATION IN OUT [NAME=NUMBER ...]\n", stderr);
+    std::fputs("usage: engine-probe OPERATION IN OUT [config=FOLDER] [NAME=NUMBER ...]\n", stderr);
     return 2;
   }
+  std::string config_folder;
   std::map<std::string, double> options;
   for (int i = 4; i < count; ++i) {
     const std::string word = words[i];
     const auto equals = word.find('=');
     if (equals == std::string::npos) throw Error(ErrorKind::kInvalid, "Probing: '{}' is not NAME=NUMBER", word);
-    options[word.substr(0, equals)] = std::stod(word.substr(equals + 1));
+    const std::string name = word.substr(0, equals), value = word.substr(equals + 1);
+    if (name == "config") {
+      config_folder = value;
+    } else {
+      options[name] = std::stod(value);
+    }
   }
-  Probe probe(words[2], words[3], std::move(options));
+  Probe probe(words[2], words[3], config_folder, std::move(options));
   operations.at(words[1])(probe);
   probe.write(words[3]);
   return 0;

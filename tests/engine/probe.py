@@ -12,11 +12,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("ATHANOR_BIN", ROOT / "build/bin"))
 
 
-def probe(folder, operation, tensors, **options):
-    """Returns (tensors by name, numbers by name)."""
+def probe(folder, operation, tensors, config=None, **options):
+    """Returns (tensors by name, numbers by name). A model has the options' shape, or that of a folder's config.json."""
     given, result = folder / "in.safetensors", folder / "out.safetensors"
     save_file({name: numpy.ascontiguousarray(value) for name, value in tensors.items()}, given)
-    words = [f"{name}={float(value)!r}" for name, value in options.items()]
+    words = [f"{name}={float(value)!r}" for name, value in options.items()] + ([f"config={config}"] if config else [])
     done = subprocess.run(
         [BIN / "engine-probe", operation, given, result, *words], capture_output=True, text=True, errors="replace", timeout=600
     )

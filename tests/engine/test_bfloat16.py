@@ -1,6 +1,10 @@
 """Training in bfloat16: our error against float64 beside PyTorch's own in bfloat16, and runs that stay what they promise."""
 
+import collections
+import copy
+import functools
 import json
+import re
 import signal
 
 import numpy
@@ -10,22 +14,31 @@ from safetensors.torch import load_file
 from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
+import families
 import llama
 import llm
 from probe import probe, relative_error
-from test_model import BATCH, LEAST, PEAK, SHAPES, STEPS, WARM_UP, language, pytorch_runs, random_tokens, rate_at  # noqa: F401
+from test_model import PEAK, SHAPES, WARM_UP, language, pytorch_runs, random_tokens, train_in_ours  # noqa: F401
 
-# Rounding is a matter of luck in a single small tensor; what is asked for holds of each that is not.
-ASKED, SMALL = 1.2, 256
+ASKED = 1.2
 
 
-def assert_no_worse(ours, theirs, reference):
-    """Each is {name: array}. Every tensor's error against float64 is at most 1.2 times PyTorch's, and so is that of all."""
-    errors = {name: (relative_error(ours[name], value), relative_error(theirs[name], value)) for name, value in reference.items()}
-    for name, (our, their) in errors.items():
-        allowed = ASKED if reference[name].size > SMALL else 2
-        assert our <= allowed * their, f"{name}: {our:.2e}, and PyTorch's {their:.2e}"
-    our, their = (numpy.sqrt(numpy.mean(numpy.square([pair[i] for pair in errors.values()]))) for i in (0, 1))
+def assert_no_worse(draws):
+    """Of draws (ours, theirs, reference), each {name: array}: the error against float64, over all draws and layers, is for
+    every kind of tensor at most 1.2 times PyTorch's, and so is that of all.
+
+    In a single tensor the ratio is a matter of luck, also in one of a thousand numbers: what is wrong in them comes from
+    few roundings further up. Each draw's error is relative to its tensor, so that none of them outweighs the others."""
+    errors = collections.defaultdict(list)
+    for ours, theirs, reference in draws:
+        assert ours.keys() - {"step_by_step", "lse"} == theirs.keys() == reference.keys()
+        for name, value in reference.items():
+            errors[re.sub(r"\.\d+\.", ".*.", name)].append((relative_error(ours[name], value), relative_error(theirs[name], value)))
+    root_mean_square = lambda pairs: numpy.sqrt(numpy.mean(numpy.square(pairs), axis=0))  # noqa: E731
+    for kind, pairs in errors.items():
+        our, their = root_mean_square(pairs)
+        assert our <= ASKED * their, f"{kind}: {our:.2e}, and PyTorch's {their:.2e}"
+    our, their = root_mean_square(sum(errors.values(), []))
     assert 1e-4 < our <= ASKED * their, f"{our:.2e}, and PyTorch's {their:.2e}"
 
 
@@ -36,21 +49,25 @@ def rounded(array):
 @pytest.mark.parametrize("batch, length, heads, kv_heads, head_dim", [
     (2, 64, 4, 2, 16), (1, 200, 6, 3, 64), (1, 131, 4, 1, 32), (1, 512, 3, 1, 64)])
 def test_attention(tmp_path, batch, length, heads, kv_heads, head_dim):
-    random = numpy.random.default_rng(1)
     shapes = {"q": heads, "k": kv_heads, "v": kv_heads, "d_o": heads}
-    given = {name: rounded(random.normal(size=(batch * length, count * head_dim)).astype(numpy.float32)) for name, count in shapes.items()}
-    ours, _ = probe(tmp_path, "attention", given, bfloat16=1, batch=batch, length=length, heads=heads, kv_heads=kv_heads,
-                    head_dim=head_dim, threads=2)
 
-    def in_torch(dtype):
-        q, k, v, d_o = (torch.from_numpy(given[name]).to(dtype).view(batch, length, count, head_dim).transpose(1, 2).detach().requires_grad_()
-                        for name, count in shapes.items())
-        o = functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
-        o.backward(d_o.detach())
-        found = {"o": o, "dq": q.grad, "dk": k.grad, "dv": v.grad}
-        return {name: x.detach().transpose(1, 2).reshape(batch * length, -1).double().numpy() for name, x in found.items()}
+    def draw(seed):
+        random = numpy.random.default_rng(seed)
+        given = {name: rounded(random.normal(size=(batch * length, count * head_dim)).astype(numpy.float32)) for name, count in shapes.items()}
+        ours, _ = probe(tmp_path, "attention", given, bfloat16=1, batch=batch, length=length, heads=heads, kv_heads=kv_heads,
+                        head_dim=head_dim, threads=2)
 
-    assert_no_worse(ours, in_torch(torch.bfloat16), in_torch(torch.float64))
+        def in_torch(dtype):
+            q, k, v, d_o = (torch.from_numpy(given[name]).to(dtype).view(batch, length, count, head_dim).transpose(1, 2).detach().requires_grad_()
+                            for name, count in shapes.items())
+            o = functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+            o.backward(d_o.detach())
+            found = {"o": o, "dq": q.grad, "dk": k.grad, "dv": v.grad}
+            return {name: x.detach().transpose(1, 2).reshape(batch * length, -1).double().numpy() for name, x in found.items()}
+
+        return ours, in_torch(torch.bfloat16), in_torch(torch.float64)
+
+    assert_no_worse([draw(seed) for seed in range(2)])
 
 
 def logits_and_gradients(model, tokens, targets):
@@ -62,33 +79,45 @@ def logits_and_gradients(model, tokens, targets):
     return found | {"logits": logits.detach().double().flatten(0, 1).numpy()}, loss.item()
 
 
-@SHAPES
+MODELS = {name: functools.partial(llama.build, shape, dtype=torch.float32) for name, shape in llama.SHAPES.items()}
+MODELS |= {name: functools.partial(families.build, name) for name in families.FAMILIES}
+SEEDS = 6
+
+
 @pytest.mark.parametrize("narrow_gradients", [0, 1])
-@pytest.mark.parametrize("batch, length", [(3, 20), (2, 65), (1, 150)])
-def test_logits_and_every_gradient(tmp_path, shape, batch, length, narrow_gradients):
-    start = llama.build(shape).bfloat16()  # the same values for all three
-    tokens = random_tokens(1, shape["vocab_size"], batch, length)
-    targets = random_tokens(2, shape["vocab_size"], batch, length)
-    ours, numbers = probe(tmp_path, "model", {"tokens": tokens, "targets": targets, **llama.parameters(start)}, threads=2,
-                          bfloat16=1, narrow_gradients=narrow_gradients, **shape)
-    theirs, _ = logits_and_gradients(start, tokens, targets)
-    exact = llama.build(shape)
-    exact.load_state_dict({name: value.double() for name, value in start.state_dict().items()})
-    reference, loss = logits_and_gradients(exact, tokens, targets)
-    assert_no_worse(ours, theirs, reference)
-    assert numbers["loss"] == pytest.approx(loss, rel=5e-3)
+@pytest.mark.parametrize("name", MODELS)
+def test_logits_and_every_gradient(tmp_path, name, narrow_gradients):
+    """Beside PyTorch's fused attention, which like ours takes a row's sum in the softmax's derivative from the rounded output:
+    where gradients cancel, as those of the keys' biases do, that is felt."""
+
+    def draw(seed, batch, length):
+        model = MODELS[name](seed=seed).bfloat16()  # the same values for all three
+        model.set_attn_implementation("sdpa")
+        model.config.save_pretrained(tmp_path)
+        exact = copy.deepcopy(model).double()
+        tokens, targets = (random_tokens(2 * seed + i, model.config.vocab_size, batch, length) for i in (0, 1))
+        ours, numbers = probe(tmp_path, "model", {"tokens": tokens, "targets": targets, **llama.parameters(model)}, threads=2,
+                              config=tmp_path, bfloat16=1, narrow_gradients=narrow_gradients)
+        theirs, _ = logits_and_gradients(model, tokens, targets)
+        reference, loss = logits_and_gradients(exact, tokens, targets)
+        assert numbers["loss"] == pytest.approx(loss, rel=5e-3)
+        return ours, theirs, reference
+
+    draws = [draw(seed, batch, length) for seed in range(SEEDS) for batch, length in ((3, 20), (1, 100))]
+    assert_no_worse(draws)
     # A token at a time it rounds otherwise, and no worse.
-    whole, steps = (relative_error(ours[name][:length], reference["logits"][:length]) for name in ("logits", "step_by_step"))
+    whole, steps = (numpy.mean([relative_error(ours[which][:20], reference["logits"][:20]) for ours, _, reference in draws])
+                    for which in ("logits", "step_by_step"))
     assert steps < 1.5 * whole
 
 
 @SHAPES
 @pytest.mark.parametrize("ranks, micro_batch", [(1, 6), (1, 4), (2, 3), (3, 1)])
-def test_fifty_steps_follow_the_curve_of_float32(tmp_path, pytorch_runs, shape, ranks, micro_batch):  # noqa: F811
+def test_a_hundred_steps_follow_the_curve_of_float32(tmp_path, pytorch_runs, shape, ranks, micro_batch):  # noqa: F811
     losses, norms, _ = pytorch_runs(shape)
     start = llama.parameters(llama.build(shape))
-    _, numbers = probe(tmp_path, "train", {"sequences": language(shape["vocab_size"]), **start}, bfloat16=1, ranks=ranks,
-                       micro_batch=micro_batch, learning_rate=PEAK, learning_rate_min=LEAST, warmup_steps=WARM_UP, **shape)
+    _, numbers = train_in_ours(tmp_path, start, language(shape["vocab_size"]), bfloat16=1, ranks=ranks, micro_batch=micro_batch, **shape)
+    assert len(numbers["losses"]) == len(losses) == 100
     assert losses[-1] < losses[0] - 0.5
     numpy.testing.assert_allclose(numbers["losses"], losses, atol=0.03, rtol=0)
     numpy.testing.assert_allclose(numbers["gradient_norms"], norms, rtol=0.1)

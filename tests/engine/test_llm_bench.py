@@ -1,6 +1,9 @@
 """athanor-llm bench: what it says of steps, and of where their time goes."""
 
 import json
+import math
+import re
+import subprocess
 
 import pytest
 
@@ -77,3 +80,21 @@ def test_frozen_weights_are_counted_without_their_gradient():
 def test_options_of_adapters_need_adapters():
     assert "base_dtype is given, and lora_rank is 0" in bench(base_dtype="q4_0", code=2).stderr
 
+
+ROOM_BYTES = 24e9
+
+
+@pytest.mark.parametrize("shape", ["small", pytest.param("llama2-7b", marks=[pytest.mark.slow, pytest.mark.timeout(7200)])])
+def test_a_qlora_step_fits_into_24_gb(shape):
+    """Adapters on a base of 4 bits: at the shape of Llama-2-7B, with random weights."""
+    settings = llm.words(shape=shape, lora_rank=16, base_dtype="q4_0", dtype="bfloat16", batch=1, micro_batch=1, length=512, steps=2)
+    done = subprocess.run([llm.PROGRAM, "bench", *settings, "--json"], capture_output=True, text=True, env=llm.environment())
+    refused = re.search(r"This needs ([\d.]+) ([KMG])iB of memory", done.stderr)
+    if refused:  # it takes what is free, so that what it needs can be less than the room and still not be there
+        needed = float(refused[1]) * 2 ** (10 * (1 + "KMG".index(refused[2])))
+        assert needed < ROOM_BYTES, done.stderr
+        pytest.skip(f"A QLoRA step at this shape needs {needed / 1e9:.1f} GB of free memory, and this machine has less: {refused.string.splitlines()[0]}")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert 0 < told["memory_peak_bytes"] < ROOM_BYTES
+    assert len(told["losses"]) == 2 and all(math.isfinite(loss) for loss in told["losses"])

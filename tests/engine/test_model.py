@@ -1,4 +1,5 @@
-"""The whole decoder against transformers' LlamaForCausalLM: logits and every gradient, and training with PyTorch's AdamW."""
+"""The whole decoder against transformers' LlamaForCausalLM: logits and every gradient, and training with PyTorch's AdamW, also
+of other families."""
 
 import math
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+import families
 import llama
 from probe import probe, relative_error
 
@@ -47,7 +49,7 @@ def test_logits_and_every_gradient(tmp_path, shape, batch, length):
     assert compared == 2 + 9 * shape["num_hidden_layers"] + (0 if shape["tie_word_embeddings"] else 1)
 
 
-STEPS, BATCH, LENGTH, WARM_UP, PEAK, LEAST = 50, 6, 33, 5, 3e-3, 3e-4
+STEPS, BATCH, LENGTH, WARM_UP, PEAK, LEAST = 100, 6, 33, 5, 3e-3, 3e-4
 
 
 def rate_at(step):
@@ -67,8 +69,9 @@ def language(vocabulary):
     return tokens.astype(numpy.int32)
 
 
-def train_in_pytorch(shape, sequences, z_loss=0):
-    model = llama.build(shape, dtype=torch.float32).train()
+def train_in_pytorch(model, sequences, z_loss=0):
+    """A model in float32, which is left trained; returns (losses, norms of the gradients)."""
+    model.train()
     decayed = [p for p in model.parameters() if p.dim() > 1]
     others = [p for p in model.parameters() if p.dim() == 1]
     optimizer = torch.optim.AdamW(
@@ -86,7 +89,23 @@ def train_in_pytorch(shape, sequences, z_loss=0):
             group["lr"] = rate_at(step)
         optimizer.step()
         losses.append(loss.item())
-    return losses, norms, llama.parameters(model)
+    return losses, norms
+
+
+def train_in_ours(folder, start, sequences, **options):
+    """From the parameters `start`; returns (the trained ones, losses and gradient_norms by name)."""
+    return probe(folder, "train", {"sequences": sequences, **start}, learning_rate=PEAK, learning_rate_min=LEAST, warmup_steps=WARM_UP, **options)
+
+
+def assert_the_same_run(ours, numbers, losses, norms, trained):
+    assert len(numbers["losses"]) == len(losses) == 100
+    assert losses[-1] < losses[0] - 0.5  # something was learned
+    assert max(norms) > 1 and min(norms) < max(norms)  # and clipping was at work
+    numpy.testing.assert_allclose(numbers["losses"], losses, atol=1e-3, rtol=0)
+    numpy.testing.assert_allclose(numbers["gradient_norms"], norms, rtol=1e-2)
+    assert ours.keys() == trained.keys()
+    for name, value in trained.items():
+        assert relative_error(ours[name], value) < 1e-2, name
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +115,8 @@ def pytorch_runs():
     def run(shape):
         key = shape["vocab_size"]
         if key not in runs:
-            runs[key] = train_in_pytorch(shape, language(key))
+            model = llama.build(shape, dtype=torch.float32)
+            runs[key] = *train_in_pytorch(model, language(key)), llama.parameters(model)
         return runs[key]
 
     return run
@@ -104,30 +124,26 @@ def pytorch_runs():
 
 @SHAPES
 @pytest.mark.parametrize("ranks, micro_batch", [(1, 6), (1, 4), (2, 2), (3, 1)])
-def test_fifty_steps_of_training(tmp_path, pytorch_runs, shape, ranks, micro_batch):
-    losses, norms, trained = pytorch_runs(shape)
+def test_a_hundred_steps_of_training(tmp_path, pytorch_runs, shape, ranks, micro_batch):
     start = llama.parameters(llama.build(shape))
-    ours, numbers = probe(
-        tmp_path, "train", {"sequences": language(shape["vocab_size"]), **start},
-        ranks=ranks, micro_batch=micro_batch, learning_rate=PEAK, learning_rate_min=LEAST, warmup_steps=WARM_UP, **shape,
-    )
-    assert len(numbers["losses"]) == STEPS
-    assert losses[-1] < losses[0] - 0.5  # something was learned
-    assert max(norms) > 1 and min(norms) < max(norms)  # and clipping was at work
-    numpy.testing.assert_allclose(numbers["losses"], losses, atol=1e-3, rtol=0)
-    numpy.testing.assert_allclose(numbers["gradient_norms"], norms, rtol=1e-2)
-    for name, value in trained.items():
-        assert relative_error(ours[name], value) < 1e-2, name
+    ours, numbers = train_in_ours(tmp_path, start, language(shape["vocab_size"]), ranks=ranks, micro_batch=micro_batch, **shape)
+    assert_the_same_run(ours, numbers, *pytorch_runs(shape))
+
+
+@pytest.mark.parametrize("name", ["Qwen3", "Qwen2", "Mistral"])  # norms of heads, biases, a window shorter than the sequences
+def test_a_hundred_steps_of_a_family(tmp_path, name):
+    model = families.build(name)
+    model.config.save_pretrained(tmp_path)
+    start, sequences = llama.parameters(model), language(model.config.vocab_size)
+    losses, norms = train_in_pytorch(model, sequences)
+    ours, numbers = train_in_ours(tmp_path, start, sequences, config=tmp_path, ranks=2, micro_batch=2)
+    assert_the_same_run(ours, numbers, losses, norms, llama.parameters(model))
 
 
 def test_training_with_z_loss(tmp_path):
     shape = llama.SHAPES["one key per query, untied"]
-    losses, norms, trained = train_in_pytorch(shape, language(shape["vocab_size"]), z_loss=0.02)
-    ours, numbers = probe(
-        tmp_path, "train", {"sequences": language(shape["vocab_size"]), **llama.parameters(llama.build(shape))}, z_loss=0.02,
-        ranks=2, micro_batch=2, learning_rate=PEAK, learning_rate_min=LEAST, warmup_steps=WARM_UP, **shape,
-    )
-    numpy.testing.assert_allclose(numbers["losses"], losses, atol=1e-3, rtol=0)
-    numpy.testing.assert_allclose(numbers["gradient_norms"], norms, rtol=1e-2)
-    for name, value in trained.items():
-        assert relative_error(ours[name], value) < 1e-2, name
+    model, sequences = llama.build(shape, dtype=torch.float32), language(shape["vocab_size"])
+    start = llama.parameters(model)
+    losses, norms = train_in_pytorch(model, sequences, z_loss=0.02)
+    ours, numbers = train_in_ours(tmp_path, start, sequences, z_loss=0.02, ranks=2, micro_batch=2, **shape)
+    assert_the_same_run(ours, numbers, losses, norms, llama.parameters(model))
