@@ -298,7 +298,7 @@ void Trainer::skip(const StepResult& result) {
       state_.step + 1, result.loss, result.gradient_norm, options_.non_finite_steps_max, options_.learning_rate);
 }
 
-Evaluation Trainer::evaluate() {
+std::optional<Evaluation> Trainer::evaluate(const std::atomic<bool>& stop) {
   const std::int64_t count = std::min(options_.evaluate_sequences, objective_.evaluation_count()),
                      micro_batch = at_once(options_);
   Evaluation result{.step = state_.step};
@@ -306,9 +306,14 @@ Evaluation Trainer::evaluate() {
   Sums mine;
   const auto [begin, end] = parallel::share_of(count, collectives_.rank(), collectives_.size());
   for (std::int64_t first = begin; first < end; first += micro_batch) {
+    if (stop) {
+      mine.given_up = true;
+      break;
+    }
     mine.cost += objective_.evaluate(decoder_, first, std::min(micro_batch, end - first));
   }
-  const Cost all = summed(mine, count * objective_.terms_max()).cost;
+  const auto [all, stopping, given_up] = summed(mine, count * objective_.terms_max());
+  if (given_up) return {};
   result.targets = all.terms;
   if (all.terms == 0) return result;
   result.loss = all.loss / static_cast<double>(all.terms);
@@ -329,6 +334,13 @@ void Trainer::save(const Events& events) {
   report(events, writer_->wait());
   writer_->begin(state_);
   checkpoint_wait_s_ += static_cast<double>(clock_.monotonic_ns() - start_ns) * 1e-9;
+}
+
+Outcome Trainer::leave(const Events& events) {
+  save(events);
+  if (writer_) report(events, writer_->wait());
+  collectives_.barrier();
+  return Outcome::kStopped;
 }
 
 bool Trainer::can_roll_back() const { return saved_step_ >= 0 && rollbacks_to_it_ < options_.spike_rollbacks_max; }
@@ -352,12 +364,15 @@ Outcome Trainer::run(const std::atomic<bool>& stop, const Events& events) {
   const auto seconds = [this] { return static_cast<double>(clock_.monotonic_ns()) * 1e-9; };
   const auto every = [this](std::int64_t period) { return period > 0 && state_.step % period == 0; };
   double step_s = 0, evaluation_s = 0;  // how long one takes, lately
+  // False when it was given up.
   const auto evaluate_now = [&] {
     const double start = seconds();
-    const Evaluation evaluation = evaluate();
+    const std::optional<Evaluation> evaluation = evaluate(stop);
+    if (!evaluation) return false;
     evaluation_s = seconds() - start;
-    if (state_.step == 0) state_.first_evaluation_loss = evaluation.loss;
-    if (events.on_evaluation && evaluation.targets > 0) events.on_evaluation(evaluation);
+    if (state_.step == 0) state_.first_evaluation_loss = evaluation->loss;
+    if (events.on_evaluation && evaluation->targets > 0) events.on_evaluation(*evaluation);
+    return true;
   };
 
   const auto tell = [&](std::int64_t done, std::int64_t of) {
@@ -366,17 +381,12 @@ Outcome Trainer::run(const std::atomic<bool>& stop, const Events& events) {
   if (!prepared_ && !(prepared_ = objective_.prepare(decoder_, at_once(options_), collectives_, stop, tell))) {
     return Outcome::kStopped;
   }
-  if (state_.step == 0 && options_.evaluate_every > 0) evaluate_now();
+  if (state_.step == 0 && options_.evaluate_every > 0 && !evaluate_now()) return leave(events);
   while (state_.step < options_.steps) {
     if (writer_) report(events, writer_->poll());
     const double start = seconds();
     const StepResult result = step(stop);
-    if (result.given_up) {
-      save(events);
-      if (writer_) report(events, writer_->wait());
-      collectives_.barrier();
-      return Outcome::kStopped;
-    }
+    if (result.given_up) return leave(events);
     if (result.spike) {
       roll_back(result.loss, events);
       continue;
@@ -401,13 +411,9 @@ Outcome Trainer::run(const std::atomic<bool>& stop, const Events& events) {
            .checkpoint_wait_s = checkpoint_wait_s_});
     }
     const bool done = state_.step == options_.steps;
-    if (result.stop && !done) {
-      save(events);
-      if (writer_) report(events, writer_->wait());
-      collectives_.barrier();  // nobody leaves before the checkpoint is whole
-      return Outcome::kStopped;
-    }
-    if (every(options_.evaluate_every) || (done && options_.evaluate_every > 0)) evaluate_now();
+    if (result.stop && !done) return leave(events);
+    const bool evaluates = options_.evaluate_every > 0 && (done || every(options_.evaluate_every));
+    if (evaluates && !evaluate_now()) return leave(events);
     if (every(options_.checkpoint_every) || done) save(events);
   }
   if (writer_) report(events, writer_->wait());

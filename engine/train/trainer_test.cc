@@ -126,6 +126,7 @@ class Poisoned final : public parallel::Collectives {
 struct Report {
   std::vector<double> losses;  // by step, of rank 0
   std::vector<std::pair<std::int64_t, double>> evaluations;
+  std::vector<std::int64_t> held_out;  // that the last evaluation drew, of rank 0
   std::vector<std::string> checkpoints;
   std::vector<std::int64_t> skipped;                             // steps
   std::vector<std::pair<std::int64_t, std::int64_t>> rollbacks;  // from, to
@@ -134,22 +135,27 @@ struct Report {
   TrainState state;
 };
 
-// Tells of every training sequence as it is drawn.
+// Tells of every sequence as it is drawn.
 class Watched final : public data::Sequences {
  public:
-  Watched(data::Sequences& inner, std::function<void(std::int64_t step, std::int64_t index)> drawn)
-      : inner_(inner), drawn_(std::move(drawn)) {}
+  Watched(data::Sequences& inner, std::function<void(std::int64_t step, std::int64_t index)> drawn,
+          std::function<void(std::int64_t index)> held_out_drawn)
+      : inner_(inner), drawn_(std::move(drawn)), held_out_drawn_(std::move(held_out_drawn)) {}
   void training(std::int64_t step, std::int64_t index, const data::Row& row) override {
     drawn_(step, index);
     inner_.training(step, index, row);
   }
   bool packed() const override { return inner_.packed(); }
   std::int64_t evaluation_count(std::int64_t length) override { return inner_.evaluation_count(length); }
-  void evaluation(std::int64_t index, const data::Row& row) override { inner_.evaluation(index, row); }
+  void evaluation(std::int64_t index, const data::Row& row) override {
+    held_out_drawn_(index);
+    inner_.evaluation(index, row);
+  }
 
  private:
   data::Sequences& inner_;
   const std::function<void(std::int64_t, std::int64_t)> drawn_;
+  const std::function<void(std::int64_t)> held_out_drawn_;
 };
 
 struct Circumstances {
@@ -157,6 +163,8 @@ struct Circumstances {
   // As if by a signal while this sequence of this step is drawn. The last of a step's 7 sequences is in a micro-batch that has
   // no other after it.
   std::int64_t stop_at = 0, stop_index = 6;
+  // Or while this held-out sequence of the evaluation after this step is drawn.
+  std::int64_t stop_after = -1, stop_held_out = 0;
   std::function<std::unique_ptr<data::Sequences>()> sequences = [] { return std::make_unique<Language>(); };
   std::vector<std::int64_t> poisoned;  // updates
 };
@@ -171,9 +179,19 @@ Report run(const TrainOptions& options, const Circumstances& with) {
     SystemFiles files;
     SystemClock clock;
     std::atomic<bool> stop = false;
-    Watched watched(*sequences, [&](std::int64_t step, std::int64_t index) {
-      stop = stop || (step == with.stop_at && index == with.stop_index);
-    });
+    std::int64_t drawn_step = 0;
+    std::vector<std::int64_t> held_out;
+    Watched watched(
+        *sequences,
+        [&](std::int64_t step, std::int64_t index) {
+          stop = stop || (step == with.stop_at && index == with.stop_index);
+          drawn_step = step;
+          held_out.clear();
+        },
+        [&](std::int64_t index) {
+          stop = stop || (drawn_step == with.stop_after && index == with.stop_held_out);
+          held_out.push_back(index);
+        });
     LanguageModeling objective(watched, options);
     Trainer trainer(small_config(), options, context, collectives, objective, files, clock);
     if (!trainer.resume()) trainer.initialize();
@@ -194,6 +212,7 @@ Report run(const TrainOptions& options, const Circumstances& with) {
     const Outcome outcome = trainer.run(stop, events);
     if (reports) {
       result.outcome = outcome;
+      result.held_out = held_out;
       result.state = trainer.state();
       for (const model::ParameterInfo& info : trainer.parameters().layout().all()) {
         std::vector<float> values(static_cast<std::size_t>(info.count));
@@ -277,6 +296,49 @@ TEST(Trainer, StoppedAnywhereAndResumedIsBitwiseTheSameRun) {
     losses.insert(losses.end(), second.losses.begin(), second.losses.end());
     EXPECT_EQ(losses, whole.losses);
     EXPECT_EQ(second.parameters, whole.parameters);
+  }
+}
+
+TEST(Trainer, StoppedInAnEvaluationLeavesItAndResumedIsBitwiseTheSameRun) {
+  const Report whole = run(small_options());  // evaluated before the first step, then every 4
+  for (const std::int64_t stop_after : {0, 4, 8, 12}) {
+    SCOPED_TRACE(stop_after);
+    const TemporaryFolder folder;
+    TrainOptions options = small_options();
+    options.checkpoint_folder = folder.path();
+    const Report first = run(options, Circumstances{.stop_after = stop_after, .stop_held_out = 2});
+    EXPECT_EQ(first.outcome, Outcome::kStopped);
+    EXPECT_THAT(first.held_out, ElementsAre(0, 1, 2, 3)) << "given up between its micro-batches, of 2 sequences";
+    EXPECT_EQ(first.losses.size(), static_cast<std::size_t>(stop_after));
+    EXPECT_EQ(first.evaluations.size(), static_cast<std::size_t>(stop_after / 4));
+    EXPECT_THAT(first.checkpoints, ElementsAre(checkpoint_name(stop_after)));
+    const Report second = run(options);
+    EXPECT_EQ(second.outcome, Outcome::kFinished);
+    std::vector<double> losses = first.losses;
+    losses.insert(losses.end(), second.losses.begin(), second.losses.end());
+    EXPECT_EQ(losses, whole.losses);
+    EXPECT_EQ(second.parameters, whole.parameters);
+    EXPECT_EQ(second.state.first_evaluation_loss, whole.state.first_evaluation_loss);
+  }
+}
+
+TEST(Trainer, AnEvaluationThatOneRankGivesUpIsGivenUpByAll) {
+  const Report whole = run(small_options());
+  // Of three ranks the first has held-out sequence 0, the second 1 and 2, the last 3 and 4.
+  for (const auto& [micro_batch, stop_held_out, given_up] :
+       {std::tuple{1, 1, true}, {1, 3, true}, {2, 3, false}, {1, 0, false}}) {
+    const TemporaryFolder folder;
+    TrainOptions options = small_options();
+    options.micro_batch = micro_batch;
+    options.checkpoint_folder = folder.path();
+    const Report first = run(options, Circumstances{.ranks = 3, .stop_after = 8, .stop_held_out = stop_held_out});
+    EXPECT_EQ(first.outcome, Outcome::kStopped);
+    EXPECT_EQ(first.losses.size(), 8U) << "one that was whole already is told, and the next step is given up";
+    EXPECT_EQ(first.evaluations.size(), given_up ? 2U : 3U);
+    const Report second = run(options, 2);
+    std::vector<double> losses = first.losses;
+    losses.insert(losses.end(), second.losses.begin(), second.losses.end());
+    expect_near(losses, whole.losses, 2e-5);
   }
 }
 
