@@ -56,14 +56,6 @@ bool writes_checkpoints(const TrainOptions& options, const parallel::Collectives
   return collectives.rank() == 0 && !options.checkpoint_folder.empty();
 }
 
-// Of the copy of the state (TrainOptions::checkpoint_room); 0 when there is none.
-std::uint64_t room_bytes(const TrainOptions& options, const parallel::Collectives& collectives,
-                         const TrainTensors& tensors) {
-  return writes_checkpoints(options, collectives) && options.checkpoint_room && options.checkpoint_every > 0
-             ? tensors.bytes()
-             : 0;
-}
-
 std::uint64_t memory_limit(const TrainOptions& options) {
   return options.memory_limit_bytes ? options.memory_limit_bytes : tensor::available_memory_bytes();
 }
@@ -76,9 +68,17 @@ void climb(std::int64_t rung, std::int64_t layers, model::DecoderSizes& sizes) {
   sizes.recompute_layers = rung <= layers ? rung : rung - layers;
 }
 
-// With the least recomputation that fits, if any does.
+// Of the copy of the state (TrainOptions::checkpoint_room), or null.
+const Tensor* plan_room(const TrainOptions& options, const parallel::Collectives& collectives,
+                        const TrainTensors& tensors, tensor::MemoryPlan& plan) {
+  const bool copies = options.checkpoint_room && options.checkpoint_every > 0;
+  if (!copies || !writes_checkpoints(options, collectives)) return nullptr;
+  return &plan.add("checkpoint", "room", DType::kUInt8, {static_cast<std::int64_t>(tensors.bytes())});
+}
+
+// With the least recomputation that fits into `limit` bytes, if any does.
 model::DecoderSizes fitting_sizes(const model::Config& config, const TrainOptions& options, tensor::Context& context,
-                                  const parallel::Collectives& collectives, Objective& objective) {
+                                  const parallel::Collectives& collectives, Objective& objective, std::uint64_t limit) {
   model::DecoderSizes sizes{.batch_max = at_once(options) * objective.rows(),
                             .length_max = options.length,
                             .backward = true};
@@ -87,8 +87,9 @@ model::DecoderSizes fitting_sizes(const model::Config& config, const TrainOption
     if (options.recompute_layers > 0) sizes.recompute_layers = options.recompute_layers;
     return sizes;
   }
-  const std::uint64_t limit = memory_limit(options);
-  const auto fits = [&](std::int64_t rung) {
+  // As much as the fullest phase needs, or as all takes when it is placed: what the trainer will plan, without its memory.
+  enum class Measure { kLeast, kPlaced };
+  const auto bytes_of = [&](std::int64_t rung, Measure measure) {
     climb(rung, config.num_hidden_layers, sizes);
     tensor::MemoryPlan trial;
     TrainedModel tried = plan_model(config, options, collectives.size(), trial);
@@ -97,12 +98,18 @@ model::DecoderSizes fitting_sizes(const model::Config& config, const TrainOption
     objective.plan(config, at_once(options), trial);
     TrainTensors state = tensors_of(options, tried.trained(), *optimizer);
     objective.add_state(state);
-    return trial.least_bytes() + room_bytes(options, collectives, state) <= limit - limit / 64;
+    plan_room(options, collectives, state, trial);
+    return measure == Measure::kLeast ? trial.least_bytes() : trial.placed_bytes();
   };
-  const auto ladder = std::views::iota(0, static_cast<int>(2 * config.num_hidden_layers));
-  const auto found =
-      fits(0) ? ladder.begin() : std::ranges::partition_point(ladder, [&](int rung) { return !fits(rung); });
-  climb(found - ladder.begin(), config.num_hidden_layers, sizes);
+  // Of what is free, threads and files take some beside the plan.
+  if (options.memory_limit_bytes == 0) limit -= limit / 64;
+  // Every rung needs less than the one before it; placed it may take a little more, so from there on all are looked at.
+  const std::int64_t last = 2 * config.num_hidden_layers;
+  const auto ladder = std::views::iota(std::int64_t{0}, last);
+  const auto lacks = [&](std::int64_t rung) { return bytes_of(rung, Measure::kLeast) > limit; };
+  std::int64_t rung = lacks(0) ? std::ranges::partition_point(ladder, lacks) - ladder.begin() : 0;
+  while (rung < last && bytes_of(rung, Measure::kPlaced) > limit) ++rung;
+  climb(rung, config.num_hidden_layers, sizes);
   return sizes;
 }
 
@@ -122,17 +129,16 @@ Trainer::Trainer(const model::Config& config, const TrainOptions& options, tenso
       objective_(objective),
       files_(files),
       clock_(clock),
+      memory_limit_bytes_(memory_limit(options)),
       model_(plan_model(config, options, collectives.size(), plan_)),
-      decoder_(context, model_.weights(), fitting_sizes(config, options, context, collectives, objective), plan_),
+      decoder_(context, model_.weights(),
+               fitting_sizes(config, options, context, collectives, objective, memory_limit_bytes_), plan_),
       optimizer_(plan_optimizer(options_, model_.trained(), plan_)) {
   objective_.plan(config, at_once(options), plan_);
   const bool writes = writes_checkpoints(options, collectives);
-  const Tensor* room = nullptr;
-  if (const std::uint64_t bytes = room_bytes(options, collectives, tensors())) {
-    room = &plan_.add("checkpoint", "room", DType::kUInt8, {static_cast<std::int64_t>(bytes)});
-  }
+  const Tensor* room = plan_room(options, collectives, tensors(), plan_);
   plan_.allocate(
-      memory_limit(options),
+      memory_limit_bytes_,
       fmt::format("A smaller micro_batch ({} now) or length ({}) needs less for activations, a smaller model "
                   "less for parameters, gradients and optimizer{}{}",
                   at_once(options), options.length,

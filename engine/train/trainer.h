@@ -171,6 +171,7 @@ class Trainer {
   Files& files_;
   const Clock& clock_;
 
+  const std::uint64_t memory_limit_bytes_;  // what was free to begin with, unless the options say
   tensor::MemoryPlan plan_;
   TrainedModel model_;
   model::Decoder decoder_;
