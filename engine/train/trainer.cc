@@ -387,7 +387,8 @@ Outcome Trainer::run(const std::atomic<bool>& stop, const Events& events) {
   if (!prepared_ && !(prepared_ = objective_.prepare(decoder_, at_once(options_), collectives_, stop, tell))) {
     return Outcome::kStopped;
   }
-  if (state_.step == 0 && options_.evaluate_every > 0 && !evaluate_now()) return leave(events);
+  // Before the first step, and where a run that goes on may have been stopped before or in the evaluation that was due.
+  if (state_.step < options_.steps && every(options_.evaluate_every) && !evaluate_now()) return leave(events);
   while (state_.step < options_.steps) {
     if (writer_) report(events, writer_->poll());
     const double start = seconds();
