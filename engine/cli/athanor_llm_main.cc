@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "engine/cli/commands.h"
 #include "engine/cli/console.h"
+#include "engine/cli/weight_type.h"
 
 namespace {
 
@@ -171,7 +172,8 @@ void add_training(CLI::App& app, const std::string& task, const char* descriptio
                      "Jinja template that lays out chats, where a model goes on learning (default: its own)")
         ->type_name("FILE");
   }
-  command->add_option("--out", options.out, "Folder for the model")->type_name("DIR");
+  command->add_option("--out", options.out, "Folder for the model, or for adapters; not where --model is")
+      ->type_name("DIR");
   command->add_option("--checkpoints", options.checkpoints, "Folder for checkpoints (default: OUT/checkpoints)")
       ->type_name("DIR");
   command->add_flag("--resume", options.resume, "Go on from the newest checkpoint, if there is one");
@@ -271,14 +273,12 @@ void add_merge(CLI::App& app, MergeCommand& options, Action& action) {
   command->add_option("--adapter", options.adapter, "Folder with the adapters, as PEFT and fine-tuning write them")
       ->type_name("DIR")
       ->required();
-  command->add_option("--output", options.output, "Folder for the merged model, a Hugging Face checkpoint")
+  command->add_option("--out,--output", options.out, "Folder for the merged model, a Hugging Face checkpoint")
       ->type_name("DIR")
       ->required();
-  command->add_option("--dtype", options.dtype, "What its weights are written in: float32 or bfloat16")
-      ->type_name("TYPE")
-      ->capture_default_str();
+  command->add_option("--dtype", options.dtype, kWeightTypesHelp)->type_name("TYPE")->capture_default_str();
   command->footer(
-      "\nExample:\n  athanor-llm merge --model my-model --adapter my-adapter --output merged --dtype bfloat16");
+      "\nExample:\n  athanor-llm merge --model my-model --adapter my-adapter --out merged --dtype bfloat16");
   command->callback([&] { action = [&] { return merge(options); }; });
 }
 
@@ -401,9 +401,7 @@ void add_convert(CLI::App& app, ConvertCommand& options, Action& action) {
   CLI::App* command = app.add_subcommand("convert", "Write any model as a Hugging Face checkpoint");
   add_model(*command, options.model, options.tokenizer);
   command->add_option("--out", options.out, "Folder for the checkpoint, new or empty")->type_name("DIR")->required();
-  command->add_option("--dtype", options.dtype, "Type of the numbers: float32 (exact), bfloat16, float16")
-      ->type_name("TYPE")
-      ->capture_default_str();
+  command->add_option("--dtype", options.dtype, kWeightTypesHelp)->type_name("TYPE")->capture_default_str();
   command->footer(R"text(
 Writes config.json, generation_config.json, safetensors and the tokenizer's files, which `transformers` loads. Quantized weights
 become the numbers that they stand for.
@@ -458,7 +456,9 @@ std::string explain(const CLI::App& app, const CLI::ParseError& error, int argc,
     commands.push_back(one->get_name());
   }
   std::vector<std::string> options;
-  for (const CLI::Option* option : command->get_options()) options.push_back(option->get_name());
+  for (const CLI::Option* option : command->get_options()) {
+    for (const std::string& name : option->get_lnames()) options.push_back("--" + name);  // all that it has
+  }
   if (!commands.empty() && first < argc && argv[first][0] != '-') {
     const std::string meant = nearest(argv[first], commands);
     return fmt::format("There is no command {}. {}", argv[first],

@@ -60,7 +60,7 @@ int generate(const GenerateCommand& command);
 struct MergeCommand {
   std::string model;    // likewise
   std::string adapter;  // a folder with adapters
-  std::string output;   // folder
+  std::string out;      // folder
   std::string dtype = "float32";
 };
 int merge(const MergeCommand& command);

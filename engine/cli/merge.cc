@@ -1,16 +1,16 @@
 // Adapters put into the weights of their model: what needs no adapters any more.
-#include <filesystem>
 #include <optional>
 
 #include "common/error.h"
 #include "engine/cli/commands.h"
 #include "engine/cli/console.h"
+#include "engine/cli/own_place.h"
+#include "engine/cli/weight_type.h"
 #include "engine/model/adapter_files.h"
 #include "engine/model/gguf_model.h"
 #include "engine/model/huggingface.h"
 #include "engine/model/tokenizer/tokenizer_files.h"
 #include "engine/tensor/available_memory.h"
-#include "engine/train/options.h"
 
 namespace athanor::llm {
 
@@ -30,21 +30,12 @@ std::optional<model::Tokenizer> tokenizer_of(Files& files, model::ModelFormat fo
   }
 }
 
-bool same_place(const std::string& a, const std::string& b) {
-  return std::filesystem::weakly_canonical(a) == std::filesystem::weakly_canonical(b);
-}
-
 }  // namespace
 
 int merge(const MergeCommand& command) {
-  const model::WeightType type = train::dtype_of(command.dtype) == tensor::DType::kFloat32
-                                     ? model::WeightType::kFloat32
-                                     : model::WeightType::kBFloat16;
-  if (same_place(command.model, command.output)) {
-    throw Error(ErrorKind::kConflict,
-                "--output is the model's own place, {}: give another, the adapters still need their model",
-                command.output);
-  }
+  const model::WeightType type = weight_type_of(command.dtype);
+  check_own_place(command.out, "the model's", command.model);
+  check_own_place(command.out, "the adapters'", command.adapter);
   SystemFiles system;
   Files& files = system;
   auto source = model::open_merged(files, model::open_model(files, command.model), command.adapter);
@@ -55,10 +46,10 @@ int merge(const MergeCommand& command) {
   plan.allocate(tensor::available_memory_bytes(),
                 "Merging holds the whole model in float32: do it where there is more memory");
   source->load(parameters);
-  files.make_folders(command.output);
-  if (tokenizer) model::save_tokenizer(files, command.output, *tokenizer, description.config.max_position_embeddings);
-  model::save_huggingface(files, command.output, description, parameters, {.type = type});
-  print(fmt::format("{} and the adapters of {} are one model in {}\n", command.model, command.adapter, command.output));
+  files.make_folders(command.out);
+  if (tokenizer) model::save_tokenizer(files, command.out, *tokenizer, description.config.max_position_embeddings);
+  model::save_huggingface(files, command.out, description, parameters, {.type = type});
+  print(fmt::format("{} and the adapters of {} are one model in {}\n", command.model, command.adapter, command.out));
   return 0;
 }
 

@@ -276,8 +276,12 @@ int carry_out(Run run, Files& files, StopSignals& signals) {
   const bool trained = trainer.state().step < options.steps;  // else the run was whole already
   signals.arm();
   const train::Outcome outcome = trainer.run(signals.stop(), events);
-  const bool stopped = outcome == train::Outcome::kStopped;
-  if (!stopped && evaluates && !trained) evaluation = trainer.evaluate();
+  bool stopped = outcome == train::Outcome::kStopped;
+  if (!stopped && evaluates && !trained) {
+    const auto now = trainer.evaluate(signals.stop());
+    stopped = !now;
+    evaluation = now.value_or(evaluation);
+  }
   if (speaks) {
     save_model(files, run.out, run.base.empty() ? run.sources.model : run.base, material, trainer);
     if (stopped) {

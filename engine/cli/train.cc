@@ -9,6 +9,7 @@
 #include "engine/cli/commands.h"
 #include "engine/cli/contract.h"
 #include "engine/cli/model_archive.h"
+#include "engine/cli/own_place.h"
 #include "engine/cli/run.h"
 #include "engine/cli/stop_signals.h"
 #include "engine/train/checkpoint.h"
@@ -120,6 +121,9 @@ Run run_by_hand(const TrainCommand& command, Files& files) {
   if (command.out.empty() && !run.dry) {
     throw Error(ErrorKind::kInvalid, "There is no place for the model: give --out DIR");
   }
+  // Adapters too: `transformers` would take the folder for theirs, and the model alone were no more to be had from it.
+  if (reads && !command.out.empty() && !command.model.empty())
+    check_own_place(command.out, "the model's", command.model);
   run.sources = {.train = command.text,
                  .held_out = command.validation,
                  .model = command.model,

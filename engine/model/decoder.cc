@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "engine/model/phases.h"
 #include "engine/tensor/attention.h"
 #include "engine/tensor/bias.h"
 #include "engine/tensor/cross_entropy.h"
@@ -54,19 +55,19 @@ struct Decoder::Block {
   Tensor low[4];  // (N, R) of qkv, o, gate_up, down
 };
 
-// Phases of the plan (phases.h): 0 embeds; 1 + l is layer l; L + 1 is the head; 2L + 1 − l is layer l's backward; 2L + 2 ends.
 Decoder::Decoder(tensor::Context& context, const Weights& weights, const DecoderSizes& sizes, tensor::MemoryPlan& plan)
     : context_(context), weights_(weights), sizes_(sizes) {
   ATHANOR_ASSERT(sizes.batch_max >= 1 && sizes.length_max >= 1 && (weights.trained() || !sizes.backward));
   const Config& c = weights.config();
   const std::int64_t B = sizes.batch_max, T = sizes.length_max, N = B * T, C = c.hidden_size, F = c.intermediate_size;
   const std::int64_t H = c.num_attention_heads, G = c.num_key_value_heads, D = c.head_dim, V = c.vocab_size;
-  const int L = static_cast<int>(c.num_hidden_layers);
+  const std::int64_t L = c.num_hidden_layers;
+  const Phases at(L);
   const auto f32 = DType::kFloat32, type = weights.type();
   const std::string streams = "activations: residual stream", attention = "activations: attention",
                     mlp = "activations: feed-forward";
 
-  const Lifetime all{0, sizes.backward ? 2 * L + 1 : L + 1};
+  const Lifetime all{at.embedding(), sizes.backward ? at.backward(0) : at.head()};
   const auto add_stream = [&](const std::string& layer, Kept& kept, const Lifetime& life) {
     kept.x = &plan.add_rows(streams, layer + "x", type, N, C, life);
     kept.r1 = &plan.add(streams, layer + "r1", f32, {N}, life);
@@ -91,13 +92,14 @@ Decoder::Decoder(tensor::Context& context, const Weights& weights, const Decoder
   if (!sizes.backward && lora) add_low("", shared, all);
   if (!sizes.backward || sizes.recompute_of(0) >= Recompute::kGateUp) add_gate_up("", shared, all);
   if (!sizes.backward || sizes.recompute_of(0) >= Recompute::kLayer) add_rest("", shared, all);
-  for (int l = 0; l <= L; ++l) {
+  // The last entry is the final norm's, which belongs to the head.
+  for (std::int64_t l = 0; l <= L; ++l) {
     Kept kept = shared;
     if (sizes.backward) {
       const std::string layer = fmt::format("layer {} ", l);
-      const Lifetime life{1 + l, 2 * L + 1 - l};
+      const Lifetime life{at.forward(l), at.backward(l)};
       const Recompute recompute = sizes.recompute_of(l);
-      add_stream(layer, kept, {l, 2 * L + 1 - l});
+      add_stream(layer, kept, {at.before(l), at.backward(l)});  // what comes before makes it
       if (l < L && lora) add_low(layer, kept, life);
       if (l < L && recompute < Recompute::kGateUp) add_gate_up(layer, kept, life);
       if (l < L && recompute < Recompute::kLayer) add_rest(layer, kept, life);
@@ -106,37 +108,38 @@ Decoder::Decoder(tensor::Context& context, const Weights& weights, const Decoder
     kept_.push_back(kept);
   }
 
+  const Lifetime layers_back{at.backward(L - 1), at.backward(0)};
   if (lora && lora->dropout > 0 && sizes.backward) {
     dropped_ = &plan.add_rows("activations: adapters", "dropped", type, N, std::max({C, F, H * D}), all);
   }
   if (lora && sizes.backward) {
-    d_low_ = &plan.add_rows("activation gradients", "d_low", type, N, 3 * lora->rank, {L + 2, 2 * L + 1});
+    d_low_ = &plan.add_rows("activation gradients", "d_low", type, N, 3 * lora->rank, layers_back);
   }
 
   // What layers use and leave nothing in.
-  const Lifetime layers{1, 2 * L + 1, L + 1, L + 1};
+  const Lifetime layers{at.forward(0), at.backward(0), at.head(), at.head()}, head{at.head(), at.head()};
   const std::int64_t threads = context.threads();
   const tensor::AttentionShape shape{B, T, H, G, D};
   cos_ = &plan.add("rope table", "cos", f32, {T, D / 2});
   sin_ = &plan.add("rope table", "sin", f32, {T, D / 2});
-  if (c.qk_norm()) turned_ = &plan.add_rows(attention, "turned q and k", type, N, (H + G) * D, {1, 2 * L + 1});
+  if (c.qk_norm())
+    turned_ = &plan.add_rows(attention, "turned q and k", type, N, (H + G) * D, {at.forward(0), at.backward(0)});
   normed_ = &plan.add_rows(streams, "normed", type, N, C, all);
   hidden_ = &plan.add_rows(mlp, "hidden", type, N, F, layers);
   delta_ = &plan.add_rows(streams, "delta", type, N, C, layers);
   attention_scratch_ = &plan.add("attention scratch", "attention scratch", f32,
                                  {threads, tensor::attention_scratch_floats(shape, sizes.backward)}, layers);
   const std::int64_t rows = std::clamp<std::int64_t>(kLogitsBytes / 4 / V, kLogitsRowsMin, std::max(N, kLogitsRowsMin));
-  logits_ = &plan.add_rows("logits (a chunk)", "logits", std::min(rows, N), V, {L + 1, L + 1});
+  logits_ = &plan.add_rows("logits (a chunk)", "logits", std::min(rows, N), V, head);
 
   if (sizes.backward) {
-    const Lifetime back{L + 1, 2 * L + 2};
+    const Lifetime back{at.head(), at.end()};
     dx_ = &plan.add_rows("activation gradients", "dx", type, N, C, back);
     d_normed_ = &plan.add_rows("activation gradients", "d_normed", type, N, C, back);
     d_gain_ = &plan.add("activation gradients", "d_gain", f32, {threads, C}, back);
     if (weights.gradients() == DType::kBFloat16 && rows < N) {
-      d_head_sums_ = &plan.add("gradients", "sums of the head's", f32, {V, C}, {L + 1, L + 1});
+      d_head_sums_ = &plan.add("gradients", "sums of the head's", f32, {V, C}, head);
     }
-    const Lifetime layers_back{L + 2, 2 * L + 1};
     d_qkv_ = &plan.add_rows("activation gradients", "d_qkv", type, N, (H + 2 * G) * D, layers_back);
     d_attended_ = &plan.add_rows("activation gradients", "d_attended", type, N, H * D, layers_back);
     if (c.qk_norm()) d_head_gain_ = &plan.add("activation gradients", "d_head_gain", f32, {threads, D}, layers_back);

@@ -17,6 +17,17 @@ struct Text {
   TokenId last = 0;
 };
 
+// The place of the largest logit, of the first of equal ones. What is not a number is passed over; throws when none is one.
+std::size_t likeliest_of(std::span<const float> logits) {
+  std::size_t likeliest = logits.size();
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    if (likeliest < logits.size() ? logits[i] > logits[likeliest] : !std::isnan(logits[i])) likeliest = i;
+  }
+  if (likeliest < logits.size()) return likeliest;
+  throw Error(ErrorKind::kInvalid,
+              "the model's logits are not numbers: its weights are damaged or diverged in training");
+}
+
 void check_prompt(std::span<const TokenId> prompt, std::int64_t vocabulary, std::int64_t length_max) {
   if (prompt.empty()) throw Error(ErrorKind::kInvalid, "generating needs at least one token to start from");
   for (const TokenId id : prompt) {
@@ -69,18 +80,14 @@ std::span<const Candidate> Sampler::distribution(std::span<const float> logits) 
     logits = penalized_;
   }
   candidates_.clear();
+  const std::size_t likeliest = likeliest_of(logits);
   if (options_.temperature == 0) {
-    const auto likeliest = std::max_element(logits.begin(), logits.end()) - logits.begin();
     candidates_.push_back({static_cast<TokenId>(likeliest), 1});
     return candidates_;
   }
   sorted_.clear();
   for (std::size_t i = 0; i < logits.size(); ++i) {
     if (!std::isnan(logits[i])) sorted_.emplace_back(logits[i], static_cast<TokenId>(i));
-  }
-  if (sorted_.empty()) {
-    throw Error(ErrorKind::kInvalid,
-                "the model's logits are not numbers: its weights are damaged or diverged in training");
   }
   // Likeliest first; equal ones by id, so that nothing depends on the sort.
   const auto likelier = [](const auto& a, const auto& b) {
@@ -90,7 +97,7 @@ std::span<const Candidate> Sampler::distribution(std::span<const float> logits) 
   if (options_.top_k > 0) kept = std::min(kept, static_cast<std::size_t>(options_.top_k));
   std::partial_sort(sorted_.begin(), sorted_.begin() + static_cast<std::ptrdiff_t>(kept), sorted_.end(), likelier);
 
-  const double largest = sorted_.front().first;
+  const double largest = logits[likeliest];
   double sum = 0;
   for (std::size_t i = 0; i < kept; ++i) {
     const double weight = std::exp((static_cast<double>(sorted_[i].first) - largest) / options_.temperature);

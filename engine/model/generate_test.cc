@@ -92,9 +92,16 @@ TEST(Sampler, RefusesOptionsAndLogitsThatAreNone) {
   EXPECT_THROW(Sampler({.min_p = -0.1}), Error);
   EXPECT_THROW(Sampler({.min_p = NAN}), Error);
   EXPECT_THROW(Sampler({.repetition_penalty = 0}), Error);
-  Sampler sampler({.temperature = 1});
-  EXPECT_THROW(sampler.draw(std::vector<float>{NAN, NAN}), Error);
-  EXPECT_EQ(sampler.draw(std::vector<float>{NAN, 1}), 1);
+}
+
+TEST(Sampler, PassesOverWhatIsNoNumberAndRefusesWhereNothingIsOne) {
+  for (const double temperature : {0.0, 1.0}) {
+    SCOPED_TRACE(temperature);
+    Sampler sampler({.temperature = temperature});
+    EXPECT_THROW(sampler.draw(std::vector<float>{NAN, NAN}), Error);
+    EXPECT_EQ(sampler.draw(std::vector<float>{NAN, 1}), 1);
+    EXPECT_EQ(sampler.draw(std::vector<float>{-100, 1, NAN}), 1);
+  }
 }
 
 class GenerateTest : public testing::Test {

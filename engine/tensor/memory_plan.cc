@@ -138,6 +138,11 @@ void MemoryPlan::place() {
   bytes_ = other <= bytes_ ? other : place(by_size);
 }
 
+std::uint64_t MemoryPlan::placed_bytes() {
+  place();
+  return bytes_;
+}
+
 void MemoryPlan::allocate(std::uint64_t limit_bytes, const std::string& advice) {
   ATHANOR_ASSERT(!arena_);
   bytes_ = least_bytes();

@@ -64,6 +64,8 @@ class MemoryPlan {
 
   // What the fullest phase needs: no placing takes less, and few take much more. Known before allocate().
   std::uint64_t least_bytes() const;
+  // What allocate() will take; gives everything its place, which takes long for very many tensors.
+  std::uint64_t placed_bytes();
 
   // Places and allocates everything, zeroed. Throws kExhausted when it is more than `limit_bytes`, with the largest
   // lines of the table and `advice`: what the user can change ("a smaller micro-batch").

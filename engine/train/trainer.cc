@@ -56,14 +56,6 @@ bool writes_checkpoints(const TrainOptions& options, const parallel::Collectives
   return collectives.rank() == 0 && !options.checkpoint_folder.empty();
 }
 
-// Of the copy of the state (TrainOptions::checkpoint_room); 0 when there is none.
-std::uint64_t room_bytes(const TrainOptions& options, const parallel::Collectives& collectives,
-                         const TrainTensors& tensors) {
-  return writes_checkpoints(options, collectives) && options.checkpoint_room && options.checkpoint_every > 0
-             ? tensors.bytes()
-             : 0;
-}
-
 std::uint64_t memory_limit(const TrainOptions& options) {
   return options.memory_limit_bytes ? options.memory_limit_bytes : tensor::available_memory_bytes();
 }
@@ -76,9 +68,17 @@ void climb(std::int64_t rung, std::int64_t layers, model::DecoderSizes& sizes) {
   sizes.recompute_layers = rung <= layers ? rung : rung - layers;
 }
 
-// With the least recomputation that fits, if any does.
+// Of the copy of the state (TrainOptions::checkpoint_room), or null.
+const Tensor* plan_room(const TrainOptions& options, const parallel::Collectives& collectives,
+                        const TrainTensors& tensors, tensor::MemoryPlan& plan) {
+  const bool copies = options.checkpoint_room && options.checkpoint_every > 0;
+  if (!copies || !writes_checkpoints(options, collectives)) return nullptr;
+  return &plan.add("checkpoint", "room", DType::kUInt8, {static_cast<std::int64_t>(tensors.bytes())});
+}
+
+// With the least recomputation that fits into `limit` bytes, if any does.
 model::DecoderSizes fitting_sizes(const model::Config& config, const TrainOptions& options, tensor::Context& context,
-                                  const parallel::Collectives& collectives, Objective& objective) {
+                                  const parallel::Collectives& collectives, Objective& objective, std::uint64_t limit) {
   model::DecoderSizes sizes{.batch_max = at_once(options) * objective.rows(),
                             .length_max = options.length,
                             .backward = true};
@@ -87,8 +87,9 @@ model::DecoderSizes fitting_sizes(const model::Config& config, const TrainOption
     if (options.recompute_layers > 0) sizes.recompute_layers = options.recompute_layers;
     return sizes;
   }
-  const std::uint64_t limit = memory_limit(options);
-  const auto fits = [&](std::int64_t rung) {
+  // As much as the fullest phase needs, or as all takes when it is placed: what the trainer will plan, without its memory.
+  enum class Measure { kLeast, kPlaced };
+  const auto bytes_of = [&](std::int64_t rung, Measure measure) {
     climb(rung, config.num_hidden_layers, sizes);
     tensor::MemoryPlan trial;
     TrainedModel tried = plan_model(config, options, collectives.size(), trial);
@@ -97,12 +98,18 @@ model::DecoderSizes fitting_sizes(const model::Config& config, const TrainOption
     objective.plan(config, at_once(options), trial);
     TrainTensors state = tensors_of(options, tried.trained(), *optimizer);
     objective.add_state(state);
-    return trial.least_bytes() + room_bytes(options, collectives, state) <= limit - limit / 64;
+    plan_room(options, collectives, state, trial);
+    return measure == Measure::kLeast ? trial.least_bytes() : trial.placed_bytes();
   };
-  const auto ladder = std::views::iota(0, static_cast<int>(2 * config.num_hidden_layers));
-  const auto found =
-      fits(0) ? ladder.begin() : std::ranges::partition_point(ladder, [&](int rung) { return !fits(rung); });
-  climb(found - ladder.begin(), config.num_hidden_layers, sizes);
+  // Of what is free, threads and files take some beside the plan.
+  if (options.memory_limit_bytes == 0) limit -= limit / 64;
+  // Every rung needs less than the one before it; placed it may take a little more, so from there on all are looked at.
+  const std::int64_t last = 2 * config.num_hidden_layers;
+  const auto ladder = std::views::iota(std::int64_t{0}, last);
+  const auto lacks = [&](std::int64_t rung) { return bytes_of(rung, Measure::kLeast) > limit; };
+  std::int64_t rung = lacks(0) ? std::ranges::partition_point(ladder, lacks) - ladder.begin() : 0;
+  while (rung < last && bytes_of(rung, Measure::kPlaced) > limit) ++rung;
+  climb(rung, config.num_hidden_layers, sizes);
   return sizes;
 }
 
@@ -122,17 +129,16 @@ Trainer::Trainer(const model::Config& config, const TrainOptions& options, tenso
       objective_(objective),
       files_(files),
       clock_(clock),
+      memory_limit_bytes_(memory_limit(options)),
       model_(plan_model(config, options, collectives.size(), plan_)),
-      decoder_(context, model_.weights(), fitting_sizes(config, options, context, collectives, objective), plan_),
+      decoder_(context, model_.weights(),
+               fitting_sizes(config, options, context, collectives, objective, memory_limit_bytes_), plan_),
       optimizer_(plan_optimizer(options_, model_.trained(), plan_)) {
   objective_.plan(config, at_once(options), plan_);
   const bool writes = writes_checkpoints(options, collectives);
-  const Tensor* room = nullptr;
-  if (const std::uint64_t bytes = room_bytes(options, collectives, tensors())) {
-    room = &plan_.add("checkpoint", "room", DType::kUInt8, {static_cast<std::int64_t>(bytes)});
-  }
+  const Tensor* room = plan_room(options, collectives, tensors(), plan_);
   plan_.allocate(
-      memory_limit(options),
+      memory_limit_bytes_,
       fmt::format("A smaller micro_batch ({} now) or length ({}) needs less for activations, a smaller model "
                   "less for parameters, gradients and optimizer{}{}",
                   at_once(options), options.length,
@@ -298,7 +304,7 @@ void Trainer::skip(const StepResult& result) {
       state_.step + 1, result.loss, result.gradient_norm, options_.non_finite_steps_max, options_.learning_rate);
 }
 
-Evaluation Trainer::evaluate() {
+std::optional<Evaluation> Trainer::evaluate(const std::atomic<bool>& stop) {
   const std::int64_t count = std::min(options_.evaluate_sequences, objective_.evaluation_count()),
                      micro_batch = at_once(options_);
   Evaluation result{.step = state_.step};
@@ -306,9 +312,14 @@ Evaluation Trainer::evaluate() {
   Sums mine;
   const auto [begin, end] = parallel::share_of(count, collectives_.rank(), collectives_.size());
   for (std::int64_t first = begin; first < end; first += micro_batch) {
+    if (stop) {
+      mine.given_up = true;
+      break;
+    }
     mine.cost += objective_.evaluate(decoder_, first, std::min(micro_batch, end - first));
   }
-  const Cost all = summed(mine, count * objective_.terms_max()).cost;
+  const auto [all, stopping, given_up] = summed(mine, count * objective_.terms_max());
+  if (given_up) return {};
   result.targets = all.terms;
   if (all.terms == 0) return result;
   result.loss = all.loss / static_cast<double>(all.terms);
@@ -329,6 +340,13 @@ void Trainer::save(const Events& events) {
   report(events, writer_->wait());
   writer_->begin(state_);
   checkpoint_wait_s_ += static_cast<double>(clock_.monotonic_ns() - start_ns) * 1e-9;
+}
+
+Outcome Trainer::leave(const Events& events) {
+  save(events);
+  if (writer_) report(events, writer_->wait());
+  collectives_.barrier();
+  return Outcome::kStopped;
 }
 
 bool Trainer::can_roll_back() const { return saved_step_ >= 0 && rollbacks_to_it_ < options_.spike_rollbacks_max; }
@@ -352,12 +370,15 @@ Outcome Trainer::run(const std::atomic<bool>& stop, const Events& events) {
   const auto seconds = [this] { return static_cast<double>(clock_.monotonic_ns()) * 1e-9; };
   const auto every = [this](std::int64_t period) { return period > 0 && state_.step % period == 0; };
   double step_s = 0, evaluation_s = 0;  // how long one takes, lately
+  // False when it was given up.
   const auto evaluate_now = [&] {
     const double start = seconds();
-    const Evaluation evaluation = evaluate();
+    const std::optional<Evaluation> evaluation = evaluate(stop);
+    if (!evaluation) return false;
     evaluation_s = seconds() - start;
-    if (state_.step == 0) state_.first_evaluation_loss = evaluation.loss;
-    if (events.on_evaluation && evaluation.targets > 0) events.on_evaluation(evaluation);
+    if (state_.step == 0) state_.first_evaluation_loss = evaluation->loss;
+    if (events.on_evaluation && evaluation->targets > 0) events.on_evaluation(*evaluation);
+    return true;
   };
 
   const auto tell = [&](std::int64_t done, std::int64_t of) {
@@ -366,17 +387,13 @@ Outcome Trainer::run(const std::atomic<bool>& stop, const Events& events) {
   if (!prepared_ && !(prepared_ = objective_.prepare(decoder_, at_once(options_), collectives_, stop, tell))) {
     return Outcome::kStopped;
   }
-  if (state_.step == 0 && options_.evaluate_every > 0) evaluate_now();
+  // Before the first step, and where a run that goes on may have been stopped before or in the evaluation that was due.
+  if (state_.step < options_.steps && every(options_.evaluate_every) && !evaluate_now()) return leave(events);
   while (state_.step < options_.steps) {
     if (writer_) report(events, writer_->poll());
     const double start = seconds();
     const StepResult result = step(stop);
-    if (result.given_up) {
-      save(events);
-      if (writer_) report(events, writer_->wait());
-      collectives_.barrier();
-      return Outcome::kStopped;
-    }
+    if (result.given_up) return leave(events);
     if (result.spike) {
       roll_back(result.loss, events);
       continue;
@@ -401,13 +418,9 @@ Outcome Trainer::run(const std::atomic<bool>& stop, const Events& events) {
            .checkpoint_wait_s = checkpoint_wait_s_});
     }
     const bool done = state_.step == options_.steps;
-    if (result.stop && !done) {
-      save(events);
-      if (writer_) report(events, writer_->wait());
-      collectives_.barrier();  // nobody leaves before the checkpoint is whole
-      return Outcome::kStopped;
-    }
-    if (every(options_.evaluate_every) || (done && options_.evaluate_every > 0)) evaluate_now();
+    if (result.stop && !done) return leave(events);
+    const bool evaluates = options_.evaluate_every > 0 && (done || every(options_.evaluate_every));
+    if (evaluates && !evaluate_now()) return leave(events);
     if (every(options_.checkpoint_every) || done) save(events);
   }
   if (writer_) report(events, writer_->wait());

@@ -90,8 +90,8 @@ struct Events {
 
 enum class Outcome {
   kFinished,
-  // `stop` was set on some rank: all stopped after the same step, with a checkpoint if there is a folder. A step that is
-  // not computed yet is given up between two micro-batches: it may take longer than the platform waits.
+  // `stop` was set on some rank: all stopped after the same step, with a checkpoint if there is a folder. A step or an evaluation
+  // that is not computed yet is given up between two micro-batches: it may take longer than the platform waits.
   kStopped,
 };
 
@@ -124,8 +124,9 @@ class Trainer {
   // when too many steps in a row have a loss or gradient that is not finite.
   Outcome run(const std::atomic<bool>& stop, const Events& events);
 
-  // The mean over held-out examples, shared over the ranks; of a run that has begun. No targets when there are none.
-  Evaluation evaluate();
+  // The mean over held-out examples, shared over the ranks; of a run that has begun. No targets when there are none. Nothing
+  // on every rank when one of them gave it up because `stop` was set.
+  std::optional<Evaluation> evaluate(const std::atomic<bool>& stop);
 
  private:
   struct StepResult {
@@ -152,6 +153,8 @@ class Trainer {
   std::optional<Preferences> preferences_of(const Cost& all) const;
   void skip(const StepResult& result);
   void save(const Events& events);
+  // Ends a run before its end: nobody leaves before the checkpoint is whole.
+  Outcome leave(const Events& events);
   bool can_roll_back() const;
   void roll_back(double loss, const Events& events);
   // Takes parameters, the optimizer's state and the run's from the newest checkpoint that rank 0 has; false when it has none.
@@ -168,6 +171,7 @@ class Trainer {
   Files& files_;
   const Clock& clock_;
 
+  const std::uint64_t memory_limit_bytes_;  // what was free to begin with, unless the options say
   tensor::MemoryPlan plan_;
   TrainedModel model_;
   model::Decoder decoder_;

@@ -126,6 +126,7 @@ class Poisoned final : public parallel::Collectives {
 struct Report {
   std::vector<double> losses;  // by step, of rank 0
   std::vector<std::pair<std::int64_t, double>> evaluations;
+  std::vector<std::int64_t> held_out;  // that the last evaluation drew, of rank 0
   std::vector<std::string> checkpoints;
   std::vector<std::int64_t> skipped;                             // steps
   std::vector<std::pair<std::int64_t, std::int64_t>> rollbacks;  // from, to
@@ -134,22 +135,27 @@ struct Report {
   TrainState state;
 };
 
-// Tells of every training sequence as it is drawn.
+// Tells of every sequence as it is drawn.
 class Watched final : public data::Sequences {
  public:
-  Watched(data::Sequences& inner, std::function<void(std::int64_t step, std::int64_t index)> drawn)
-      : inner_(inner), drawn_(std::move(drawn)) {}
+  Watched(data::Sequences& inner, std::function<void(std::int64_t step, std::int64_t index)> drawn,
+          std::function<void(std::int64_t index)> held_out_drawn)
+      : inner_(inner), drawn_(std::move(drawn)), held_out_drawn_(std::move(held_out_drawn)) {}
   void training(std::int64_t step, std::int64_t index, const data::Row& row) override {
     drawn_(step, index);
     inner_.training(step, index, row);
   }
   bool packed() const override { return inner_.packed(); }
   std::int64_t evaluation_count(std::int64_t length) override { return inner_.evaluation_count(length); }
-  void evaluation(std::int64_t index, const data::Row& row) override { inner_.evaluation(index, row); }
+  void evaluation(std::int64_t index, const data::Row& row) override {
+    held_out_drawn_(index);
+    inner_.evaluation(index, row);
+  }
 
  private:
   data::Sequences& inner_;
   const std::function<void(std::int64_t, std::int64_t)> drawn_;
+  const std::function<void(std::int64_t)> held_out_drawn_;
 };
 
 struct Circumstances {
@@ -157,6 +163,8 @@ struct Circumstances {
   // As if by a signal while this sequence of this step is drawn. The last of a step's 7 sequences is in a micro-batch that has
   // no other after it.
   std::int64_t stop_at = 0, stop_index = 6;
+  // Or while this held-out sequence of the evaluation after this step is drawn.
+  std::int64_t stop_after = -1, stop_held_out = 0;
   std::function<std::unique_ptr<data::Sequences>()> sequences = [] { return std::make_unique<Language>(); };
   std::vector<std::int64_t> poisoned;  // updates
 };
@@ -171,9 +179,19 @@ Report run(const TrainOptions& options, const Circumstances& with) {
     SystemFiles files;
     SystemClock clock;
     std::atomic<bool> stop = false;
-    Watched watched(*sequences, [&](std::int64_t step, std::int64_t index) {
-      stop = stop || (step == with.stop_at && index == with.stop_index);
-    });
+    std::int64_t drawn_step = 0;
+    std::vector<std::int64_t> held_out;
+    Watched watched(
+        *sequences,
+        [&](std::int64_t step, std::int64_t index) {
+          stop = stop || (step == with.stop_at && index == with.stop_index);
+          drawn_step = step;
+          held_out.clear();
+        },
+        [&](std::int64_t index) {
+          stop = stop || (drawn_step == with.stop_after && index == with.stop_held_out);
+          held_out.push_back(index);
+        });
     LanguageModeling objective(watched, options);
     Trainer trainer(small_config(), options, context, collectives, objective, files, clock);
     if (!trainer.resume()) trainer.initialize();
@@ -194,6 +212,7 @@ Report run(const TrainOptions& options, const Circumstances& with) {
     const Outcome outcome = trainer.run(stop, events);
     if (reports) {
       result.outcome = outcome;
+      result.held_out = held_out;
       result.state = trainer.state();
       for (const model::ParameterInfo& info : trainer.parameters().layout().all()) {
         std::vector<float> values(static_cast<std::size_t>(info.count));
@@ -277,6 +296,53 @@ TEST(Trainer, StoppedAnywhereAndResumedIsBitwiseTheSameRun) {
     losses.insert(losses.end(), second.losses.begin(), second.losses.end());
     EXPECT_EQ(losses, whole.losses);
     EXPECT_EQ(second.parameters, whole.parameters);
+  }
+}
+
+TEST(Trainer, StoppedInAnEvaluationLeavesItAndResumedIsBitwiseTheSameRun) {
+  const Report whole = run(small_options());  // evaluated before the first step, then every 4
+  for (const std::int64_t stop_after : {0, 4, 8, 12}) {
+    SCOPED_TRACE(stop_after);
+    const TemporaryFolder folder;
+    TrainOptions options = small_options();
+    options.checkpoint_folder = folder.path();
+    const Report first = run(options, Circumstances{.stop_after = stop_after, .stop_held_out = 2});
+    EXPECT_EQ(first.outcome, Outcome::kStopped);
+    EXPECT_THAT(first.held_out, ElementsAre(0, 1, 2, 3)) << "given up between its micro-batches, of 2 sequences";
+    EXPECT_EQ(first.losses.size(), static_cast<std::size_t>(stop_after));
+    EXPECT_EQ(first.evaluations.size(), static_cast<std::size_t>(stop_after / 4));
+    EXPECT_THAT(first.checkpoints, ElementsAre(checkpoint_name(stop_after)));
+    const Report second = run(options);
+    EXPECT_EQ(second.outcome, Outcome::kFinished);
+    std::vector<double> losses = first.losses;
+    losses.insert(losses.end(), second.losses.begin(), second.losses.end());
+    EXPECT_EQ(losses, whole.losses);
+    EXPECT_EQ(second.parameters, whole.parameters);
+    EXPECT_EQ(second.state.first_evaluation_loss, whole.state.first_evaluation_loss);
+    if (stop_after == options.steps) continue;  // nothing is left to do: who wants that evaluation asks for it
+    std::vector<std::pair<std::int64_t, double>> evaluations = first.evaluations;
+    evaluations.insert(evaluations.end(), second.evaluations.begin(), second.evaluations.end());
+    EXPECT_EQ(evaluations, whole.evaluations);
+  }
+}
+
+TEST(Trainer, AnEvaluationThatOneRankGivesUpIsGivenUpByAll) {
+  const Report whole = run(small_options());
+  // Of three ranks the first has held-out sequence 0, the second 1 and 2, the last 3 and 4.
+  for (const auto& [micro_batch, stop_held_out, given_up] :
+       {std::tuple{1, 1, true}, {1, 3, true}, {2, 3, false}, {1, 0, false}}) {
+    const TemporaryFolder folder;
+    TrainOptions options = small_options();
+    options.micro_batch = micro_batch;
+    options.checkpoint_folder = folder.path();
+    const Report first = run(options, Circumstances{.ranks = 3, .stop_after = 8, .stop_held_out = stop_held_out});
+    EXPECT_EQ(first.outcome, Outcome::kStopped);
+    EXPECT_EQ(first.losses.size(), 8U) << "one that was whole already is told, and the next step is given up";
+    EXPECT_EQ(first.evaluations.size(), given_up ? 2U : 3U);
+    const Report second = run(options, 2);
+    std::vector<double> losses = first.losses;
+    losses.insert(losses.end(), second.losses.begin(), second.losses.end());
+    expect_near(losses, whole.losses, 2e-5);
   }
 }
 
@@ -373,13 +439,49 @@ TEST(Trainer, RecomputesAsLittleAsFitsAndTheNumbersStay) {
   options.recompute_layers = 0;  // is all of them
   EXPECT_EQ(bytes_of(options), bytes.back());
   options.recompute = "auto";
-  for (const std::uint64_t fits : bytes) {
-    options.memory_limit_bytes = fits + fits / 32;
-    const std::uint64_t taken = bytes_of(options);
-    EXPECT_TRUE(std::ranges::count(bytes, taken)) << taken;
-    EXPECT_GE(taken, fits);
-    EXPECT_LE(taken, options.memory_limit_bytes);
+  for (const std::uint64_t limit : bytes) {
+    options.memory_limit_bytes = limit;
+    const auto lowest = std::ranges::find_if(bytes, [&](std::uint64_t taken) { return taken <= limit; });
+    EXPECT_EQ(bytes_of(options), *lowest);
   }
+}
+
+// What is placed may take more than its fullest phase needs: by that alone a rung would be chosen that does not fit.
+TEST(Trainer, RecomputesMoreWhereWhatIsPlacedTakesMoreThanItsFullestPhaseNeeds) {
+  tensor::Context context(1);
+  parallel::Alone alone;
+  Language language;
+  SystemFiles files;
+  SystemClock clock;
+  int fragmented = 0;
+  for (const auto& [layers, feed_forward, micro_batch] :
+       {std::tuple{3, 40, 1}, {4, 24, 4}, {5, 24, 2}, {6, 72, 1}, {7, 40, 2}, {9, 24, 1}}) {
+    SCOPED_TRACE(fmt::format("{} layers, {} wide, {} at once", layers, feed_forward, micro_batch));
+    model::Config config = small_config();
+    config.num_hidden_layers = layers;
+    config.intermediate_size = feed_forward;
+    TrainOptions options = small_options();
+    options.batch = options.micro_batch = micro_batch;  // gradients are made anew, and activations lie in their place
+    std::vector<std::uint64_t> bytes;                   // of the ladder
+    const auto plan = [&](const char* recompute, std::int64_t recompute_layers, std::uint64_t limit) {
+      options.recompute = recompute;
+      options.recompute_layers = recompute_layers;
+      options.memory_limit_bytes = limit;
+      LanguageModeling objective(language, options);
+      const Trainer trainer(config, options, context, alone, objective, files, clock);
+      fragmented += trainer.memory().bytes() > trainer.memory().least_bytes();
+      return trainer.memory().bytes();
+    };
+    bytes.push_back(plan("little", 0, 0));
+    for (const char* recompute : {"gate_up", "layer"}) {
+      for (std::int64_t l = 1; l <= layers; ++l) bytes.push_back(plan(recompute, l, 0));
+    }
+    for (const std::uint64_t limit : bytes) {
+      const auto lowest = std::ranges::find_if(bytes, [&](std::uint64_t taken) { return taken <= limit; });
+      EXPECT_EQ(plan("auto", 0, limit), *lowest);
+    }
+  }
+  EXPECT_GT(fragmented, 0);
 }
 
 TEST(Trainer, AStopOnOneRankStopsAllAfterTheSameStepAndAnyNumberOfRanksGoesOn) {

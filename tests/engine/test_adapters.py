@@ -184,11 +184,17 @@ def loaded(folder):
 def test_merges_what_peft_has_saved(tmp_path, checkpoint):
     model = with_adapters(loaded(checkpoint), ["q_proj", "v_proj", "down_proj"], rank=4, alpha=12).eval()
     model.save_pretrained(tmp_path / "adapters")
-    done = llm("merge", "--model", checkpoint, "--adapter", tmp_path / "adapters", "--output", tmp_path / "merged")
+    done = llm("merge", "--model", checkpoint, "--adapter", tmp_path / "adapters", "--out", tmp_path / "merged")
     assert done.returncode == 0, done.stderr
     tokens = torch.from_numpy(random_tokens(1, 160, 2, 30)).long()
     with torch.no_grad():
         assert relative_error(loaded(tmp_path / "merged")(tokens).logits.numpy(), model(tokens).logits.numpy()) < 1e-5
+    # An older name of the option, and every type that numbers are written in.
+    done = llm("merge", "--model", checkpoint, "--adapter", tmp_path / "adapters", "--output", tmp_path / "half", "--dtype", "float16")
+    assert done.returncode == 0, done.stderr
+    whole = load_file(tmp_path / "merged/model.safetensors")
+    for name, half in load_file(tmp_path / "half/model.safetensors").items():
+        assert half.dtype == numpy.float16 and numpy.array_equal(half, whole[name].astype(numpy.float16)), name
 
 
 def adapter_files(tmp_path, checkpoint):
@@ -212,14 +218,14 @@ def test_refuses_adapters_that_it_does_not_have(tmp_path, checkpoint, change, me
     adapters = adapter_files(tmp_path, checkpoint)
     config = json.loads((adapters / "adapter_config.json").read_text())
     (adapters / "adapter_config.json").write_text(json.dumps({**config, **change}))
-    done = llm("merge", "--model", checkpoint, "--adapter", adapters, "--output", tmp_path / "merged")
+    done = llm("merge", "--model", checkpoint, "--adapter", adapters, "--out", tmp_path / "merged")
     assert done.returncode != 0 and message in done.stderr, done.stderr
     assert not (tmp_path / "merged/config.json").exists()
 
 
 def test_refuses_folders_that_are_no_adapters(tmp_path, checkpoint):
     adapters = adapter_files(tmp_path, checkpoint)
-    merge = ["merge", "--model", checkpoint, "--output", tmp_path / "merged", "--adapter"]
+    merge = ["merge", "--model", checkpoint, "--out", tmp_path / "merged", "--adapter"]
     assert "has no adapters; a folder that PEFT" in llm(*merge, tmp_path).stderr
     tensors = load_file(adapters / "adapter_model.safetensors")
     name = next(iter(tensors))
@@ -227,8 +233,9 @@ def test_refuses_folders_that_are_no_adapters(tmp_path, checkpoint):
     assert f"lacks the tensor {name}" in llm(*merge, adapters).stderr
     (adapters / "adapter_model.safetensors").unlink()
     assert "has no adapters with safetensors" in llm(*merge, adapters).stderr
-    done = llm("merge", "--model", checkpoint, "--output", checkpoint, "--adapter", adapters)
-    assert done.returncode == 2 and "is the model's own place" in done.stderr
+    for out, whose in ((checkpoint, "the model's"), (adapters, "the adapters'")):
+        done = llm("merge", "--model", checkpoint, "--out", out, "--adapter", adapters)
+        assert done.returncode == 2 and f"is {whose} own place" in done.stderr
 
 
 def test_peft_loads_what_is_saved(tmp_path, checkpoint):

@@ -46,7 +46,7 @@ def test_adapters_are_pefts_and_merge(place, tmp_path, types):
     assert after < before - 0.5 and f"the adapters are in {tmp_path / 'out'}" in printed
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"adapter_config.json", "adapter_model.safetensors", "checkpoints"}
     model = PeftModel.from_pretrained(base(place), tmp_path / "out").eval()
-    merged = llm.run("merge", *llm.words(model=place / "wide", adapter=tmp_path / "out", output=tmp_path / "merged")).stdout
+    merged = llm.run("merge", *llm.words(model=place / "wide", adapter=tmp_path / "out", out=tmp_path / "merged")).stdout
     assert "are one model in" in merged
     tokens = torch.from_numpy(numpy.random.default_rng(1).integers(0, 300, (2, 40)))
     with torch.no_grad():
@@ -125,5 +125,5 @@ def test_refuses_what_does_not_go_together(place, tmp_path):
     done = finetune(place, tmp_path / "half", "--resume", code=2, steps=4, lora_alpha=8)
     assert "it was made with adapters rank 8, alpha 16" in done.stderr
     # The adapters of another model.
-    done = llm.run("merge", *llm.words(model=place / "model", adapter=tmp_path / "half", output=tmp_path / "merged"), code=2)
+    done = llm.run("merge", *llm.words(model=place / "model", adapter=tmp_path / "half", out=tmp_path / "merged"), code=2)
     assert "they do not belong together" in done.stderr

@@ -48,7 +48,7 @@ OPTIONS = {
     ("generate",): ["model", "tokenizer", "adapter", "prompt", "prompts", "chat", "system", "tokens", "temperature", "top_k", "top_p", "min_p",
                     "repetition_penalty", "stop", "batch", "seed", "threads", "json"],
     ("convert",): ["model", "tokenizer", "out", "dtype"],
-    ("merge",): ["model", "adapter", "output", "dtype"],
+    ("merge",): ["model", "adapter", "out", "dtype"],
     ("bench",): ["shape", "products", "table", "operators", "json", "save", "checkpoints", *SHAPE,
                  *(name for name in SETTINGS if name not in OF_A_RUN)],
     ("tokenize", "train"): ["text", "vocabulary", "out"],
@@ -157,6 +157,8 @@ WRONG_LINES = [
     ("generate --model {place}/model --batch 0", "not in range 1"),
     ("convert --model {place}/model", "--out is required"),
     ("convert --model {place}/model --out {new} --dtype int8", "it must be float32, bfloat16 or float16"),
+    ("merge --model {place}/model --adapter {place}/nothing --out {new} --dtype int8", "--dtype is int8; it must be float32, bfloat16 or float16"),
+    ("merge --model {place}/model --adapter {place}/nothing --output {new} --dtpye float16", "There is no option --dtpye. Did you mean --dtype?"),
     ("generate --model {place}/model --tokens=-1", "tokens must be 0 or more"),
     ("generate --model {place}/model --seed x", "--seed = x"),
     ("tokenize train --text {place}/text.txt --out {new} --vocabulary 3", "257"),
@@ -200,6 +202,29 @@ WRONG_INPUTS = [
     ("tokenize encode --tokenizer {place}/nothing --text {place}/text.txt --out {new}", "holds no tokenizer"),
     ("tokenize encode --tokenizer {place}/model --text {place}/latin.txt --out {new}", "not UTF-8"),
 ]
+
+
+@pytest.mark.parametrize("line", [
+    "finetune --model {model} --data {place}/text.txt --out {out}",
+    "finetune --model {model} --data {place}/text.txt --out {out} --lora-rank 4",
+    "finetune --model {model} --data {place}/text.txt --out {out} --checkpoints {new}",
+    "finetune --model {model} --data {place}/text.txt --out {out} --checkpoints {new} --resume",
+    "finetune --model {model} --data {place}/text.txt --out {out} --dry-run",
+    "dpo --model {model} --data {place}/text.txt --out {out}",
+    "pretrain --model {model} --text {place}/text.txt --out {out}",
+    "train --model {model} --text {place}/text.txt --out {out}",
+    "convert --model {model} --out {out}",
+    "merge --model {model} --adapter {place}/nothing --out {out}",
+])
+@pytest.mark.parametrize("path", ["model", "model/", "nothing/../model", "link"])
+def test_no_model_is_overwritten_by_what_is_made_of_it(place, tmp_path, line, path):
+    shutil.copytree(place / "model", tmp_path / "model", ignore=shutil.ignore_patterns("checkpoints"))
+    (tmp_path / "nothing").mkdir()
+    (tmp_path / "link").symlink_to("model")
+    before = {file.name: file.read_bytes() for file in (tmp_path / "model").iterdir()}
+    told = refused(*line.format(place=place, model=tmp_path / "model", out=f"{tmp_path}/{path}", new=tmp_path / "new").split())
+    assert told == f"--out {tmp_path}/{path} is the model's own place, which is still needed: give another folder"
+    assert {file.name: file.read_bytes() for file in (tmp_path / "model").iterdir()} == before
 
 
 @pytest.mark.parametrize("line, tells", WRONG_INPUTS, ids=[line for line, _ in WRONG_INPUTS])
