@@ -88,17 +88,16 @@ def main():
     found = {"before": held_out_loss(base(), held_out)}
     found["after"] = held_out_loss(PeftModel.from_pretrained(base(), folder / "adapters"), held_out)
     found["merged"] = held_out_loss(AutoModelForCausalLM.from_pretrained(folder / "merged", dtype=torch.float32), held_out)
+    expected = {"before": told[0], "after": told[-1], "merged": told[-1]}
+    print(f"{'held-out loss':14} {'ours':>8} {'PyTorch':>8}")
+    for name, loss in found.items():
+        print(f"{name:14} {expected[name]:8.4f} {loss:8.4f}", flush=True)
     config = json.loads((folder / "adapters/adapter_config.json").read_text())
     torch.manual_seed(1)
     model = get_peft_model(base(), LoraConfig(r=config["r"], lora_alpha=config["lora_alpha"], target_modules=config["target_modules"],
                                               lora_dropout=0.0, task_type="CAUSAL_LM"))
     train(model, examples(folder / "data/chats/train.jsonl", tokenizer), steps, max(step["learning_rate"] for step in steps))
     theirs = held_out_loss(model, held_out)
-
-    expected = {"before": told[0], "after": told[-1], "merged": told[-1]}
-    print(f"{'held-out loss':14} {'ours':>8} {'PyTorch':>8}")
-    for name, loss in found.items():
-        print(f"{name:14} {expected[name]:8.4f} {loss:8.4f}")
     print(f"{'trained there':14} {told[-1]:8.4f} {theirs:8.4f}")
     wrong = [name for name, loss in found.items() if not math.isclose(loss, expected[name], abs_tol=SAME)]
     if abs(theirs - told[-1]) > ABOUT:
