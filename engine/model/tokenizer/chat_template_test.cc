@@ -111,9 +111,55 @@ TEST(ChatTemplate, EndsWhateverTheTemplateDoes) {
   EXPECT_THAT(refusal("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"),
               HasSubstr("too long"));
   EXPECT_THAT(refusal("{{ " + std::string(100'000, '(') + std::string(100'000, ')') + " }}"), HasSubstr("deep"));
-  std::string sum = "{{ 1";
-  for (int i = 0; i < 100'000; ++i) sum += "+1";
-  EXPECT_THAT(refusal(sum + " }}"), HasSubstr("too many"));
+}
+
+std::string repeated(std::string_view text, int times) {
+  std::string made;
+  for (int i = 0; i < times; ++i) made += text;
+  return made;
+}
+
+// All that is read is walked and freed recursively, so that nothing may be deeper than the stack bears.
+TEST(ChatTemplate, RefusesSyntaxThatIsTooDeep) {
+  const auto expect_deep = [](const std::string& source) {
+    EXPECT_THAT(refusal(source), testing::AllOf(HasSubstr("limit of depth is 400"), HasSubstr("line 1")))
+        << source.substr(0, 100);
+  };
+  for (const char* part : {" + 1", " ~ 1", " * 1", " ** 1", " and 1", " or 1", ".a", "[0]", "(0)", " | upper",
+                           " is string", " if 1 else 0", "(a=1)"}) {
+    expect_deep("{{ x" + repeated(part, 5'000) + " }}");
+  }
+  for (const auto& [open, close] : {std::pair("(", ")"),
+                                    {"[", "]"},
+                                    {"{'a':", "}"},
+                                    {"-", ""},
+                                    {"not ", ""},
+                                    {"f(", ")"},
+                                    {"f(a=", ")"},
+                                    {"x[", "]"},
+                                    {"x[1:", "]"},
+                                    {"x is eq [", "]"},
+                                    {"x | join(", ")"},
+                                    {"1 if ", ""}}) {
+    expect_deep("{{ " + repeated(open, 5'000) + "1" + repeated(close, 5'000) + " }}");
+  }
+  expect_deep("{{ x " + repeated("if x else x ", 5'000) + " }}");
+  expect_deep(repeated("{% if x %}", 5'000) + repeated("{% endif %}", 5'000));
+  expect_deep("{% if x %}" + repeated("{% elif x %}", 5'000) + "{% endif %}");
+  expect_deep(repeated("{% for x in y %}", 5'000) + repeated("{% endfor %}", 5'000));
+  expect_deep("{% set x " + repeated("| upper", 5'000) + " %}{% endset %}");
+  // Long in each of many levels, each of which is shallow.
+  std::string level = "1";
+  for (int i = 0; i < 60; ++i) {
+    level = "(" + level + repeated(" * 1", 350) + repeated(" ~ 1", 350) + repeated(" or 1", 350) + ")";
+  }
+  expect_deep("{{ " + level + " }}");
+}
+
+TEST(ChatTemplate, TakesSyntaxAsDeepAsTheLimit) {
+  EXPECT_EQ(written("{{ 1" + repeated(" + 1", 350) + " }}"), "351");
+  EXPECT_EQ(written("{{ " + repeated("(", 180) + "1" + repeated(")", 180) + " }}"), "1");
+  EXPECT_EQ(written(repeated("{% if true %}", 300) + "a" + repeated("{% endif %}", 300)), "a");
 }
 
 TEST(ChatTemplate, FindsTheAnswersAndWhatEndsThem) {

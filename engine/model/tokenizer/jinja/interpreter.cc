@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "common/error.h"
+#include "engine/model/tokenizer/jinja/budget.h"
 #include "engine/model/tokenizer/jinja/builtins.h"
 #include "engine/model/tokenizer/jinja/strings.h"
 
@@ -15,7 +16,6 @@ namespace {
 constexpr std::int64_t kStepsMax = 5'000'000;
 constexpr std::size_t kTextBytesMax = 64 << 20;
 constexpr int kCallsMax = 40;
-constexpr int kDepthMax = 600;  // of expressions and statements in each other, through macros too
 
 struct Scope {
   std::vector<std::pair<std::string, Value>> names;
@@ -74,7 +74,8 @@ class Interpreter {
 
   struct Deeper {
     explicit Deeper(int& depth) : depth(depth) {
-      if (++depth > kDepthMax) throw Error(ErrorKind::kExhausted, "it is nested too deeply");
+      check_depth(depth + 1, "what it runs");
+      ++depth;
     }
     ~Deeper() { --depth; }
     int& depth;

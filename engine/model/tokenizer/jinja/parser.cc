@@ -2,14 +2,13 @@
 #include <cstdlib>
 
 #include "common/error.h"
+#include "engine/model/tokenizer/jinja/budget.h"
 #include "engine/model/tokenizer/jinja/lexer.h"
 #include "engine/model/tokenizer/jinja/syntax.h"
 
 namespace athanor::model::jinja {
 
 namespace {
-
-constexpr int kDepthMax = 150;
 
 class Parser {
  public:
@@ -25,14 +24,20 @@ class Parser {
   using S = Statement::Kind;
   using T = Token::Kind;
 
-  // Bounds the recursion, here and when the tree is walked and destroyed.
+  // Bounds the parser's own recursion, and with it how deep statements nest; add() bounds expressions.
   struct Deeper {
     explicit Deeper(Parser& parser) : parser(parser) {
-      if (++parser.depth_ > kDepthMax) parser.refuse("it is nested too deeply");
+      parser.bound(parser.depth_ + 1);
+      ++parser.depth_;
     }
     ~Deeper() { --parser.depth_; }
     Parser& parser;
   };
+  void bound(int depth) const {
+    if (depth > kDepthMax) {
+      refuse(fmt::format("it is nested too deeply: the limit of depth is {} levels", kDepthMax));
+    }
+  }
 
   const Token& now() const { return tokens_[at_]; }
   const Token& next() const { return tokens_[std::min(at_ + 1, tokens_.size() - 1)]; }
@@ -150,7 +155,6 @@ class Parser {
   }
 
   void if_statement(Statement& made) {
-    const Deeper deeper(*this);
     made.kind = S::kIf;
     made.expressions.push_back(tuple(false));
     block_end();
@@ -158,6 +162,7 @@ class Parser {
     if (is_name("elif")) {
       made.otherwise.push_back(make(S::kIf));
       step();
+      const Deeper deeper(*this);
       return if_statement(made.otherwise.back());
     }
     if (take_name("else")) {
@@ -235,9 +240,19 @@ class Parser {
   ExpressionPtr make(E kind, std::string name, ExpressionPtr first, ExpressionPtr second = nullptr) const {
     ExpressionPtr made = make(kind, std::move(name));
     made->line = first->line;
-    made->parts.push_back(std::move(first));
-    if (second) made->parts.push_back(std::move(second));
+    add(*made, std::move(first));
+    if (second) add(*made, std::move(second));
     return made;
+  }
+  // A part, or none: whoever walks or frees the tree goes as deep as it is.
+  void add(Expression& into, ExpressionPtr part) const {
+    deepen(into, part);
+    into.parts.push_back(std::move(part));
+  }
+  void deepen(Expression& into, const ExpressionPtr& part) const {
+    if (!part) return;
+    into.depth = std::max(into.depth, part->depth + 1);
+    bound(into.depth);
   }
 
   // a, b, c without brackets: a list; a single expression is itself.
@@ -245,10 +260,10 @@ class Parser {
     ExpressionPtr first = with_condition ? expression() : disjunction();
     if (!is_op(",")) return first;
     ExpressionPtr list = make(E::kList);
-    list->parts.push_back(std::move(first));
+    add(*list, std::move(first));
     while (take_op(",")) {
       if (now().kind == T::kBlockEnd || now().kind == T::kPrintEnd || is_op(")")) break;
-      list->parts.push_back(with_condition ? expression() : disjunction());
+      add(*list, with_condition ? expression() : disjunction());
     }
     return list;
   }
@@ -258,23 +273,22 @@ class Parser {
     ExpressionPtr value = disjunction();
     while (take_name("if")) {
       ExpressionPtr made = make(E::kCondition);
-      made->parts.push_back(disjunction());
-      made->parts.push_back(std::move(value));
-      made->parts.push_back(take_name("else") ? expression() : nullptr);
+      add(*made, disjunction());
+      add(*made, std::move(value));
+      add(*made, take_name("else") ? expression() : nullptr);
       value = std::move(made);
     }
     return value;
   }
 
-  // Left-associative operators grow the tree to the left, which is walked recursively: their number counts as depth.
+  // Left-associative operators: the tree grows deeper with each.
   template <typename Operand>
   ExpressionPtr chain(std::initializer_list<std::string_view> operators, bool words, const Operand& operand) {
     ExpressionPtr left = operand();
-    for (int count = 0;; ++count) {
+    for (;;) {
       const auto found = std::find_if(operators.begin(), operators.end(),
                                       [&](std::string_view op) { return words ? is_name(op) : is_op(op); });
       if (found == operators.end()) return left;
-      if (count == 4 * kDepthMax) refuse("an expression has too many parts");
       step();
       left = make(E::kBinary, std::string(*found), std::move(left), operand());
     }
@@ -310,7 +324,7 @@ class Parser {
       step();
       if (!made) made = make(E::kCompare, "", std::move(left));
       made->operators.push_back(op);
-      made->parts.push_back(sum());
+      add(*made, sum());
     }
     return made ? std::move(made) : std::move(left);
   }
@@ -375,7 +389,7 @@ class Parser {
     if (take_op("[")) {
       ExpressionPtr list = make(E::kList);
       while (!take_op("]")) {
-        list->parts.push_back(expression());
+        add(*list, expression());
         if (!is_op("]")) expect_op(",");
       }
       return list;
@@ -383,9 +397,9 @@ class Parser {
     if (take_op("{")) {
       ExpressionPtr dict = make(E::kDict);
       while (!take_op("}")) {
-        dict->parts.push_back(expression());
+        add(*dict, expression());
         expect_op(":");
-        dict->parts.push_back(expression());
+        add(*dict, expression());
         if (!is_op("}")) expect_op(",");
       }
       return dict;
@@ -394,8 +408,7 @@ class Parser {
   }
 
   ExpressionPtr postfix(ExpressionPtr value) {
-    for (int count = 0;; ++count) {
-      if (count == 4 * kDepthMax) refuse("an expression has too many parts");
+    for (;;) {
       if (take_op(".")) {
         if (now().kind == T::kInteger) {
           value = make(E::kItem, "", std::move(value),
@@ -427,7 +440,7 @@ class Parser {
       return make(E::kItem, "", std::move(value), std::move(parts[0]));
     }
     ExpressionPtr made = make(E::kSlice, "", std::move(value));
-    for (ExpressionPtr& part : parts) made->parts.push_back(std::move(part));
+    for (ExpressionPtr& part : parts) add(*made, std::move(part));
     return made;
   }
 
@@ -439,9 +452,10 @@ class Parser {
         std::string key = name();
         step();
         into.named.emplace_back(std::move(key), expression());
+        deepen(into, into.named.back().second);
       } else {
         if (!into.named.empty()) refuse("an argument without a name follows one with a name");
-        into.parts.push_back(expression());
+        add(into, expression());
       }
       if (!is_op(")")) expect_op(",");
     }
@@ -449,14 +463,13 @@ class Parser {
 
   // |filter(…) and `is test`, any number; `started`: the first filter has no "|".
   ExpressionPtr filters(ExpressionPtr value, bool started) {
-    for (int count = 0;; ++count) {
-      if (count == 4 * kDepthMax) refuse("an expression has too many filters");
+    for (;;) {
       if (started || take_op("|")) {
         started = false;
         ExpressionPtr made = make(E::kFilter);
         made->name = name();
         while (take_op(".")) made->name += "." + name();
-        made->parts.push_back(std::move(value));
+        add(*made, std::move(value));
         if (take_op("(")) arguments(*made);
         value = std::move(made);
       } else if (value && take_name("is")) {
@@ -479,7 +492,7 @@ class Parser {
                 !is_name("is") && !is_name("in") && !is_name("not")) ||
                now().kind == T::kString || now().kind == T::kInteger || now().kind == T::kReal || is_op("[") ||
                is_op("{")) {
-      made->parts.push_back(postfix(primary()));
+      add(*made, postfix(primary()));
     }
     return negated ? make(E::kUnary, "not", std::move(made)) : std::move(made);
   }

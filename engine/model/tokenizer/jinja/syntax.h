@@ -34,6 +34,7 @@ struct Expression {
   };
   Kind kind;
   int line;
+  int depth = 1;  // one more than that of its deepest part; at most kDepthMax
   std::string name;
   Value value;
   std::vector<ExpressionPtr> parts;
