@@ -105,12 +105,60 @@ TEST(ChatTemplate, NamesLineAndConstructOfWhatItRefuses) {
 }
 
 TEST(ChatTemplate, EndsWhateverTheTemplateDoes) {
-  EXPECT_THAT(refusal("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"), HasSubstr("too"));
+  const std::string long_text = "{% set t = 'a' * 30000000 %}";
+  for (const std::string& source : {
+           // Work that is much for each step.
+           std::string("{{ range(100000) | join('a' * 60000000) }}"),
+           long_text + "{% for i in range(99999) %}{% set y = t | upper %}{% endfor %}",
+           long_text + "{% for i in range(99999) %}{{ t == 'a' * 30000000 }}{% endfor %}",
+           long_text + "{{ t | replace('', t) }}",
+           long_text + "{{ t.replace('a', t) }}",
+           long_text + "{{ t | list }}",
+           long_text + "{{ t.split('a') }}",
+           long_text + "{{ range(99999) | map('replace', 'x', t) | list }}",
+           long_text + "{{ ('\\n' * 1000) | indent(t, true, true) }}",
+           std::string("{{ 'x'.ljust(9999999999) }}"),
+           std::string("{{ 'x'.zfill(9999999999) }}"),
+           std::string("{{ 'aaaaaaaa' * 100000000 }}"),
+           std::string("{{ range(100000) | unique | list }}"),
+           std::string("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"),
+           // What is held once and written often.
+           std::string("{% set ns = namespace(x='a') %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}"
+                       "{% endfor %}{{ ns.x }}"),
+           std::string("{% set ns = namespace(x='a') %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}"
+                       "{% endfor %}{{ ns.x | tojson }}"),
+           std::string("{% set ns = namespace(x='a', y='a') %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}"
+                       "{% set ns.y = [ns.y, ns.y] %}{% endfor %}{{ ns.x == ns.y }}"),
+           std::string(
+               "{% set ns = namespace(x='a') %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}"),
+           std::string(
+               "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}"),
+       }) {
+    EXPECT_THAT(refusal(source), testing::AllOf(HasSubstr("limit is 268435456 units"), HasSubstr("line 1"))) << source;
+  }
   EXPECT_THAT(refusal("{{ range(10000000) }}"), HasSubstr("100000"));
-  EXPECT_THAT(refusal("{{ 'aaaaaaaa' * 100000000 }}"), HasSubstr("bytes"));
-  EXPECT_THAT(refusal("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"),
-              HasSubstr("too long"));
-  EXPECT_THAT(refusal("{{ " + std::string(100'000, '(') + std::string(100'000, ')') + " }}"), HasSubstr("deep"));
+}
+
+// What is in itself or far into others is freed too.
+TEST(ChatTemplate, RefusesValuesThatAreTooDeep) {
+  const auto grown = [](const std::string& value, int times = 5000) {
+    return refusal("{% set ns = namespace(x={}, f=0) %}{% for i in range(" + std::to_string(times) +
+                   ") %}{% set ns.x = " + value + " %}{% endfor %}ok");
+  };
+  for (const char* value : {"[ns.x]", "{'a': ns.x}", "{'a': ns.x}.items", "[1, ns.x][::-1]", "{'a': ns.x}.items()",
+                            "[[ns.x], 1] | list", "dict(a=ns.x)", "[ns.x] | map('list') | list"}) {
+    EXPECT_THAT(grown(value), HasSubstr("limit of depth is 400 levels")) << value;
+  }
+  EXPECT_EQ(grown("[ns.x]", 399), "gave: ok");
+  EXPECT_THAT(refusal("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"), HasSubstr("limit of depth is 400 levels"));
+  // A namespace is emptied by the run, however deep it stands.
+  EXPECT_EQ(written("{% set ns = namespace(x=0) %}{% set ns.x = ns %}{% set ns.y = [ns.x.x] %}ok"), "ok");
+  EXPECT_EQ(written("{% set ns = namespace(x=0) %}{% for i in range(50000) %}{% set ns.x = namespace(x=ns.x) %}"
+                    "{% endfor %}ok"),
+            "ok");
+  EXPECT_EQ(written("{% set ns = namespace(f=0) %}{% for i in [1] %}{% set ns.f = loop.changed %}{% endfor %}"
+                    "{{ ns.f(1) }}{{ ns.f(1) }}{{ ns.f(ns.f) }}{{ ns.f(2) }}"),
+            "TrueFalseTrueTrue");
 }
 
 std::string repeated(std::string_view text, int times) {
