@@ -83,6 +83,21 @@ TEST(ChatTemplate, WritesWhatJinjaWrites) {
       {"{{ 'a' in 'cat' and 1 not in [2] and 'k' in {'k': 1} }}{{ 1 < 2 < 3 }}{{ 1 == 1.0 }}", "{}", "TrueTrueTrue"},
       {"{% macro f() %}{{ caller(1) }}{{ caller(2) }}{% endmacro %}{% call(x) f() %}<{{ x }}>{% endcall %}", "{}",
        "<1><2>"},
+      {"{% macro f() %}[{{ caller() }}]{% endmacro %}{% call(x) f() %}<{{ x }}>{% endcall %}"
+       "{% call(x, y=2) f() %}{{ x }}{{ y }}{% endcall %}",
+       "{}", "[<>][2]"},
+      {"{% for a in [1, 2] %}{{ a }}{% for b in [] %}{% else %}{% break %}{% endfor %}x{% endfor %}", "{}", "1"},
+      {"{% for a in [1, 2] %}{{ a }}{% for b in [] %}{% else %}{% continue %}{% endfor %}x{% endfor %}", "{}", "12"},
+      {"{{ 'abcabc'.find('a', 1) }} {{ 'abc'.startswith('b', 1) }} {{ 'abc'.endswith('b', 0, -1) }} "
+       "{{ 'éaéa'.count('a', 2, 9) }} {{ 'abc'.find('', 4) }} {{ 'aéa'.rfind('a', -1) }} {{ 'abcb'.index('b', 2) }}",
+       "{}", "3 True True 1 -1 2 3"},
+      {"{{ 'é😀' | tojson(ensure_ascii=true) }}{{ 'ff' | int(0, 16) }} {{ '0x1F' | int(base=16) }} {{ '1_000' | int }} "
+       "{{ '1__0' | int(7) }} {{ ' -2.9 ' | int }}",
+       "{}", "\"\\u00e9\\ud83d\\ude00\"255 31 1000 7 -2"},
+      {"{{ 9007199254740993 > 9007199254740992 }} {{ 2 ** 60 }} {{ (-1) ** 7 }} {{ 2 ** -1 }} {{ -7 is divisibleby(-1) "
+       "}}",
+       "{}", "True 1152921504606846976 -1 0.5 True"},
+      {"{{ least is divisibleby(-1) }}{{ least % -1 }}", R"({"least":-9223372036854775808})", "True0"},
   };
   for (const auto& [source, variables, expected] : cases) {
     EXPECT_EQ(written(source, variables), expected) << source;
@@ -102,6 +117,48 @@ TEST(ChatTemplate, NamesLineAndConstructOfWhatItRefuses) {
   EXPECT_THAT(refusal("{{ [].append(1) }}"), HasSubstr("append"));
   EXPECT_THAT(refusal("{{ 1 + 'a' }}"), testing::AllOf(HasSubstr("int"), HasSubstr("str")));
   EXPECT_THAT(refusal("{{ 1 // 0 }}"), HasSubstr("divided by 0"));
+  EXPECT_THAT(refusal("{{ 0 ** -1 }}"), HasSubstr("divided by 0"));
+}
+
+// Nothing that a template gives is passed over.
+TEST(ChatTemplate, RefusesArgumentsThatItDoesNotKnow) {
+  EXPECT_THAT(refusal("{{ 'x' | upper(nonsense=1) }}"), HasSubstr("'nonsense'"));
+  EXPECT_THAT(refusal("{{ 'x' | upper(1) }}"), HasSubstr("takes 0 arguments, not 1"));
+  EXPECT_THAT(refusal("{{ 'x' | tojson(compact=true) }}"), HasSubstr("'compact'"));
+  EXPECT_THAT(refusal("{{ [1] | map(attribute='a', other=1) | list }}"), HasSubstr("'other'"));
+  EXPECT_THAT(refusal("{{ [1] | join('a', d='b') }}"), HasSubstr("twice"));
+  EXPECT_THAT(refusal("{{ 'x'.split('a', 1, 2) }}"), HasSubstr("takes 2 arguments, not 3"));
+  EXPECT_THAT(refusal("{{ 'x'.strip(characters='x') }}"), HasSubstr("'characters'"));
+  EXPECT_THAT(refusal("{{ 1 is even(2) }}"), HasSubstr("takes 0 arguments, not 1"));
+  EXPECT_THAT(refusal("{{ '1' | int(0, 0) }}"), HasSubstr("base"));
+}
+
+TEST(ChatTemplate, RefusesNumbersThatDoNotFit) {
+  const std::string least = R"({"least":-9223372036854775808})";
+  for (const char* source : {"{{ -least }}", "{{ least | abs }}", "{{ [least, -1] | sum }}", "{{ least // -1 }}",
+                             "{{ least - 1 }}", "{{ least * -1 }}", "{{ 2 ** 63 }}", "{{ (-3) ** 99 }}",
+                             "{{ '99999999999999999999' | int }}", "{{ 1e30 | int }}"}) {
+    EXPECT_THAT(refusal(source, least), HasSubstr("too large")) << source;
+  }
+  EXPECT_THAT(refusal("{{ 'x'.zfill(least) }}{{ 'x'.rjust(least) }}{{ 'x'[least:] }}{{ 'a b'.split(none, -1e300) }}",
+                      least),
+              HasSubstr("gave: xxx"));
+}
+
+TEST(ChatTemplate, RefusesBlocksThatCannotBeLeftOrFiltered) {
+  for (const char* block : {"{% macro f() %}{% break %}{% endmacro %}", "{% call f() %}{% continue %}{% endcall %}",
+                            "{% filter upper %}{% break %}{% endfilter %}", "{% set x %}{% break %}{% endset %}"}) {
+    EXPECT_THAT(refusal(std::string("{% for a in [1] %}") + block + "{% endfor %}"), HasSubstr("in no loop")) << block;
+  }
+  EXPECT_THAT(refusal("{% for a in [] %}{% else %}{% break %}{% endfor %}"), HasSubstr("in no loop"));
+  EXPECT_EQ(written("{% for a in [1, 2] %}{% set x %}{% for b in [3, 4] %}{{ b }}{% break %}{% endfor %}{% endset %}"
+                    "{{ x }}{% break %}{% endfor %}"),
+            "3");
+  for (const char* block :
+       {"{% filter upper is not defined %}x{% endfilter %}", "{% filter upper is string is string %}x{% endfilter %}",
+        "{% set x | upper is not none %}x{% endset %}", "{% filter upper()() %}x{% endfilter %}"}) {
+    EXPECT_THAT(refusal(block), HasSubstr("'%}' was expected")) << block;
+  }
 }
 
 TEST(ChatTemplate, EndsWhateverTheTemplateDoes) {

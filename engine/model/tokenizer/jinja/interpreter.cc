@@ -151,7 +151,7 @@ class Interpreter {
         break;
       case S::kPrint: out_->append(to_text(evaluate(*statement.expressions[0]), budget_)); break;
       case S::kIf: return execute(truth(evaluate(*statement.expressions[0])) ? statement.body : statement.otherwise);
-      case S::kFor: loop(statement); break;
+      case S::kFor: return loop(statement);
       case S::kSet: set(statement); break;
       case S::kMacro: assign(statement.name, macro(statement)); break;
       case S::kCallBlock: call_block(statement); break;
@@ -189,7 +189,8 @@ class Interpreter {
     space->fields[statement.names[0]] = std::move(made);
   }
 
-  void loop(const Statement& statement) {
+  // A break or continue in what is run when there are no items is one of the loop around.
+  Flow loop(const Statement& statement) {
     List items = items_of(evaluate(*statement.expressions[0]), budget_);
     if (const Expression* condition = statement.expressions[1].get()) {
       List kept;
@@ -201,9 +202,12 @@ class Interpreter {
       }
       items = std::move(kept);
     }
-    if (items.empty()) return scoped(scope_, [&] { execute(statement.otherwise); });
-    const auto count = static_cast<std::int64_t>(items.size());
     Flow flow = Flow::kOn;
+    if (items.empty()) {
+      scoped(scope_, [&] { flow = execute(statement.otherwise); });
+      return flow;
+    }
+    const auto count = static_cast<std::int64_t>(items.size());
     const std::shared_ptr<Namespace> changes = context_.make_space();  // loop.changed() may outlive the loop
     for (std::int64_t i = 0; i < count && flow != Flow::kBreak; ++i) {
       step(statement.line);
@@ -241,6 +245,7 @@ class Interpreter {
         --loops_;
       });
     }
+    return Flow::kOn;
   }
 
   Function macro(const Statement& statement) {
@@ -280,11 +285,12 @@ class Interpreter {
   }
 
   void call_block(const Statement& statement) {
-    Arguments given = arguments_of(*statement.expressions[0], 1);
+    const Expression& call = *statement.expressions.back();
+    Arguments given = arguments_of(call, 1);
     Function caller = macro(statement);
     caller.name = "caller";
     given.named.emplace_back("caller", std::move(caller));
-    const Value called = evaluate(*statement.expressions[0]->parts[0]);
+    const Value called = evaluate(*call.parts[0]);
     if (!called.function()) refuse("a value of the kind {} cannot be called", kind_name(called));
     out_->append(to_text(called.function()->call(given), budget_));
   }
@@ -326,6 +332,7 @@ class Interpreter {
 
   Value evaluate_filter(const Expression& expression, std::optional<Value> input) {
     const Expression* from = expression.parts[0].get();
+    ATHANOR_ASSERT(from || input);
     const Value value =
         from ? (from->kind == E::kFilter && input ? evaluate_filter(*from, std::move(input)) : evaluate(*from))
              : *input;
@@ -401,14 +408,24 @@ class Interpreter {
     return left;
   }
 
+  static Value power(std::int64_t base, std::int64_t exponent) {
+    if (base == 0 || base == 1) return exponent == 0 ? std::int64_t{1} : base;
+    if (base == -1) return exponent % 2 == 0 ? std::int64_t{1} : base;
+    std::int64_t result = 1;
+    for (; exponent > 0; --exponent) {
+      if (__builtin_mul_overflow(result, base, &result)) refuse("a number becomes too large");
+    }
+    return result;
+  }
+
   static Value arithmetic(const std::string& op, const Value& left, const Value& right) {
     const bool real = left.real() || right.real();
     const double x = left.as_real(), y = right.as_real();
     if ((op == "/" || op == "//" || op == "%") && y == 0) refuse("a number is divided by 0");
     if (op == "/") return x / y;
     if (op == "**") {
-      const double power = std::pow(x, y);
-      return real || y < 0 || std::abs(power) > 9e15 ? Value(power) : Value(static_cast<std::int64_t>(power));
+      if (x == 0 && y < 0) refuse("a number is divided by 0");
+      return real || y < 0 ? Value(std::pow(x, y)) : power(left.as_integer(), right.as_integer());
     }
     if (real) {
       if (op == "+") return x + y;

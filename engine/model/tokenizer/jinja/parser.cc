@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstdlib>
+#include <utility>
 
 #include "common/error.h"
 #include "engine/model/tokenizer/jinja/budget.h"
@@ -108,6 +109,14 @@ class Parser {
     return body;
   }
 
+  // The same where what the body writes is taken up: it is written to its end, so that no loop around it can be left.
+  Body block_until(std::string_view end) {
+    const int loops = std::exchange(loops_, 0);
+    Body body = until(end);
+    loops_ = loops;
+    return body;
+  }
+
   Statement make(S kind) const { return Statement{kind, now().line, {}, {}, {}, {}, {}, {}}; }
 
   void statement(Body& into) {
@@ -124,27 +133,24 @@ class Parser {
       made.name = name();
       expect_op("(");
       parameters(made);
-      made.body = until("endmacro");
+      made.body = block_until("endmacro");
     } else if (word == "call") {
       made.kind = S::kCallBlock;
-      std::vector<ExpressionPtr> defaults;
       if (take_op("(")) parameters(made);
-      if (std::any_of(made.expressions.begin(), made.expressions.end(), [](const auto& e) { return e != nullptr; })) {
-        refuse("a call block's parameter has a default, which is not supported");
-      }
-      made.expressions.clear();
       made.expressions.push_back(expression());
-      if (made.expressions[0]->kind != E::kCall) refuse("a call block calls nothing");
-      made.body = until("endcall");
+      if (made.expressions.back()->kind != E::kCall) refuse("a call block calls nothing");
+      made.body = block_until("endcall");
     } else if (word == "filter") {
       made.kind = S::kFilterBlock;
-      made.expressions.push_back(filters(nullptr, true));
-      made.body = until("endfilter");
+      made.expressions.push_back(block_filters(true));
+      made.body = block_until("endfilter");
     } else if (word == "generation") {
       made.kind = S::kGeneration;
       made.body = until("endgeneration");
     } else if (word == "break" || word == "continue") {
-      if (loops_ == 0) refuse(fmt::format("'{}' stands in no loop", word));
+      if (loops_ == 0) {
+        refuse(fmt::format("'{}' stands in no loop, or in a block inside one that it cannot leave", word));
+      }
       made.kind = word == "break" ? S::kBreak : S::kContinue;
       block_end();
     } else {
@@ -217,9 +223,9 @@ class Parser {
     }
     if (made.names.size() > 1) refuse(fmt::format("'=' was expected, not {}", here()));
     // A block: an expression of filters, or none.
-    made.expressions.push_back(is_op("|") ? filters(nullptr, false) : nullptr);
+    made.expressions.push_back(is_op("|") ? block_filters(false) : nullptr);
     made.text = "block";
-    made.body = until("endset");
+    made.body = block_until("endset");
   }
 
   void parameters(Statement& made) {
@@ -350,7 +356,7 @@ class Parser {
       value = primary();
     }
     value = postfix(std::move(value));
-    return with_filters ? filters(std::move(value), false) : std::move(value);
+    return with_filters ? filters(std::move(value)) : std::move(value);
   }
 
   ExpressionPtr constant(Value value) {
@@ -461,20 +467,30 @@ class Parser {
     }
   }
 
-  // |filter(…) and `is test`, any number; `started`: the first filter has no "|".
-  ExpressionPtr filters(ExpressionPtr value, bool started) {
+  ExpressionPtr filter(ExpressionPtr value) {
+    ExpressionPtr made = make(E::kFilter);
+    made->name = name();
+    while (take_op(".")) made->name += "." + name();
+    add(*made, std::move(value));
+    if (take_op("(")) arguments(*made);
+    return made;
+  }
+
+  // Of a block, whose body is what is filtered: filters alone. `started`: the first has no "|".
+  ExpressionPtr block_filters(bool started) {
+    ExpressionPtr value;
+    while (std::exchange(started, false) || take_op("|")) value = filter(std::move(value));
+    return value;
+  }
+
+  // |filter(…) and `is test`, any number.
+  ExpressionPtr filters(ExpressionPtr value) {
     for (;;) {
-      if (started || take_op("|")) {
-        started = false;
-        ExpressionPtr made = make(E::kFilter);
-        made->name = name();
-        while (take_op(".")) made->name += "." + name();
-        add(*made, std::move(value));
-        if (take_op("(")) arguments(*made);
-        value = std::move(made);
-      } else if (value && take_name("is")) {
+      if (take_op("|")) {
+        value = filter(std::move(value));
+      } else if (take_name("is")) {
         value = test(std::move(value));
-      } else if (value && take_op("(")) {
+      } else if (take_op("(")) {
         value = make(E::kCall, "", std::move(value));
         arguments(*value);
       } else {

@@ -15,7 +15,12 @@ namespace {
 
 std::partial_ordering order_of_numbers(const Value& a, const Value& b) {
   if (!a.real() && !b.real()) return a.as_integer() <=> b.as_integer();
-  return a.as_real() <=> b.as_real();
+  // Which holds every whole number too.
+  const auto exact = [](const Value& value) {
+    return value.real() ? static_cast<long double>(*value.real()) : static_cast<long double>(value.as_integer());
+  };
+  static_assert(std::numeric_limits<long double>::digits >= 63);
+  return exact(a) <=> exact(b);
 }
 
 std::string real_text(double value) {
