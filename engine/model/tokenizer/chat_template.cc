@@ -100,9 +100,15 @@ struct ChatTemplate::Parsed {
   }
 };
 
-ChatOptions chat_options(const Tokenizer& tokenizer) {
+std::time_t local_time(std::time_t seconds) {
+  std::tm local{};
+  localtime_r(&seconds, &local);
+  return seconds + local.tm_gmtoff;
+}
+
+ChatOptions chat_options(const Tokenizer& tokenizer, std::time_t now) {
   ChatOptions options;
-  options.now = std::time(nullptr);
+  options.now = now;
   if (!tokenizer.parts().bos.empty()) options.tokens["bos_token"] = tokenizer.parts().bos;
   if (!tokenizer.parts().eos.empty()) options.tokens["eos_token"] = tokenizer.parts().eos;
   for (const auto& [name, content] : tokenizer.parts().named_tokens) options.tokens[name] = content;

@@ -316,7 +316,7 @@ TEST(EncodeChat, MarksTheTokensOfTheAnswers) {
   const auto messages =
       json::parse(R"([{"role":"user","content":"the lord"},{"role":"assistant","content":"said unto"}])", "m")
           .as_array();
-  const RenderedChat chat = ChatTemplate(kChatMl).render(messages, chat_options(tokenizer));
+  const RenderedChat chat = ChatTemplate(kChatMl).render(messages, chat_options(tokenizer, 0));
   const ChatTokens tokens = encode_chat(tokenizer, chat);
   ASSERT_EQ(tokens.ids.size(), tokens.answer.size());
   EXPECT_EQ(tokenizer.decode(tokens.ids, true), chat.text);

@@ -540,7 +540,7 @@ std::optional<Value> global(std::string_view name, Context& context) {
     return Function{"strftime_now", [&context](const Arguments& given) -> Value {
                       const std::string format = to_text(given.get(0, "format"), context.budget).bytes;
                       std::tm local{};
-                      localtime_r(&context.now, &local);
+                      gmtime_r(&context.now, &local);
                       char written[512];
                       const std::size_t size =
                           format.size() > 200 ? 0 : std::strftime(written, sizeof written, format.c_str(), &local);

@@ -18,7 +18,7 @@ struct Context {
   ~Context();
   Context(const Context&) = delete;
 
-  const std::time_t now;  // seconds since 1970, which strftime_now() writes in local time
+  const std::time_t now;  // for strftime_now(), as ChatOptions has it
   Budget budget;
   std::vector<std::shared_ptr<Namespace>> spaces;  // all that the run makes, however they hold each other
 
