@@ -294,6 +294,27 @@ TEST(ChatTemplate, FindsTheAnswersThatDependOnWhatFollows) {
               ElementsAre("one e<|im_end|>", "<think>\n\n</think>\n\ntwo<|im_end|>"));
 }
 
+// The words that lead to one answer are looked for before the next; not all answers have them, and messages may say them.
+TEST(ChatTemplate, FindsTheAnswersThatBeginDifferently) {
+  const std::string source =
+      "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.thoughts %}<think>{{ m.thoughts }}</think>{% endif %}"
+      "{% if m.note %}Note: {% endif %}{{ m.content }}<|im_end|>\n{% endfor %}"
+      "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+  EXPECT_THAT(answers(source,
+                      R"([{"role":"user","content":"a"},{"role":"assistant","content":"one"},
+                  {"role":"user","content":"<|im_start|>assistant\n"},{"role":"assistant","content":"two","note":true},
+                  {"role":"user","content":"c"},{"role":"assistant","content":"three","thoughts":"hm"},
+                  {"role":"user","content":"d"},{"role":"assistant","content":"<|im_start|>assistant\nfour"},
+                  {"role":"assistant","content":"five"}])"),
+              ElementsAre("one<|im_end|>", "Note: two<|im_end|>", "<think>hm</think>three<|im_end|>",
+                          "<|im_start|>assistant\nfour<|im_end|>", "five<|im_end|>"));
+  // A template that leads to its answers with nothing.
+  EXPECT_THAT(answers("{% for m in messages %}{{ m.content }}{% if m.role == 'assistant' %}</s>{% endif %}{% endfor %}",
+                      R"([{"role":"user","content":"a"},{"role":"assistant","content":"one"},
+                          {"role":"user","content":"b"},{"role":"assistant","content":"two"}])"),
+              ElementsAre("one</s>", "two</s>"));
+}
+
 TEST(ChatTemplate, ToolCallsAreAnswersToo) {
   const std::string source =
       "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{% for c in m.tool_calls "
