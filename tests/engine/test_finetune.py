@@ -201,7 +201,7 @@ def test_stopped_and_gone_on_with_is_never_stopped(place, tmp_path, ranks):
 def test_gone_on_with_on_another_day_the_chats_are_the_same(place, tmp_path):
     """Llama-3's template writes the day into every chat: a run keeps the one that it began on."""
     (tmp_path / "dated.jinja").write_text("{{ strftime_now('%d %b %Y') }}\n" + UNMARKED)
-    east, west = "E-14", "W+12"  # 26 hours apart: never the same day
+    east, west = "EEE-14", "WWW+12"  # 26 hours apart: never the same day
 
     def run(out, where, *flags, **settings):
         settings = dict(model=place / "model", data=place / "chats.jsonl", out=tmp_path / out, chat_template=tmp_path / "dated.jinja") | RUN | settings
