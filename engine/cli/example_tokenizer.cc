@@ -1,6 +1,7 @@
 #include "engine/cli/example_tokenizer.h"
 
 #include <algorithm>
+#include <ctime>
 #include <utility>
 
 #include "common/error.h"
@@ -25,8 +26,11 @@ json::object message_json(const data::Message& message) {
 
 }  // namespace
 
-TemplateTokenizer::TemplateTokenizer(const model::Tokenizer& tokenizer)
-    : tokenizer_(tokenizer), encoder_(tokenizer_), templates_(tokenizer), options_(model::chat_options(tokenizer)) {
+TemplateTokenizer::TemplateTokenizer(const model::Tokenizer& tokenizer, std::time_t now)
+    : tokenizer_(tokenizer),
+      encoder_(tokenizer_),
+      templates_(tokenizer),
+      options_(model::chat_options(tokenizer, now)) {
   if (!tokenizer.parts().chat_template.empty()) (void)templates_.choose(false);
   const auto eos = tokenizer.eos(), end = eos ? eos : tokenizer.end_of_text();
   if (!end) {
@@ -91,7 +95,7 @@ std::vector<TokenId> prompt_tokens(const model::Tokenizer& tokenizer, std::strin
     model::Encoder(tokenizer).encode(prompt, ids);
     return ids;
   }
-  model::ChatOptions options = model::chat_options(tokenizer);
+  model::ChatOptions options = model::chat_options(tokenizer, model::local_time(std::time(nullptr)));
   options.add_generation_prompt = true;
   return templates.encode({json::object{{"role", "user"}, {"content", prompt}}}, options).ids;
 }

@@ -1,6 +1,7 @@
 // How a model's tokenizer and its chat template lay out what fine-tuning learns from (data/conversation.h). One thread.
 #pragma once
 
+#include <ctime>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,8 +15,9 @@ namespace athanor::llm {
 class TemplateTokenizer final : public data::ExampleTokenizer {
  public:
   // A tokenizer without a chat template will do for texts and completions. Throws kInvalid for a default template that cannot
-  // be read, and for a tokenizer that has no token to end a text with.
-  explicit TemplateTokenizer(const model::Tokenizer& tokenizer);
+  // be read, and for a tokenizer that has no token to end a text with. `now`: the time that templates write into chats, as
+  // model::ChatOptions has it.
+  TemplateTokenizer(const model::Tokenizer& tokenizer, std::time_t now);
 
   // As the template writes them, which may be another for chats with tools. Learnt are the answers from `answers_from` on, each with the token that ends it. Throws
   // kInvalid when there is no template, when it refuses the conversation, and when it writes none of the answers.

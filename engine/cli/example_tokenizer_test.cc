@@ -35,7 +35,7 @@ const std::vector<Message> kChat{{"system", "Be brief."},
 
 TEST(TemplateTokenizer, TheLossIsOnTheAnswersAndWhatEndsThem) {
   const model::Tokenizer tokenizer = chat_tokenizer();
-  TemplateTokenizer examples(tokenizer);
+  TemplateTokenizer examples(tokenizer, 0);
   EXPECT_EQ(shown(examples.tokens(Conversation{.messages = kChat}), tokenizer),
             "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nOne?<|im_end|>\n<|im_start|>assistant\n[the "
             "light<|im_end|>]\n"
@@ -44,7 +44,7 @@ TEST(TemplateTokenizer, TheLossIsOnTheAnswersAndWhatEndsThem) {
 
 TEST(TemplateTokenizer, AnswersOfThePromptAreOnlyRead) {
   const model::Tokenizer tokenizer = chat_tokenizer();
-  TemplateTokenizer examples(tokenizer);
+  TemplateTokenizer examples(tokenizer, 0);
   EXPECT_EQ(shown(examples.tokens(Conversation{.messages = kChat, .answers_from = 3}), tokenizer),
             "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nOne?<|im_end|>\n<|im_start|>assistant\nthe "
             "light<|im_end|>\n"
@@ -53,7 +53,7 @@ TEST(TemplateTokenizer, AnswersOfThePromptAreOnlyRead) {
 
 TEST(TemplateTokenizer, PlainTextsEndAsGenerationDoes) {
   const model::Tokenizer tokenizer = chat_tokenizer();
-  TemplateTokenizer examples(tokenizer);
+  TemplateTokenizer examples(tokenizer, 0);
   EXPECT_EQ(shown(examples.tokens(data::Completion{"the light", " was waters"}), tokenizer),
             "the light[ was waters<|im_end|>]");
   EXPECT_EQ(shown(examples.tokens(data::Completion{"", "waters"}), tokenizer), "[waters<|im_end|>]");
@@ -62,7 +62,7 @@ TEST(TemplateTokenizer, PlainTextsEndAsGenerationDoes) {
 
 std::string refusal(const model::Tokenizer& tokenizer) {
   try {
-    TemplateTokenizer(tokenizer).tokens(Conversation{.messages = kChat});
+    TemplateTokenizer(tokenizer, 0).tokens(Conversation{.messages = kChat});
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kInvalid);
     return error.what();
@@ -101,7 +101,7 @@ TEST(TemplateTokenizer, ChatsWithToolsGoByTheirOwnTemplate) {
   model::TokenizerParts parts = chat_tokenizer().parts();
   parts.named_templates["tool_use"] = kToolTemplate;
   const model::Tokenizer tokenizer(std::move(parts));
-  TemplateTokenizer examples(tokenizer);
+  TemplateTokenizer examples(tokenizer, 0);
   const auto chat = std::get<Conversation>(data::parse_example(
       R"({"tools": [{"name": "now"}], "chat_template_kwargs": {"effort": 3}, "messages": [{"role": "user", "content": "the light?"},
           {"role": "assistant", "content": null, "tool_calls": [{"name": "now", "arguments": {"z": 1, "a": [null]}}]},

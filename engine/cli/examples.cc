@@ -56,9 +56,9 @@ class ScratchDocuments {
 };
 
 void tokenize_files(Files& files, const std::vector<std::string>& paths, const model::Tokenizer& tokenizer,
-                    std::int64_t length, const data::DocumentSink& into) {
-  TemplateTokenizer examples(tokenizer);
-  data::TextCutter cutter(length, into);
+                    const ExampleOptions& options, const data::DocumentSink& into) {
+  TemplateTokenizer examples(tokenizer, options.now);
+  data::TextCutter cutter(options.length, into);
   const auto add = [&](std::span<const TokenRun> document) {
     const bool text = document.size() == 1 && document[0].in_loss;
     if (!text) return into(document);
@@ -85,8 +85,8 @@ void tokenize_files(Files& files, const std::vector<std::string>& paths, const m
 }
 
 void tokenize_pairs(Files& files, const std::vector<std::string>& paths, const model::Tokenizer& tokenizer,
-                    const data::DocumentSink& into) {
-  TemplateTokenizer examples(tokenizer);
+                    std::time_t now, const data::DocumentSink& into) {
+  TemplateTokenizer examples(tokenizer, now);
   const std::vector<std::string> all = text_files(files, paths);
   for (const std::string& path : all) {
     if (holds_lines(path)) continue;
@@ -101,8 +101,8 @@ void tokenize_pairs(Files& files, const std::vector<std::string>& paths, const m
 
 void tokenize(Files& files, const std::vector<std::string>& paths, const ExampleOptions& options,
               const model::Tokenizer& tokenizer, const data::DocumentSink& into) {
-  if (options.pairs) return tokenize_pairs(files, paths, tokenizer, into);
-  tokenize_files(files, paths, tokenizer, options.length, into);
+  if (options.pairs) return tokenize_pairs(files, paths, tokenizer, options.now, into);
+  tokenize_files(files, paths, tokenizer, options, into);
 }
 
 Examples make_examples(Files& files, const ExampleOptions& options, const model::Tokenizer& tokenizer) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <ctime>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,6 +23,7 @@ struct ExampleOptions {
   std::int64_t length = 0;  // of a sequence: a text that is longer is cut into several documents
   // Lines are preferences (data/preference.h), two documents each, and texts are refused.
   bool pairs = false;
+  std::time_t now = 0;  // what chat templates take for today; rank 0's counts
 };
 
 struct Examples {

@@ -8,6 +8,7 @@
 #include "common/error.h"
 #include "common/temporary_folder.h"
 #include "engine/cli/test_support.h"
+#include "engine/model/tokenizer/tokenizer_files.h"
 #include "engine/parallel/thread_group.h"
 
 namespace athanor::llm {
@@ -111,6 +112,21 @@ TEST_F(ExamplesTest, ALongTextIsCutAndAChatIsNot) {
   }
   EXPECT_EQ(found, expected);
   EXPECT_GT(examples.train->end(last) - examples.train->begin(last), 64);
+}
+
+// A run that goes on later is to learn from the same tokens.
+TEST_F(ExamplesTest, ChatsAreOfTheDayThatIsGiven) {
+  const model::Tokenizer dated =
+      model::with_chat_template(tokenizer_,
+                                "{% for m in messages %}{{ strftime_now('%Y-%m-%d') }} {{ m.content }}{% endfor %}");
+  const std::string path = folder_.put("a.jsonl", chat("One?", "light"));
+  const auto of_day = [&](std::time_t now) {
+    return prepare_examples(files_, {.train = {path}, .length = 64, .now = now}, dated, alone_).train;
+  };
+  EXPECT_THAT(texts(of_day(86'399)), ElementsAre(HasSubstr("1970-01-01 light")));
+  EXPECT_THAT(texts(of_day(86'400)), ElementsAre(HasSubstr("1970-01-02 light")));
+  EXPECT_EQ(of_day(0)->fingerprint(), of_day(86'399)->fingerprint());
+  EXPECT_NE(of_day(0)->fingerprint(), of_day(86'400)->fingerprint());
 }
 
 TEST_F(ExamplesTest, EveryRankGetsWhatRankZeroSees) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <ctime>
 #include <optional>
 #include <utility>
 
@@ -15,6 +16,7 @@
 #include "engine/data/packed_sequences.h"
 #include "engine/data/token_sequences.h"
 #include "engine/model/huggingface.h"
+#include "engine/model/tokenizer/chat_template.h"
 #include "engine/model/tokenizer/tokenizer_files.h"
 #include "engine/train/language_modeling.h"
 #include "engine/train/preference_optimization.h"
@@ -50,12 +52,12 @@ std::int64_t steps_of(const TrainSettings& settings, std::int64_t examples_in_ep
                                        std::ceil(examples / static_cast<double>(settings.train.batch) - 1e-9)));
 }
 
-// The packed tokenizer that a run which is gone on with began with; empty when it begins now.
-std::string kept_tokenizer(Files& files, const std::string& checkpoints, const train::TrainOptions& options) {
+// The packed tokenizer and the time that a run which is gone on with began with; no tokenizer when it begins now.
+train::TrainText kept_text(Files& files, const std::string& checkpoints, const train::TrainOptions& options) {
   if (checkpoints.empty()) return {};
-  return train::find_tokenizer(files, checkpoints,
-                               {.batch = options.batch, .length = options.length, .seed = options.seed, .text = {}})
-      .value_or("");
+  return train::find_text(files, checkpoints,
+                          {.batch = options.batch, .length = options.length, .seed = options.seed, .text = {}})
+      .value_or(train::TrainText());
 }
 
 // ---- pre-training
@@ -91,7 +93,7 @@ Material pretraining(Files& files, const Sources& sources, const TrainSettings& 
     check_length(options.length, *shape);
     if (sources.tokenizer.empty()) corpus_options.model_tokenizer = tokenizer_beside(files, sources.model);
   }
-  if (first) corpus_options.kept_tokenizer = kept_tokenizer(files, sources.checkpoints, options);
+  if (first) corpus_options.kept_tokenizer = kept_text(files, sources.checkpoints, options).tokenizer;
   Corpus corpus = prepare_corpus(files, corpus_options, collectives);
   if (!shape) shape = model_config(settings, corpus.tokenizer.vocabulary());
   // A model may know more tokens than its own tokenizer has.
@@ -131,8 +133,7 @@ Material pretraining(Files& files, const Sources& sources, const TrainSettings& 
 
 // What rank 0 has of a tokenizer to fine-tune with, packed.
 std::string packed_tokenizer(Files& files, const Sources& sources, const model::ModelSource& source,
-                             const train::TrainOptions& options) {
-  const std::string kept = kept_tokenizer(files, sources.checkpoints, options);
+                             const std::string& kept) {
   Tokenizer tokenizer = model_tokenizer(files, source, sources.model, sources.tokenizer);
   if (!sources.chat_template.empty()) {
     tokenizer = model::with_chat_template(tokenizer, files.read_all(sources.chat_template));
@@ -176,13 +177,17 @@ Material tuning(Files& files, const Sources& sources, const TrainSettings& setti
   train::TrainOptions options = settings.train;
   if (options.length == 0) options.length = std::min(kLengthMax, model.config.max_position_embeddings);
   check_length(options.length, model.config);
-  std::string packed = share_text(collectives, source ? packed_tokenizer(files, sources, *source, options) : "");
+  const train::TrainText kept = source ? kept_text(files, sources.checkpoints, options) : train::TrainText();
+  std::string packed = share_text(collectives, source ? packed_tokenizer(files, sources, *source, kept.tokenizer) : "");
   Tokenizer tokenizer = model::unpack_tokenizer(packed);
   if (source && !model.end_of_text) model.end_of_text = tokenizer.eos() ? tokenizer.eos() : tokenizer.end_of_text();
   return {.model = std::move(model),
           .source = std::move(source),
           .tokenizer = std::move(tokenizer),
-          .text = {.tokenizer = std::move(packed), .tokens = 0, .fingerprint = ""},
+          .text = {.tokenizer = std::move(packed),
+                   .tokens = 0,
+                   .fingerprint = "",
+                   .now = kept.now != 0 ? kept.now : model::local_time(std::time(nullptr))},
           .options = std::move(options),
           .sequences = nullptr,
           .pairs = nullptr,
@@ -198,7 +203,8 @@ Examples examples_of(Files& files, const Sources& sources, const TrainSettings& 
                                         .held_out = sources.held_out,
                                         .held_out_part = settings.held_out,
                                         .length = material.options.length,
-                                        .pairs = pairs},
+                                        .pairs = pairs,
+                                        .now = material.text.now},
                                        material.tokenizer, collectives);
   material.text.tokens = examples.train->header().ids;
   if (collectives.rank() == 0) material.text.fingerprint = examples.train->fingerprint();

@@ -1,5 +1,6 @@
 #include "engine/cli/requests.h"
 
+#include <ctime>
 #include <iostream>
 #include <iterator>
 #include <utility>
@@ -75,7 +76,7 @@ std::vector<Request> requests_of(Files& files, const RequestOptions& options, co
   }
 
   model::ChatTemplates templates(tokenizer);
-  model::ChatOptions chat_options = model::chat_options(tokenizer);
+  model::ChatOptions chat_options = model::chat_options(tokenizer, model::local_time(std::time(nullptr)));
   chat_options.add_generation_prompt = true;
   for (Request& request : requests) {
     if (request.messages.empty()) {

@@ -115,7 +115,7 @@ std::string manifest_text(const model::Config& config, const TrainTensors& all, 
       {"batch", input.batch},
       {"length", input.length},
       {"seed", std::to_string(input.seed)},  // a JSON number holds 53 bits
-      {"text", {{"tokens", input.text.tokens}, {"fingerprint", input.text.fingerprint}}},
+      {"text", {{"tokens", input.text.tokens}, {"fingerprint", input.text.fingerprint}, {"now", input.text.now}}},
       {"tokens_seen", state.tokens_seen},
       {"first_evaluation_loss", state.first_evaluation_loss},
       {"data_position", {{"next_step", state.data_step + 1}}},
@@ -177,7 +177,9 @@ TrainInput input_of(const std::string& path, const json::object& manifest) {
     return {.batch = json::get_int(manifest, "batch"),
             .length = json::get_int(manifest, "length"),
             .seed = std::stoull(json::get_string(manifest, "seed")),
-            .text = {.tokens = json::get_int(*text, "tokens"), .fingerprint = json::get_string(*text, "fingerprint")}};
+            .text = {.tokens = json::get_int(*text, "tokens"),
+                     .fingerprint = json::get_string(*text, "fingerprint"),
+                     .now = json::find_int(*text, "now").value_or(0)}};
   } catch (const std::exception& error) {
     throw not_ours(path, error);
   }
@@ -379,15 +381,17 @@ std::string save_checkpoint(Files& files, const std::string& folder, const model
   return name;
 }
 
-std::optional<std::string> find_tokenizer(Files& files, const std::string& folder, const TrainInput& input) {
+std::optional<TrainText> find_text(Files& files, const std::string& folder, const TrainInput& input) {
   for (const std::string& name : list_checkpoints(files, folder)) {
     const std::string path = folder + "/" + name;
     try {
       const json::object manifest =
           parse_manifest(path, read_small(files, path + "/" + std::string(kManifest), kManifestBytesMax));
-      check_position(path, input_of(path, manifest), input);
-      std::string text = read_tokenizer(files, path, manifest);
-      if (text.empty()) return std::nullopt;
+      const TrainInput found = input_of(path, manifest);
+      check_position(path, found, input);
+      TrainText text = found.text;
+      text.tokenizer = read_tokenizer(files, path, manifest);
+      if (text.tokenizer.empty()) return std::nullopt;
       return text;
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::kCorrupt) throw;  // load_newest_checkpoint tells of the damaged ones

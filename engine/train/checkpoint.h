@@ -48,6 +48,7 @@ struct TrainText {
   std::string tokenizer;  // packed; empty when there is none
   std::int64_t tokens = 0;
   std::string fingerprint;  // tells it from another of as many tokens; printable
+  std::int64_t now = 0;     // when its chats were laid out, as model::ChatOptions has it; 0: not told
 };
 
 // What, beside the model, decides which sequences a step has.
@@ -75,10 +76,10 @@ std::string save_checkpoint(Files& files, const std::string& folder, const model
                             const TrainInput& input, const TrainState& state, const TrainTensors& tensors,
                             std::int64_t kept, Snapshot* snapshot = nullptr);
 
-// The packed tokenizer that a run on `input` has to go on with, from the newest checkpoint that tells: a tokenizer learned
-// anew, from a text that may have changed, would give the ids other meanings than the parameters know. Nothing when there
-// is none. `input.text` does not matter. Throws kInvalid as load_checkpoint does, but before any text was read.
-std::optional<std::string> find_tokenizer(Files& files, const std::string& folder, const TrainInput& input);
+// What a run on `input` has to go on with, from the newest checkpoint that tells: the packed tokenizer, as one learned anew,
+// from a text that may have changed, would give the ids other meanings than the parameters know; and the time that chat
+// templates write into chats, which would be other chats on another day. Nothing when there is no tokenizer. `input.text` does not matter. Throws kInvalid as load_checkpoint does, but before any text was read.
+std::optional<TrainText> find_text(Files& files, const std::string& folder, const TrainInput& input);
 
 // Fills `tensors` from FOLDER/NAME. Throws kCorrupt when a file is missing, short or changed (`tensors` then hold
 // anything), and kInvalid when it is of another model, batch, length, seed, tokenizer, dtype or optimizer, or of another version of this

@@ -34,7 +34,9 @@ TEST(Checkpoint, HoldsTheWholeStateAndReplacesOlderOnes) {
   const auto loaded = load_newest_checkpoint(files, folder.path(), tiny_config(), input(), state.tensors());
   ASSERT_TRUE(loaded);
   EXPECT_EQ(loaded->step, 30);
-  EXPECT_EQ(find_tokenizer(files, folder.path(), input()), "{}");
+  ASSERT_TRUE(find_text(files, folder.path(), input()).has_value());
+  EXPECT_EQ(find_text(files, folder.path(), input())->tokenizer, "{}");
+  EXPECT_EQ(find_text(files, folder.path(), input())->now, input().text.now);
   EXPECT_EQ(loaded->tokens_seen, 210);
   EXPECT_EQ(loaded->first_evaluation_loss, 1.5);
   EXPECT_EQ(loaded->data_step, 35);
@@ -224,7 +226,7 @@ TEST(Checkpoint, OfAnotherPositionInTheDataOrAnotherTokenizerIsRefusedNotSkipped
                   testing::AllOf(HasSubstr("step-00000001"), HasSubstr(tells), HasSubstr("empty checkpoint folder")));
     }
     if (other.text.tokenizer == input().text.tokenizer) {
-      EXPECT_THROW(find_tokenizer(files, folder.path(), other), Error) << "before any text is read: " << tells;
+      EXPECT_THROW(find_text(files, folder.path(), other), Error) << "before any text is read: " << tells;
     }
   }
 }
@@ -232,7 +234,7 @@ TEST(Checkpoint, OfAnotherPositionInTheDataOrAnotherTokenizerIsRefusedNotSkipped
 TEST(Checkpoint, AnotherTextIsGoneOnWithInTheTokenizerThatTheRunBeganWith) {
   const TemporaryFolder folder;
   SystemFiles files;
-  EXPECT_EQ(find_tokenizer(files, folder.path(), input()), std::nullopt);
+  EXPECT_FALSE(find_text(files, folder.path(), input()).has_value());
   save(files, folder.path(), 1);
   save(files, folder.path(), 2);
   TrainInput more = input();
@@ -247,7 +249,7 @@ TEST(Checkpoint, AnotherTextIsGoneOnWithInTheTokenizerThatTheRunBeganWith) {
   EXPECT_EQ(loaded->step, 2);
   // A damaged one is passed over here as there.
   std::filesystem::remove(folder / "step-00000002/tokenizer");
-  EXPECT_EQ(find_tokenizer(files, folder.path(), more), "{}");
+  EXPECT_EQ(find_text(files, folder.path(), more).value().tokenizer, "{}");
 }
 
 TEST(Checkpoint, OfAnotherVersionIsRefusedNotSkipped) {

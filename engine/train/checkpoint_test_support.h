@@ -57,7 +57,7 @@ inline TrainInput input() {
   return {.batch = 3,
           .length = 8,
           .seed = UINT64_MAX,
-          .text = {.tokenizer = "{}", .tokens = 100, .fingerprint = "f00d"}};
+          .text = {.tokenizer = "{}", .tokens = 100, .fingerprint = "f00d", .now = 1700000000}};
 }
 
 // Of a run that is `step` steps old.

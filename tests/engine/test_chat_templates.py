@@ -45,6 +45,18 @@ LANGUAGE = [
     "{{ 'line one\nline two' | indent(2) }}|{{ 'abc' | reverse }}|{{ '3' | int + 1 }}|{{ 'x' | int(7) }}|{{ '2.5' | float }}|{{ 2.567 | round(1) }}|{{ -3 | abs }}|{{ 'a b' | title }}|{{ 'A' | lower }}|{{ '<a&b>' | e }}|{{ 'añb' | length }}|{{ 'añb'[1] }}|{{ 'añb'[::-1] }}",
     "   {%- if true -%}   a   {%- endif %}   \n   {% if true +%}\n b{%+ if true %} c{% endif %}\n{% endif %}\n{{- ' d' -}}\n\n e {{ 'f' -}}   \n\n",
     "{{ strftime_now('%d %b %Y') }}",
+    "{% macro f() %}[{{ caller() }}]{% endmacro %}{% macro g(x) %}{{ caller(x, 1) }}{% endmacro %}{% call(x) f() %}<{{ x }}>{% endcall %}{% call(a, b, c=3) g('é') %}{{ a }}{{ b }}{{ c }}{% endcall %}",
+    "{% for a in [1, 2] %}{{ a }}{% for b in [] %}{% else %}{% break %}{% endfor %}x{% endfor %}|{% for a in [1, 2] %}{{ a }}{% for b in [] %}{% else %}{% continue %}{% endfor %}x{% endfor %}",
+    "{{ 'abcabc'.find('a', 1) }} {{ 'abc'.startswith('b', 1) }} {{ 'abc'.endswith(('x', 'b'), 0, -1) }} {{ 'éaéa'.count('a', 2, 9) }} {{ 'abc'.find('', 4) }} {{ 'abc'.find('', 3) }} {{ 'aéa'.rfind('a', -1) }} {{ 'abcb'.index('b', 2) }} {{ 'aXbXc'.rsplit('X', 1) }} {{ 'aaaaa'.rsplit('aa') }} {{ 'aaaaa'.split('aa') }} {{ 'éxé'.strip('é') }}",
+    "{{ 'é😀\x7f' | tojson(ensure_ascii=true) }}{{ {'b': [1], 'a': 'é'} | tojson(false, none, [',', ':'], true) }} {{ 'ff' | int(0, 16) }} {{ '0x1F' | int(base=16) }} {{ '1_000' | int }} {{ '1__0' | int(7) }} {{ ' -2.9 ' | int }} {{ '+-2' | int(5) }}",
+    "{{ 9007199254740993 > 9007199254740992 }} {{ 9007199254740993 == 9007199254740992.0 }} {{ 2 ** 60 }} {{ (-1) ** 7 }} {{ 2 ** -1 }} {{ -7 is divisibleby(-1) }} {{ [3, 1.5, -2] | sum }} {{ -5 | abs }} {{ 0 ** 0 }}",
+    "{% for i in [1, 1, 2, 2, 1] %}{% if loop.changed(i) %}{{ i }}{% endif %}{% endfor %} {{ 'añbcd'[1:3] }} {{ 'añbcd'[-9:2] }} {{ 'añbcd'[3:1] }} {{ 'añb' | first }}{{ 'añb' | last }} {{ ['b', 'A', 'c'] | sort(reverse=true) }} {{ ['b', 'A', 'a', 'B'] | unique | list }} {{ ['b', 'A'] | min }}",
+    "{{ 'Straße DŽ ǆ iı' | upper }} {{ 'STRASSE ÄÖ' | lower }} {{ \"they're o'neil\".title() }} {{ 'aBc ÄÖ'.swapcase() }} {{ 'x'.center(4, '-') }} {{ 'xy'.center(5) }}| {{ '-7'.zfill(5) }} {{ 'a-b-c'.rpartition('-') | join('|') }} {{ 'a--b'.replace('-', '', 1) }} {{ 'ab'.replace('', '.') }}",
+]
+# What Jinja refuses too.
+REFUSED = [
+    "{% filter upper is not defined %}x{% endfilter %}", "{% set x | upper is not none %}x{% endset %}", "{% for a in [1] %}{% macro f() %}{% break %}{% endmacro %}{% endfor %}",
+    "{{ 'x' | upper(nonsense=1) }}", "{{ 'x'.split('a', 1, 2) }}", "{{ 'x' | join('a', d='b') }}", "{{ 0 ** -1 }}", "{{ 'x'.ljust(3, 'ab') }}",
 ]
 
 
@@ -119,6 +131,14 @@ def test_the_language_is_jinjas(number):
     found = ours([{"template": template, "messages": chat, "tools": tools, "now": now} for chat, tools in cases])
     for (chat, tools), one in zip(cases, found):
         assert one.get("text", one) == expected(template, chat, {}, tools=tools)
+
+
+@pytest.mark.parametrize("template", REFUSED)
+def test_what_jinja_refuses_is_refused(template):
+    with pytest.raises((jinja2.TemplateError, SyntaxError, TypeError, ZeroDivisionError)):
+        expected(template, CHATS[0], {})
+    found, = ours([{"template": template, "messages": CHATS[0]}])
+    assert "line 1" in found["error"]
 
 
 @pytest.mark.parametrize("name", ["llama3", "qwen3", "smollm2"])

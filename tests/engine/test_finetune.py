@@ -198,6 +198,25 @@ def test_stopped_and_gone_on_with_is_never_stopped(place, tmp_path, ranks):
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+def test_gone_on_with_on_another_day_the_chats_are_the_same(place, tmp_path):
+    """Llama-3's template writes the day into every chat: a run keeps the one that it began on."""
+    (tmp_path / "dated.jinja").write_text("{{ strftime_now('%d %b %Y') }}\n" + UNMARKED)
+    east, west = "EEE-14", "WWW+12"  # 26 hours apart: never the same day
+
+    def run(out, where, *flags, **settings):
+        settings = dict(model=place / "model", data=place / "chats.jsonl", out=tmp_path / out, chat_template=tmp_path / "dated.jinja") | RUN | settings
+        done = llm.run("finetune", *llm.words(**settings), *flags, TZ=where)
+        return llm.losses(done.stdout), done.stdout + done.stderr
+
+    first, _ = run("parts", east, steps=3)
+    later, printed = run("parts", west, "--resume", steps=6)
+    assert set(first) == {1, 2, 3} and set(later) == {4, 5, 6}
+    assert "going on after step" in printed and "The text has changed" not in printed
+    assert run("west", west, steps=3)[0] != first, "the day must be one that changes the chats"
+    again, printed = run("parts", west, "--resume", steps=8)  # and what a run that went on keeps is the same
+    assert set(again) == {7, 8} and "The text has changed" not in printed
+
+
 def test_texts_completions_and_a_prompt_for_the_sample(place, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data/notes.txt").write_text("One, two, three, four. " * 60)

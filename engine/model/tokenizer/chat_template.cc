@@ -26,6 +26,18 @@ std::optional<Place> place_of(const jinja::Text& text, Origin origin) {
                static_cast<std::size_t>(text.origins.rend() - last)};
 }
 
+// Of messages 0 to count - 1, in one go.
+std::vector<std::optional<Place>> places_of(const jinja::Text& text, std::size_t count) {
+  std::vector<std::optional<Place>> places(count);
+  for (std::size_t i = 0; i < text.origins.size(); ++i) {
+    if (text.origins[i] == 0) continue;
+    std::optional<Place>& place = places[static_cast<std::size_t>(text.origins[i]) - 1];
+    if (!place) place = Place{i, i};
+    place->end = i + 1;
+  }
+  return places;
+}
+
 std::size_t without_space(std::string_view text, std::size_t end, std::size_t least) {
   while (end > least && (text[end - 1] == ' ' || (text[end - 1] >= '\t' && text[end - 1] <= '\r'))) --end;
   return end;
@@ -61,23 +73,40 @@ struct ChatTemplate::Parsed {
     }
   }
 
-  // Where message `i` begins as an answer: where a prompt made of the messages before it would end.
-  std::size_t begin_of(const json::array& messages, std::size_t i, const jinja::Text& text,
-                       const std::optional<Place>& place, std::size_t after, const ChatOptions& options) const {
+  // Where message `i`, whose first byte stands at `latest`, begins as an answer: where a prompt made of the messages before
+  // it would end. In turn:
+  // 1. The words that lead to an answer, `known_lead`, stand right before it, as they did before an earlier one. This alone
+  //    spares the rendering of all messages before every answer, which takes the square of the chat's length.
+  // 2. The text begins with that prompt.
+  // 3. The template writes earlier messages otherwise when others follow: then by the words that lead to an answer, after
+  //    what was written before.
+  // 4. With its first byte.
+  std::size_t begin_of(const json::array& messages, std::size_t i, const jinja::Text& text, std::size_t latest,
+                       std::size_t after, std::string& known_lead, const ChatOptions& options) const {
+    if (!known_lead.empty() && stands_before(text, latest, known_lead)) return latest;
     const auto prompt = try_render(messages, i, true, options);
-    const std::size_t latest = place ? place->begin : text.bytes.size();
-    if (prompt && prompt->text.bytes.size() <= latest && text.bytes.starts_with(prompt->text.bytes)) {
-      return prompt->text.bytes.size();
-    }
-    // The template writes earlier messages otherwise when others follow. Then by the words that lead to an answer.
+    const bool begins = prompt && prompt->text.bytes.size() <= latest && text.bytes.starts_with(prompt->text.bytes);
+    if (begins && (prompt->text.bytes.size() < latest || !known_lead.empty())) return prompt->text.bytes.size();
     const auto before = try_render(messages, i, false, options);
     if (prompt && before && prompt->text.bytes.starts_with(before->text.bytes)) {
-      const std::string lead = prompt->text.bytes.substr(before->text.bytes.size());
+      std::string lead = prompt->text.bytes.substr(before->text.bytes.size());
+      if (begins) {
+        known_lead = std::move(lead);
+        return latest;
+      }
       const std::size_t found =
           lead.empty() || latest < lead.size() ? std::string::npos : text.bytes.rfind(lead, latest - lead.size());
       if (found != std::string::npos && found >= after) return found + lead.size();
     }
     return latest;
+  }
+
+  // The template itself, and no message, wrote `lead` up to `end`.
+  static bool stands_before(const jinja::Text& text, std::size_t end, const std::string& lead) {
+    if (lead.size() > end || text.bytes.compare(end - lead.size(), lead.size(), lead) != 0) return false;
+    const auto last = text.origins.begin() + static_cast<std::ptrdiff_t>(end);
+    return std::all_of(last - static_cast<std::ptrdiff_t>(lead.size()), last,
+                       [](Origin origin) { return origin == 0; });
   }
 
   std::size_t end_of(const json::array& messages, std::size_t i, const jinja::Text& text, std::size_t last,
@@ -100,9 +129,15 @@ struct ChatTemplate::Parsed {
   }
 };
 
-ChatOptions chat_options(const Tokenizer& tokenizer) {
+std::time_t local_time(std::time_t seconds) {
+  std::tm local{};
+  localtime_r(&seconds, &local);
+  return seconds + local.tm_gmtoff;
+}
+
+ChatOptions chat_options(const Tokenizer& tokenizer, std::time_t now) {
   ChatOptions options;
-  options.now = std::time(nullptr);
+  options.now = now;
   if (!tokenizer.parts().bos.empty()) options.tokens["bos_token"] = tokenizer.parts().bos;
   if (!tokenizer.parts().eos.empty()) options.tokens["eos_token"] = tokenizer.parts().eos;
   for (const auto& [name, content] : tokenizer.parts().named_tokens) options.tokens[name] = content;
@@ -124,24 +159,27 @@ RenderedChat ChatTemplate::render(const json::array& messages, const ChatOptions
     }
   }
   Rendered whole = parsed_->render(messages, messages.size(), options.add_generation_prompt, options);
-  RenderedChat chat{std::move(whole.text.bytes), {}};
+  RenderedChat chat;
   if (!whole.generated.empty()) {
     for (const auto& [begin, end] : whole.generated) chat.answers.push_back({"assistant", begin, end});
+    chat.text = std::move(whole.text.bytes);
     return chat;
   }
-  whole.text.bytes = chat.text;
+  const std::vector<std::optional<Place>> places = places_of(whole.text, messages.size());
   std::size_t after = 0;
+  std::string lead;
   for (std::size_t i = 0; i < messages.size(); ++i) {
-    const std::optional<Place> place = place_of(whole.text, static_cast<Origin>(i + 1));
+    const std::optional<Place>& place = places[i];
     const json::value* role = messages[i].get_object().if_contains("role");
     if (role != nullptr && role->is_string() && role->get_string() == "assistant" && place) {
-      const std::size_t begin = parsed_->begin_of(messages, i, whole.text, place, after, options);
+      const std::size_t begin = parsed_->begin_of(messages, i, whole.text, place->begin, after, lead, options);
       after = parsed_->end_of(messages, i, whole.text, place->end, options);
       chat.answers.push_back({"assistant", begin, after});
     } else if (place) {
       after = place->end;
     }
   }
+  chat.text = std::move(whole.text.bytes);
   return chat;
 }
 

@@ -25,10 +25,14 @@ struct ChatOptions {
   std::vector<std::string> specials;          // all special tokens: the one that follows an answer belongs to it
   json::value tools;                          // null, or a list of JSON schemas
   json::object variables;                     // anything else that the template sees ("enable_thinking")
-  std::time_t now = 0;                        // for strftime_now(); seconds since 1970, written in local time
+  std::time_t now = 0;                        // for strftime_now(): as local_time() gives it
 };
-// The tokens and specials of a tokenizer, and the time.
-ChatOptions chat_options(const Tokenizer& tokenizer);
+// The tokens and specials of a tokenizer. `now`: what a template that dates its chats takes for today; whoever is to write
+// the same chats again keeps it.
+ChatOptions chat_options(const Tokenizer& tokenizer, std::time_t now);
+// What a clock on the wall shows here at `seconds` since 1970, as seconds since it showed 1970: kept so, it names the same
+// day and hour in any time zone.
+std::time_t local_time(std::time_t seconds);
 
 // Bytes [begin, end) of the text: from what would be the end of a prompt to the token that ends the answer, included.
 struct ChatSpan {

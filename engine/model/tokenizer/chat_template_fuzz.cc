@@ -1,4 +1,4 @@
-// A chat template from anywhere: it is refused, or what it writes has its answers inside.
+// A chat template from anywhere: it is refused, or what it writes has its answers inside. Memory that runs out is no refusal.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>

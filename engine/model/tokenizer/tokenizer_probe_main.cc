@@ -70,9 +70,9 @@ std::string chat(const std::string& line, const model::Tokenizer* tokenizer) {
   const json::value parsed = json::parse(line, "a chat");
   const json::object& given = parsed.as_object();
   try {
-    model::ChatOptions options = tokenizer ? model::chat_options(*tokenizer) : model::ChatOptions();
+    model::ChatOptions options = tokenizer ? model::chat_options(*tokenizer, 0) : model::ChatOptions();
     options.add_generation_prompt = json::find_bool(given, "add_generation_prompt").value_or(false);
-    options.now = json::find_int(given, "now").value_or(0);
+    options.now = model::local_time(json::find_int(given, "now").value_or(0));
     if (const json::value* tools = given.if_contains("tools")) options.tools = *tools;
     if (const json::object* variables = json::find_object(given, "variables")) options.variables = *variables;
     if (const json::object* tokens = json::find_object(given, "tokens")) {

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 #include <iterator>
+#include <limits>
 #include <ranges>
 
 #include "common/error.h"
@@ -15,40 +16,89 @@ namespace {
 
 constexpr std::int64_t kRangeMax = 100'000;  // Jinja's sandbox has the same
 
-constexpr std::string_view kFilters[] = {"abs",      "attr",    "capitalize", "count", "d",      "default",
-                                         "dictsort", "e",       "escape",     "first", "float",  "indent",
-                                         "int",      "items",   "join",       "last",  "length", "list",
-                                         "lower",    "map",     "max",        "min",   "reject", "rejectattr",
-                                         "replace",  "reverse", "round",      "safe",  "select", "selectattr",
-                                         "sort",     "string",  "sum",        "title", "tojson", "trim",
-                                         "unique",   "upper",   "wordcount"};
-constexpr std::string_view kTests[] = {"boolean",   "callable", "defined",  "divisibleby", "eq",   "equalto",
-                                       "even",      "false",    "filter",   "float",       "ge",   "greaterthan",
-                                       "gt",        "in",       "integer",  "iterable",    "le",   "lessthan",
-                                       "lower",     "lt",       "mapping",  "ne",          "none", "number",
-                                       "odd",       "sameas",   "sequence", "string",      "test", "true",
-                                       "undefined", "upper",    "==",       "!=",          "<",    "<=",
-                                       ">",         ">="};
+constexpr Signature kFilters[] = {
+    {"abs", {}},
+    {"attr", {"name"}},
+    {"capitalize", {}},
+    {"count", {}},
+    {"d", {"default_value", "boolean"}},
+    {"default", {"default_value", "boolean"}},
+    {"dictsort", {"case_sensitive", "by", "reverse"}},
+    {"e", {}},
+    {"escape", {}},
+    {"first", {}},
+    {"float", {"default"}},
+    {"indent", {"width", "first", "blank"}},
+    {"int", {"default", "base"}},
+    {"items", {}},
+    {"join", {"d", "attribute"}},
+    {"last", {}},
+    {"length", {}},
+    {"list", {}},
+    {"lower", {}},
+    {"max", {"case_sensitive", "attribute"}},
+    {"min", {"case_sensitive", "attribute"}},
+    {"replace", {"old", "new", "count"}},
+    {"reverse", {}},
+    {"round", {"precision", "method"}},
+    {"safe", {}},
+    {"sort", {"reverse", "case_sensitive", "attribute"}},
+    {"string", {}},
+    {"sum", {"attribute", "start"}},
+    {"title", {}},
+    {"tojson", {"ensure_ascii", "indent", "separators", "sort_keys"}},
+    {"trim", {"chars"}},
+    {"unique", {"case_sensitive", "attribute"}},
+    {"upper", {}},
+    {"wordcount", {}},
+};
+// Their arguments are those of another filter or test.
+constexpr std::string_view kMapping[] = {"map", "reject", "rejectattr", "select", "selectattr"};
+constexpr Signature kTests[] = {
+    {"boolean", {}},   {"callable", {}},
+    {"defined", {}},   {"divisibleby", {"num"}},
+    {"eq", {"other"}}, {"equalto", {"other"}},
+    {"even", {}},      {"false", {}},
+    {"filter", {}},    {"float", {}},
+    {"ge", {"other"}}, {"greaterthan", {"other"}},
+    {"gt", {"other"}}, {"in", {"seq"}},
+    {"integer", {}},   {"iterable", {}},
+    {"le", {"other"}}, {"lessthan", {"other"}},
+    {"lower", {}},     {"lt", {"other"}},
+    {"mapping", {}},   {"ne", {"other"}},
+    {"none", {}},      {"number", {}},
+    {"odd", {}},       {"sameas", {"other"}},
+    {"sequence", {}},  {"string", {}},
+    {"test", {}},      {"true", {}},
+    {"undefined", {}}, {"upper", {}},
+    {"==", {"other"}}, {"!=", {"other"}},
+    {"<", {"other"}},  {"<=", {"other"}},
+    {">", {"other"}},  {">=", {"other"}},
+};
 
 [[noreturn]] void refuse(std::string_view what, const Value& value) {
   if (value.undefined()) throw Error(ErrorKind::kInvalid, "'{}' is undefined", value.undefined()->name);
   throw Error(ErrorKind::kInvalid, "{} is not possible with a value of the kind {}", what, kind_name(value));
 }
 
+// Python's numbers have no end.
+[[noreturn]] void refuse_too_large() { throw Error(ErrorKind::kInvalid, "a number becomes too large"); }
+
 // Jinja compares texts without regard to case unless told otherwise.
-Value folded(const Value& value, bool case_sensitive) {
+Value folded(const Value& value, bool case_sensitive, Budget& budget) {
+  if (value.text()) budget.spend(value.text()->bytes.size());
   return value.text() && !case_sensitive ? Value(in_case(*value.text(), LetterCase::kLower)) : value;
 }
 
-Value path_of(const Value& value, const Value& attribute) {
-  if (!attribute.text()) return item_of(value, attribute);
+Value path_of(const Value& value, const Value& attribute, Budget& budget) {
+  if (!attribute.text()) return item_of(value, attribute, budget);
   Value found = value;
-  for (const Value& part : split(*attribute.text(), std::string("."), -1, false)) {
+  for (const Value& part : split(*attribute.text(), std::string("."), -1, false, budget)) {
     const std::string& name = part.text()->bytes;
     std::int64_t index = 0;
     const auto [end, failure] = std::from_chars(name.data(), name.data() + name.size(), index);
     const bool number = failure == std::errc() && end == name.data() + name.size();
-    found = number ? item_of(found, index) : item_of(found, part);
+    found = number ? item_of(found, index, budget) : item_of(found, part, budget);
   }
   return found;
 }
@@ -66,7 +116,7 @@ std::string name_argument(std::string_view filter, const Arguments& arguments, s
   return name.text()->bytes;
 }
 
-List selected(std::string_view name, const Value& input, const Arguments& arguments) {
+List selected(std::string_view name, const Value& input, const Arguments& arguments, Budget& budget) {
   const bool by_attribute = name.ends_with("attr"), wanted = name.starts_with("select");
   const std::size_t used = by_attribute ? 1 : 0;
   if (by_attribute && arguments.positional.empty()) {
@@ -76,63 +126,103 @@ List selected(std::string_view name, const Value& input, const Arguments& argume
   const std::string test = tested ? name_argument(name, arguments, used) : "";
   const Arguments rest = without_first(arguments, used + 1);
   List kept;
-  for (const Value& item : items_of(input)) {
-    const Value value = by_attribute ? path_of(item, arguments.positional[0]) : item;
-    if ((tested ? apply_test(test, value, rest) : truth(value)) == wanted) kept.push_back(item);
+  for (const Value& item : items_of(input, budget)) {
+    const Value value = by_attribute ? path_of(item, arguments.positional[0], budget) : item;
+    if ((tested ? apply_test(test, value, rest, budget) : truth(value)) == wanted) kept.push_back(item);
   }
   return kept;
 }
 
-List mapped(const Value& input, const Arguments& arguments) {
+List mapped(const Value& input, const Arguments& arguments, Budget& budget) {
   List made;
-  if (arguments.positional.empty() && arguments.has(9, "attribute")) {
-    const Value attribute = arguments.get(9, "attribute");
-    for (const Value& item : items_of(input)) {
-      Value value = path_of(item, attribute);
-      made.push_back(value.undefined() && arguments.has(9, "default") ? arguments.get(9, "default") : std::move(value));
+  constexpr std::size_t kByName = std::size_t(-1);
+  if (arguments.positional.empty() && arguments.has(kByName, "attribute")) {
+    check_arguments("filter", {"map", {"attribute", "default"}}, arguments);
+    const Value attribute = arguments.get(kByName, "attribute");
+    for (const Value& item : items_of(input, budget)) {
+      Value value = path_of(item, attribute, budget);
+      made.push_back(value.undefined() && arguments.has(kByName, "default") ? arguments.get(kByName, "default")
+                                                                            : std::move(value));
     }
     return made;
   }
   const std::string filter = name_argument("map", arguments, 0);
   const Arguments rest = without_first(arguments, 1);
-  for (const Value& item : items_of(input)) made.push_back(apply_filter(filter, item, rest));
+  for (const Value& item : items_of(input, budget)) made.push_back(apply_filter(filter, item, rest, budget));
   return made;
 }
 
-List sorted(List items, const Value& attribute, bool reverse, bool case_sensitive) {
-  const auto key = [&](const Value& item) {
-    return folded(attribute.none() ? item : path_of(item, attribute), case_sensitive);
-  };
+List sorted(const List& items, const Value& attribute, bool reverse, bool case_sensitive, Budget& budget) {
+  std::vector<std::pair<Value, const Value*>> keyed;
+  for (const Value& item : items) {
+    keyed.emplace_back(folded(attribute.none() ? item : path_of(item, attribute, budget), case_sensitive, budget),
+                       &item);
+  }
   // compare() may throw, which a standard sort bears; all kinds are ordered among themselves or refused.
-  std::stable_sort(items.begin(), items.end(), [&](const Value& a, const Value& b) {
-    return reverse ? compare(key(b), key(a)) < 0 : compare(key(a), key(b)) < 0;
+  std::stable_sort(keyed.begin(), keyed.end(), [&](const auto& a, const auto& b) {
+    return reverse ? compare(b.first, a.first, budget) < 0 : compare(a.first, b.first, budget) < 0;
   });
-  return items;
+  List made;
+  for (const auto& one : keyed) made.push_back(*one.second);
+  return made;
 }
 
-Value to_integer(const Value& input, const Value& otherwise) {
-  if (input.real()) return std::abs(*input.real()) < 9e18 ? Value(input.as_integer()) : otherwise;
+// What Python's int() reads in a text; nothing when it is no whole number. Its digits may have single underscores between.
+std::optional<std::int64_t> whole_number(std::string_view text, int base) {
+  const bool negative = text.starts_with('-');
+  if (negative || text.starts_with('+')) text.remove_prefix(1);
+  const std::string_view prefix = base == 16 ? "0x" : base == 8 ? "0o" : base == 2 ? "0b" : "";
+  if (!prefix.empty() && text.size() > 2 && text[0] == '0' && (text[1] | 0x20) == prefix[1]) {
+    text.remove_prefix(2);
+    if (text.starts_with('_')) text.remove_prefix(1);
+  }
+  std::string digits = negative ? "-" : "";
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '_') {
+      digits += text[i];
+    } else if (i == 0 || i + 1 == text.size() || text[i - 1] == '_') {
+      return std::nullopt;
+    }
+  }
+  if (text.starts_with('-')) return std::nullopt;
+  std::int64_t value = 0;
+  const auto [end, failure] = std::from_chars(digits.data(), digits.data() + digits.size(), value, base);
+  if (end != digits.data() + digits.size() || failure == std::errc::invalid_argument) return std::nullopt;
+  if (failure != std::errc()) refuse_too_large();
+  return value;
+}
+
+std::optional<double> real_number(std::string_view text) {
+  const bool plus = text.starts_with('+');
+  if (plus) text.remove_prefix(1);
+  if (plus && text.starts_with('-')) return std::nullopt;
+  double value = 0;
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return failure == std::errc() && end == text.data() + text.size() ? std::optional(value) : std::nullopt;
+}
+
+Value to_integer(const Value& input, const Value& otherwise, const Value& base) {
+  if (!base.integer() || *base.integer() < 2 || *base.integer() > 36) {
+    throw Error(ErrorKind::kInvalid, "the filter 'int' is supported with a base from 2 to 36 alone");
+  }
+  const auto cut_off = [](double value) -> Value {
+    if (!(std::abs(value) < 9.2e18)) refuse_too_large();
+    return static_cast<std::int64_t>(value);
+  };
+  if (input.real()) return std::isfinite(*input.real()) ? cut_off(*input.real()) : otherwise;
   if (input.number()) return input.as_integer();
   if (!input.text()) return otherwise;
-  std::string text = strip(*input.text(), std::nullopt, true, true).bytes;
-  if (text.starts_with('+')) text.erase(0, 1);
-  std::int64_t value = 0;
-  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (failure == std::errc() && end == text.data() + text.size()) return value;
-  double real = 0;
-  const auto [real_end, real_failure] = std::from_chars(text.data(), text.data() + text.size(), real);
-  const bool whole = real_failure == std::errc() && real_end == text.data() + text.size() && std::abs(real) < 9e18;
-  return whole ? Value(static_cast<std::int64_t>(real)) : otherwise;
+  const std::string text = strip(*input.text(), std::nullopt, true, true).bytes;
+  if (const auto whole = whole_number(text, static_cast<int>(*base.integer()))) return *whole;
+  const std::optional<double> real = real_number(text);
+  return real && std::isfinite(*real) ? cut_off(*real) : otherwise;
 }
 
 Value to_real(const Value& input, const Value& otherwise) {
   if (input.number()) return input.as_real();
   if (!input.text()) return otherwise;
-  std::string text = strip(*input.text(), std::nullopt, true, true).bytes;
-  if (text.starts_with('+')) text.erase(0, 1);
-  double value = 0;
-  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return failure == std::errc() && end == text.data() + text.size() ? Value(value) : otherwise;
+  const std::optional<double> value = real_number(strip(*input.text(), std::nullopt, true, true).bytes);
+  return value ? Value(*value) : otherwise;
 }
 
 Value rounded(const Value& input, const Arguments& arguments) {
@@ -161,52 +251,61 @@ Text escaped(const Text& text) {
   return made;
 }
 
-Text json_of(const Value& input, const Arguments& arguments) {
-  const Value indent = arguments.get(1, "indent", None{}), separators = arguments.get(2, "separators", None{});
-  std::string item, key = ": ";
-  if (separators.list() && separators.list()->size() == 2) {
-    item = to_text((*separators.list())[0]).bytes;
-    key = to_text((*separators.list())[1]).bytes;
-  }
+Text json_of(const Value& input, const Arguments& arguments, Budget& budget) {
   if (input.undefined()) refuse("the filter 'tojson'", input);
-  return to_json(input, indent.number() ? static_cast<int>(std::clamp<std::int64_t>(indent.as_integer(), 0, 100)) : -1,
-                 item, key, truth(arguments.get(3, "sort_keys", false)));
+  JsonStyle style;
+  const Value indent = arguments.get(1, "indent", None{}), separators = arguments.get(2, "separators", None{});
+  style.ensure_ascii = truth(arguments.get(0, "ensure_ascii", false));
+  style.sort_keys = truth(arguments.get(3, "sort_keys", false));
+  if (indent.number()) style.indent = static_cast<int>(std::clamp<std::int64_t>(indent.as_integer(), 0, 100));
+  if (separators.list() && separators.list()->size() == 2) {
+    style.item_separator = to_text((*separators.list())[0], budget).bytes;
+    style.key_separator = to_text((*separators.list())[1], budget).bytes;
+  }
+  return to_json(input, style, budget);
 }
 
-Value extreme(std::string_view name, const Value& input, const Arguments& arguments) {
-  const List items = sorted(items_of(input), arguments.get(1, "attribute", None{}), name == "max",
-                            truth(arguments.get(0, "case_sensitive", false)));
+Value extreme(std::string_view name, const Value& input, const Arguments& arguments, Budget& budget) {
+  const List items = sorted(items_of(input, budget), arguments.get(1, "attribute", None{}), name == "max",
+                            truth(arguments.get(0, "case_sensitive", false)), budget);
   return items.empty() ? Value(Undefined{std::string(name)}) : items[0];
 }
 
-Value summed(const Value& input, const Arguments& arguments) {
+Value summed(const Value& input, const Arguments& arguments, Budget& budget) {
   const Value attribute = arguments.get(0, "attribute", None{});
   Value sum = arguments.get(1, "start", std::int64_t{0});
-  for (const Value& item : items_of(input)) {
-    const Value value = attribute.none() ? item : path_of(item, attribute);
+  for (const Value& item : items_of(input, budget)) {
+    const Value value = attribute.none() ? item : path_of(item, attribute, budget);
     if (!value.number() || !sum.number()) refuse("the filter 'sum'", value.number() ? sum : value);
-    sum = value.real() || sum.real() ? Value(sum.as_real() + value.as_real())
-                                     : Value(sum.as_integer() + value.as_integer());
+    std::int64_t whole = 0;
+    if (value.real() || sum.real()) {
+      sum = sum.as_real() + value.as_real();
+    } else if (__builtin_add_overflow(sum.as_integer(), value.as_integer(), &whole)) {
+      refuse_too_large();
+    } else {
+      sum = whole;
+    }
   }
   return sum;
 }
 
-List unique(const Value& input, const Arguments& arguments) {
+List unique(const Value& input, const Arguments& arguments, Budget& budget) {
   const bool case_sensitive = truth(arguments.get(0, "case_sensitive", false));
   const Value attribute = arguments.get(1, "attribute", None{});
   List kept, keys;
-  for (const Value& item : items_of(input)) {
-    Value key = folded(attribute.none() ? item : path_of(item, attribute), case_sensitive);
-    if (std::any_of(keys.begin(), keys.end(), [&](const Value& other) { return equal(key, other); })) continue;
+  for (const Value& item : items_of(input, budget)) {
+    Value key = folded(attribute.none() ? item : path_of(item, attribute, budget), case_sensitive, budget);
+    if (std::any_of(keys.begin(), keys.end(), [&](const Value& other) { return equal(key, other, budget); })) continue;
     keys.push_back(std::move(key));
     kept.push_back(item);
   }
   return kept;
 }
 
-List pairs_of(const Value& input) {
+List pairs_of(const Value& input, Budget& budget) {
   if (input.undefined()) return {};
   if (!input.dict()) refuse("taking the items", input);
+  budget.spend(input.dict()->size(), 2 * Budget::kItem);
   List pairs;
   for (const auto& [key, value] : *input.dict()) pairs.push_back(List{key, value});
   return pairs;
@@ -214,21 +313,36 @@ List pairs_of(const Value& input) {
 
 }  // namespace
 
-bool is_filter(std::string_view name) {
-  return std::find(std::begin(kFilters), std::end(kFilters), name) != std::end(kFilters);
-}
-bool is_test(std::string_view name) {
-  return std::find(std::begin(kTests), std::end(kTests), name) != std::end(kTests);
+Context::~Context() {
+  for (const auto& space : spaces) space->fields.clear();
 }
 
-Value apply_filter(std::string_view name, const Value& input, const Arguments& arguments) {
+std::shared_ptr<Namespace> Context::make_space() {
+  budget.spend(1, Budget::kItem);
+  spaces.push_back(std::make_shared<Namespace>());
+  return spaces.back();
+}
+
+bool is_filter(std::string_view name) {
+  return find_signature(kFilters, name) ||
+         std::find(std::begin(kMapping), std::end(kMapping), name) != std::end(kMapping);
+}
+bool is_test(std::string_view name) { return find_signature(kTests, name) != nullptr; }
+
+Value apply_filter(std::string_view name, const Value& input, const Arguments& arguments, Budget& budget) {
   if (!is_filter(name)) throw Error(ErrorKind::kInvalid, "there is no filter '{}'", name);
-  const auto text = [&] { return to_text(input); };
+  if (const Signature* signature = find_signature(kFilters, name)) check_arguments("filter", *signature, arguments);
+  budget.spend(1, Budget::kItem);
+  const auto text = [&] {
+    Text made = to_text(input, budget);
+    budget.spend(made.bytes.size(), 2);
+    return made;
+  };
   if (name == "trim") {
     const Value characters = arguments.get(0, "chars", None{});
     return strip(text(), characters.text() ? std::optional(characters.text()->bytes) : std::nullopt, true, true);
   }
-  if (name == "tojson") return json_of(input, arguments);
+  if (name == "tojson") return json_of(input, arguments, budget);
   if (name == "length" || name == "count") return length_of(input);
   if (name == "default" || name == "d") {
     const bool missing = input.undefined() || (truth(arguments.get(1, "boolean", false)) && !truth(input));
@@ -239,60 +353,66 @@ Value apply_filter(std::string_view name, const Value& input, const Arguments& a
   if (name == "title") return in_case(text(), LetterCase::kTitle);
   if (name == "capitalize") return in_case(text(), LetterCase::kCapitalized);
   if (name == "replace") {
-    return replace(text(), to_text(arguments.get(0, "old")).bytes, to_text(arguments.get(1, "new")),
-                   arguments.get(2, "count").number() ? arguments.get(2, "count").as_integer() : -1);
+    return replace(text(), to_text(arguments.get(0, "old"), budget).bytes, to_text(arguments.get(1, "new"), budget),
+                   arguments.get(2, "count").number() ? arguments.get(2, "count").as_integer() : -1, budget);
   }
   if (name == "string") return text();
   if (name == "safe") return input;
   if (name == "escape" || name == "e") return escaped(text());
   if (name == "join") {
-    List items = items_of(input);
+    List items = items_of(input, budget);
     if (arguments.has(1, "attribute")) {
-      for (Value& item : items) item = path_of(item, arguments.get(1, "attribute"));
+      for (Value& item : items) item = path_of(item, arguments.get(1, "attribute"), budget);
     }
-    return join(items, to_text(arguments.get(0, "d", "")));
+    return join(items, to_text(arguments.get(0, "d", ""), budget), budget);
   }
   if (name == "first" || name == "last") {
-    const List items = items_of(input);
+    if (input.text() && !input.text()->bytes.empty()) {
+      return item_of(input, std::int64_t{name == "first" ? 0 : -1}, budget);
+    }
+    const List items = items_of(input, budget);
     return items.empty()     ? Value(Undefined{"the " + std::string(name) + " item of nothing"})
            : name == "first" ? items.front()
                              : items.back();
   }
-  if (name == "list") return items_of(input);
-  if (name == "map") return mapped(input, arguments);
+  if (name == "list") return items_of(input, budget);
+  if (name == "map") return mapped(input, arguments, budget);
   if (name == "select" || name == "reject" || name == "selectattr" || name == "rejectattr") {
-    return selected(name, input, arguments);
+    return selected(name, input, arguments, budget);
   }
-  if (name == "int") return to_integer(input, arguments.get(0, "default", std::int64_t{0}));
+  if (name == "int")
+    return to_integer(input, arguments.get(0, "default", std::int64_t{0}), arguments.get(1, "base", std::int64_t{10}));
   if (name == "float") return to_real(input, arguments.get(0, "default", 0.0));
   if (name == "abs") {
     if (!input.number()) refuse("the filter 'abs'", input);
-    return input.real() ? Value(std::abs(*input.real()))
-                        : Value(input.as_integer() < 0 ? -input.as_integer() : input.as_integer());
+    if (input.real()) return std::abs(*input.real());
+    if (input.as_integer() == std::numeric_limits<std::int64_t>::min()) refuse_too_large();
+    return std::abs(input.as_integer());
   }
   if (name == "round") return rounded(input, arguments);
-  if (name == "items") return pairs_of(input);
+  if (name == "items") return pairs_of(input, budget);
   if (name == "dictsort") {
-    return sorted(pairs_of(input),
-                  truth(arguments.get(1, "by", "key")) && to_text(arguments.get(1, "by", "key")).bytes == "value"
+    return sorted(pairs_of(input, budget),
+                  truth(arguments.get(1, "by", "key")) &&
+                          to_text(arguments.get(1, "by", "key"), budget).bytes == "value"
                       ? Value(std::int64_t{1})
                       : Value(std::int64_t{0}),
-                  truth(arguments.get(2, "reverse", false)), truth(arguments.get(0, "case_sensitive", false)));
+                  truth(arguments.get(2, "reverse", false)), truth(arguments.get(0, "case_sensitive", false)), budget);
   }
   if (name == "sort") {
-    return sorted(items_of(input), arguments.get(2, "attribute", None{}), truth(arguments.get(0, "reverse", false)),
-                  truth(arguments.get(1, "case_sensitive", false)));
+    return sorted(items_of(input, budget), arguments.get(2, "attribute", None{}),
+                  truth(arguments.get(0, "reverse", false)), truth(arguments.get(1, "case_sensitive", false)), budget);
   }
   if (name == "reverse") {
-    List items = items_of(input);
+    List items = items_of(input, budget);
     std::reverse(items.begin(), items.end());
-    return input.text() ? Value(join(items, Text())) : Value(std::move(items));
+    return input.text() ? Value(join(items, Text(), budget)) : Value(std::move(items));
   }
-  if (name == "unique") return unique(input, arguments);
-  if (name == "min" || name == "max") return extreme(name, input, arguments);
-  if (name == "sum") return summed(input, arguments);
-  if (name == "attr") return attribute_of(input, name_argument(name, arguments, 0));
-  if (name == "wordcount") return static_cast<std::int64_t>(split(text(), std::nullopt, -1, false).size());
+  if (name == "unique") return unique(input, arguments, budget);
+  if (name == "min" || name == "max") return extreme(name, input, arguments, budget);
+  if (name == "sum") return summed(input, arguments, budget);
+  if (name == "attr") return attribute_of(input, name_argument(name, arguments, 0), budget);
+  if (name == "wordcount") return static_cast<std::int64_t>(split(text(), std::nullopt, -1, false, budget).size());
   ATHANOR_ASSERT(name == "indent");
   const Value width = arguments.get(0, "width", std::int64_t{4});
   const Text by =
@@ -301,12 +421,15 @@ Value apply_filter(std::string_view name, const Value& input, const Arguments& a
                                           std::clamp<std::int64_t>(width.number() ? width.as_integer() : 4, 0, 1000)),
                                       ' '),
                           {}};
-  return indent(text(), by, truth(arguments.get(1, "first", false)), truth(arguments.get(2, "blank", false)));
+  return indent(text(), by, truth(arguments.get(1, "first", false)), truth(arguments.get(2, "blank", false)), budget);
 }
 
-bool apply_test(std::string_view name, const Value& input, const Arguments& arguments) {
-  if (!is_test(name)) throw Error(ErrorKind::kInvalid, "there is no test '{}'", name);
-  const Value other = arguments.get(0, "");
+bool apply_test(std::string_view name, const Value& input, const Arguments& arguments, Budget& budget) {
+  const Signature* signature = find_signature(kTests, name);
+  if (!signature) throw Error(ErrorKind::kInvalid, "there is no test '{}'", name);
+  check_arguments("test", *signature, arguments);
+  budget.spend(1, Budget::kItem);
+  const Value other = arguments.get(0, signature->parameters[0]);
   const auto integer = [&] {
     if (!input.number() || input.real()) refuse(fmt::format("the test '{}'", name), input);
     return input.as_integer();
@@ -327,38 +450,34 @@ bool apply_test(std::string_view name, const Value& input, const Arguments& argu
   if (name == "callable") return input.function() != nullptr;
   if (name == "filter") return input.text() && is_filter(input.text()->bytes);
   if (name == "test") return input.text() && is_test(input.text()->bytes);
-  if (name == "lower") {
-    return in_case(to_text(input), LetterCase::kLower).bytes == to_text(input).bytes &&
-           in_case(to_text(input), LetterCase::kUpper).bytes != to_text(input).bytes;
-  }
-  if (name == "upper") {
-    return in_case(to_text(input), LetterCase::kUpper).bytes == to_text(input).bytes &&
-           in_case(to_text(input), LetterCase::kLower).bytes != to_text(input).bytes;
+  if (name == "lower" || name == "upper") {
+    return *text_method(to_text(input, budget), name == "lower" ? "islower" : "isupper", {}, budget)->boolean();
   }
   if (name == "odd") return integer() % 2 != 0;
   if (name == "even") return integer() % 2 == 0;
-  if (arguments.positional.empty()) throw Error(ErrorKind::kInvalid, "the test '{}' needs an argument", name);
+  if (!arguments.has(0, signature->parameters[0]))
+    throw Error(ErrorKind::kInvalid, "the test '{}' needs an argument", name);
   if (name == "divisibleby") {
     if (!other.number() || other.as_integer() == 0) refuse("dividing", other);
-    return integer() % other.as_integer() == 0;
+    return other.as_integer() == -1 || integer() % other.as_integer() == 0;  // the processor divides no least by -1
   }
-  if (name == "eq" || name == "equalto" || name == "==") return equal(input, other);
-  if (name == "ne" || name == "!=") return !equal(input, other);
-  if (name == "in") return contains(other, input);
+  if (name == "eq" || name == "equalto" || name == "==") return equal(input, other, budget);
+  if (name == "ne" || name == "!=") return !equal(input, other, budget);
+  if (name == "in") return contains(other, input, budget);
   if (name == "sameas") {
     return input.list() == other.list() && input.dict() == other.dict() &&
-           std::string_view(kind_name(input)) == kind_name(other) && equal(input, other);
+           std::string_view(kind_name(input)) == kind_name(other) && equal(input, other, budget);
   }
-  const int order = compare(input, other);
+  const int order = compare(input, other, budget);
   if (name == "lt" || name == "lessthan" || name == "<") return order < 0;
   if (name == "le" || name == "<=") return order <= 0;
   if (name == "gt" || name == "greaterthan" || name == ">") return order > 0;
   return order >= 0;
 }
 
-std::optional<Value> global(std::string_view name, std::time_t now) {
+std::optional<Value> global(std::string_view name, Context& context) {
   if (name == "range") {
-    return Function{"range", [](const Arguments& given) -> Value {
+    return Function{"range", [&context](const Arguments& given) -> Value {
                       for (const Value& value : given.positional) {
                         if (!value.number() || value.real()) refuse("range()", value);
                       }
@@ -375,6 +494,7 @@ std::optional<Value> global(std::string_view name, std::time_t now) {
                         if (static_cast<std::int64_t>(list.size()) == kRangeMax) {
                           throw Error(ErrorKind::kInvalid, "range() has more than {} numbers", kRangeMax);
                         }
+                        context.budget.spend(1, Budget::kItem);
                         list.push_back(at);
                         if (__builtin_add_overflow(at, by, &at)) break;
                       }
@@ -382,10 +502,11 @@ std::optional<Value> global(std::string_view name, std::time_t now) {
                     }};
   }
   if (name == "namespace") {
-    return Function{"namespace", [](const Arguments& given) -> Value {
-                      auto space = std::make_shared<Namespace>();
+    return Function{"namespace", [&context](const Arguments& given) -> Value {
+                      auto space = context.make_space();
                       for (const Value& value : given.positional) {
                         if (!value.dict()) refuse("namespace()", value);
+                        context.budget.spend(value.dict()->size(), Budget::kItem);
                         for (const auto& [key, field] : *value.dict()) space->fields[key] = field;
                       }
                       for (const auto& [key, value] : given.named) space->fields[key] = value;
@@ -393,12 +514,14 @@ std::optional<Value> global(std::string_view name, std::time_t now) {
                     }};
   }
   if (name == "dict") {
-    return Function{"dict", [](const Arguments& given) -> Value {
+    return Function{"dict", [&context](const Arguments& given) -> Value {
                       Dict dict;
                       for (const Value& value : given.positional) {
                         if (!value.dict()) refuse("dict()", value);
+                        context.budget.spend(value.dict()->size(), Budget::kItem);
                         dict.insert(dict.end(), value.dict()->begin(), value.dict()->end());
                       }
+                      context.budget.spend(dict.size() + given.named.size(), given.named.size());
                       for (const auto& named : given.named) {
                         const auto known = std::find_if(dict.begin(), dict.end(),
                                                         [&](const auto& item) { return item.first == named.first; });
@@ -408,16 +531,16 @@ std::optional<Value> global(std::string_view name, std::time_t now) {
                     }};
   }
   if (name == "raise_exception") {
-    return Function{"raise_exception", [](const Arguments& given) -> Value {
+    return Function{"raise_exception", [&context](const Arguments& given) -> Value {
                       throw Error(ErrorKind::kInvalid, "the template refuses this conversation: {}",
-                                  to_text(given.get(0, "message")).bytes);
+                                  to_text(given.get(0, "message"), context.budget).bytes);
                     }};
   }
   if (name == "strftime_now") {
-    return Function{"strftime_now", [now](const Arguments& given) -> Value {
-                      const std::string format = to_text(given.get(0, "format")).bytes;
+    return Function{"strftime_now", [&context](const Arguments& given) -> Value {
+                      const std::string format = to_text(given.get(0, "format"), context.budget).bytes;
                       std::tm local{};
-                      localtime_r(&now, &local);
+                      gmtime_r(&context.now, &local);
                       char written[512];
                       const std::size_t size =
                           format.size() > 200 ? 0 : std::strftime(written, sizeof written, format.c_str(), &local);
@@ -430,8 +553,9 @@ std::optional<Value> global(std::string_view name, std::time_t now) {
   return std::nullopt;
 }
 
-List items_of(const Value& value) {
+List items_of(const Value& value, Budget& budget) {
   if (value.undefined()) return {};
+  if (value.list() || value.dict()) budget.spend(static_cast<std::uint64_t>(length_of(value)), Budget::kItem);
   if (value.list()) return *value.list();
   List items;
   if (value.dict()) {
@@ -439,6 +563,7 @@ List items_of(const Value& value) {
     return items;
   }
   if (!value.text()) refuse("going through the items", value);
+  budget.spend(value.text()->bytes.size(), Budget::kItem);
   const std::vector<std::size_t> starts = character_starts(value.text()->bytes);
   for (std::size_t i = 0; i + 1 < starts.size(); ++i) items.push_back(value.text()->slice(starts[i], starts[i + 1]));
   return items;
@@ -452,22 +577,24 @@ std::int64_t length_of(const Value& value) {
   refuse("taking the length", value);
 }
 
-Value attribute_of(const Value& value, std::string_view name) {
+Value attribute_of(const Value& value, std::string_view name, Budget& budget) {
   if (value.undefined()) refuse("", value);
   if (const Namespace* space = value.space()) {
     const auto found = space->fields.find(std::string(name));
     if (found != space->fields.end()) return found->second;
   }
   if (value.dict()) {
+    budget.spend(value.dict()->size());
     if (const Value* found = find(*value.dict(), name)) return *found;
   }
   return Undefined{std::string(name)};
 }
 
-Value item_of(const Value& value, const Value& key) {
+Value item_of(const Value& value, const Value& key, Budget& budget) {
   if (value.undefined()) refuse("", value);
-  if (key.text()) return attribute_of(value, key.text()->bytes);
+  if (key.text()) return attribute_of(value, key.text()->bytes, budget);
   if ((value.list() || value.text()) && key.number() && !key.real()) {
+    if (value.text()) budget.spend(value.text()->bytes.size(), 2);
     const std::int64_t length = length_of(value);
     const std::int64_t at = key.as_integer() < 0 ? key.as_integer() + length : key.as_integer();
     if (at < 0 || at >= length) return Undefined{fmt::format("item {}", key.as_integer())};
@@ -475,17 +602,23 @@ Value item_of(const Value& value, const Value& key) {
     const std::vector<std::size_t> starts = character_starts(value.text()->bytes);
     return value.text()->slice(starts[static_cast<std::size_t>(at)], starts[static_cast<std::size_t>(at) + 1]);
   }
-  return Undefined{to_repr(key).bytes};
+  return Undefined{to_repr(key, budget).bytes};
 }
 
-bool contains(const Value& container, const Value& item) {
+bool contains(const Value& container, const Value& item, Budget& budget) {
   if (container.text()) {
     if (!item.text()) refuse("looking into a text for a value that is no text", item);
-    return container.text()->bytes.find(item.text()->bytes) != std::string::npos;
+    budget.spend(container.text()->bytes.size() + item.text()->bytes.size());
+    return find_text(container.text()->bytes, item.text()->bytes) != std::string_view::npos;
   }
-  if (container.dict()) return item.text() && find(*container.dict(), item.text()->bytes) != nullptr;
-  const List items = items_of(container);
-  return std::any_of(items.begin(), items.end(), [&](const Value& other) { return equal(item, other); });
+  if (container.dict()) {
+    budget.spend(container.dict()->size());
+    return item.text() && find(*container.dict(), item.text()->bytes) != nullptr;
+  }
+  if (container.undefined()) return false;
+  if (!container.list()) refuse("going through the items", container);
+  const List& items = *container.list();
+  return std::any_of(items.begin(), items.end(), [&](const Value& other) { return equal(item, other, budget); });
 }
 
 }  // namespace athanor::model::jinja

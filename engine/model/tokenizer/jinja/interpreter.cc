@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "common/error.h"
+#include "engine/model/tokenizer/jinja/budget.h"
 #include "engine/model/tokenizer/jinja/builtins.h"
 #include "engine/model/tokenizer/jinja/strings.h"
 
@@ -12,10 +13,7 @@ namespace athanor::model::jinja {
 
 namespace {
 
-constexpr std::int64_t kStepsMax = 5'000'000;
-constexpr std::size_t kTextBytesMax = 64 << 20;
-constexpr int kCallsMax = 40;
-constexpr int kDepthMax = 600;  // of expressions and statements in each other, through macros too
+constexpr std::size_t kLoopItems = 12;  // of the dict `loop`
 
 struct Scope {
   std::vector<std::pair<std::string, Value>> names;
@@ -28,7 +26,8 @@ bool is_dict_method(std::string_view name) {
   return std::find(std::begin(kDictMethods), std::end(kDictMethods), name) != std::end(kDictMethods);
 }
 
-Value dict_method(const Dict& dict, std::string_view name, const Arguments& arguments) {
+Value dict_method(const Dict& dict, std::string_view name, const Arguments& arguments, Budget& budget) {
+  budget.spend(dict.size(), name == "get" ? 1 : 3 * Budget::kItem);
   if (name == "get") {
     const Value key = arguments.get(0, "key");
     const Value* found = key.text() ? find(dict, key.text()->bytes) : nullptr;
@@ -43,7 +42,7 @@ Value dict_method(const Dict& dict, std::string_view name, const Arguments& argu
 
 class Interpreter {
  public:
-  explicit Interpreter(std::time_t now) : now_(now) {}
+  explicit Interpreter(std::time_t now) : context_(now) {}
 
   Rendered run(const Body& body, const Dict& variables) {
     Scope globals{variables, nullptr, false}, top{{}, &globals, false};
@@ -69,21 +68,17 @@ class Interpreter {
 
   void step(int line) {
     line_ = line;
-    if (++steps_ > kStepsMax) throw Error(ErrorKind::kExhausted, "it runs for too long");
+    budget_.spend(1, Budget::kItem);
   }
 
   struct Deeper {
     explicit Deeper(int& depth) : depth(depth) {
-      if (++depth > kDepthMax) throw Error(ErrorKind::kExhausted, "it is nested too deeply");
+      check_depth(depth + 1, "what it runs");
+      ++depth;
     }
     ~Deeper() { --depth; }
     int& depth;
   };
-  void bound(std::size_t bytes) {
-    if (bytes > kTextBytesMax) {
-      throw Error(ErrorKind::kExhausted, "it makes a text of more than {} bytes", kTextBytesMax);
-    }
-  }
 
   // Names.
 
@@ -96,18 +91,19 @@ class Interpreter {
 
   void assign(const std::vector<std::string>& names, const Value& value) {
     if (names.size() == 1) return assign(names[0], value);
-    const List items = items_of(value);
+    const List items = items_of(value, budget_);
     if (items.size() != names.size()) refuse("{} names are given {} values", names.size(), items.size());
     for (std::size_t i = 0; i < names.size(); ++i) assign(names[i], items[i]);
   }
 
-  Value look_up(const std::string& name) const {
+  Value look_up(const std::string& name) {
     for (const Scope* scope = scope_; scope; scope = scope->outer) {
+      budget_.spend(scope->names.size());
       for (const auto& [known, value] : scope->names) {
         if (known == name) return value;
       }
     }
-    if (auto found = global(name, now_)) return *found;
+    if (auto found = global(name, context_)) return *found;
     return Undefined{name};
   }
 
@@ -120,7 +116,10 @@ class Interpreter {
     scope_ = scope.get();
     inside();
     scope_ = before;
-    if (scope->captured) kept_.push_back(std::move(scope));
+    if (scope->captured) {
+      budget_.spend(scope->names.size() + kLoopItems, Budget::kItem);
+      kept_.push_back(std::move(scope));
+    }
   }
 
   template <typename Inside>
@@ -146,16 +145,19 @@ class Interpreter {
     const Deeper deeper(depth_);
     step(statement.line);
     switch (statement.kind) {
-      case S::kText: out_->append(statement.text); break;
-      case S::kPrint: out_->append(to_text(evaluate(*statement.expressions[0]))); break;
+      case S::kText:
+        budget_.spend(statement.text.size());
+        out_->append(statement.text);
+        break;
+      case S::kPrint: out_->append(to_text(evaluate(*statement.expressions[0]), budget_)); break;
       case S::kIf: return execute(truth(evaluate(*statement.expressions[0])) ? statement.body : statement.otherwise);
-      case S::kFor: loop(statement); break;
+      case S::kFor: return loop(statement);
       case S::kSet: set(statement); break;
       case S::kMacro: assign(statement.name, macro(statement)); break;
       case S::kCallBlock: call_block(statement); break;
       case S::kFilterBlock: {
         const Text text = captured([&] { scoped(scope_, [&] { execute(statement.body); }); });
-        out_->append(to_text(evaluate_filter(*statement.expressions[0], text)));
+        out_->append(to_text(evaluate_filter(*statement.expressions[0], text), budget_));
         break;
       }
       case S::kGeneration: {
@@ -167,7 +169,6 @@ class Interpreter {
       case S::kBreak: return Flow::kBreak;
       case S::kContinue: return Flow::kContinue;
     }
-    bound(out_->bytes.size());
     return Flow::kOn;
   }
 
@@ -188,9 +189,9 @@ class Interpreter {
     space->fields[statement.names[0]] = std::move(made);
   }
 
-  void loop(const Statement& statement) {
-    List items = items_of(evaluate(*statement.expressions[0]));
-    steps_ += static_cast<std::int64_t>(items.size());
+  // A break or continue in what is run when there are no items is one of the loop around.
+  Flow loop(const Statement& statement) {
+    List items = items_of(evaluate(*statement.expressions[0]), budget_);
     if (const Expression* condition = statement.expressions[1].get()) {
       List kept;
       for (Value& item : items) {
@@ -201,10 +202,13 @@ class Interpreter {
       }
       items = std::move(kept);
     }
-    if (items.empty()) return scoped(scope_, [&] { execute(statement.otherwise); });
-    const auto count = static_cast<std::int64_t>(items.size());
     Flow flow = Flow::kOn;
-    Value last_changed;
+    if (items.empty()) {
+      scoped(scope_, [&] { flow = execute(statement.otherwise); });
+      return flow;
+    }
+    const auto count = static_cast<std::int64_t>(items.size());
+    const std::shared_ptr<Namespace> changes = context_.make_space();  // loop.changed() may outlive the loop
     for (std::int64_t i = 0; i < count && flow != Flow::kBreak; ++i) {
       step(statement.line);
       const auto at = [&](std::int64_t index) -> Value {
@@ -229,10 +233,10 @@ class Interpreter {
                                          if (given.positional.empty()) refuse("loop.cycle() needs values");
                                          return given.positional[static_cast<std::size_t>(i) % given.positional.size()];
                                        }}},
-                    {"changed", Function{"changed", [&last_changed](const Arguments& given) -> Value {
-                                           Value now = given.positional;
-                                           const bool changed = last_changed.undefined() || !equal(now, last_changed);
-                                           last_changed = std::move(now);
+                    {"changed", Function{"changed", [this, space = changes.get()](const Arguments& given) -> Value {
+                                           Value now = given.positional, &last = space->fields["last"];
+                                           const bool changed = last.undefined() || !equal(now, last, budget_);
+                                           last = std::move(now);
                                            return changed;
                                          }}}});
         assign(statement.names, items[static_cast<std::size_t>(i)]);
@@ -241,13 +245,13 @@ class Interpreter {
         --loops_;
       });
     }
+    return Flow::kOn;
   }
 
   Function macro(const Statement& statement) {
     Scope* home = scope_;
     for (Scope* scope = home; scope; scope = scope->outer) scope->captured = true;
     return Function{statement.name, [this, &statement, home](const Arguments& given) -> Value {
-                      if (++calls_ > kCallsMax) refuse("the macro '{}' calls itself too often", statement.name);
                       if (given.positional.size() > statement.names.size()) {
                         refuse("the macro '{}' takes {} arguments, not {}", statement.name, statement.names.size(),
                                given.positional.size());
@@ -276,19 +280,19 @@ class Interpreter {
                         });
                       });
                       line_ = line;
-                      --calls_;
                       return text;
                     }};
   }
 
   void call_block(const Statement& statement) {
-    Arguments given = arguments_of(*statement.expressions[0], 1);
+    const Expression& call = *statement.expressions.back();
+    Arguments given = arguments_of(call, 1);
     Function caller = macro(statement);
     caller.name = "caller";
     given.named.emplace_back("caller", std::move(caller));
-    const Value called = evaluate(*statement.expressions[0]->parts[0]);
+    const Value called = evaluate(*call.parts[0]);
     if (!called.function()) refuse("a value of the kind {} cannot be called", kind_name(called));
-    out_->append(to_text(called.function()->call(given)));
+    out_->append(to_text(called.function()->call(given), budget_));
   }
 
   // Expressions.
@@ -320,7 +324,7 @@ class Interpreter {
       case E::kFilter: return evaluate_filter(expression, std::nullopt);
       case E::kTest: {
         const Value input = evaluate(*expression.parts[0]);
-        return apply_test(expression.name, input, arguments_of(expression, 1));
+        return apply_test(expression.name, input, arguments_of(expression, 1), budget_);
       }
     }
     return None{};
@@ -328,12 +332,11 @@ class Interpreter {
 
   Value evaluate_filter(const Expression& expression, std::optional<Value> input) {
     const Expression* from = expression.parts[0].get();
+    ATHANOR_ASSERT(from || input);
     const Value value =
         from ? (from->kind == E::kFilter && input ? evaluate_filter(*from, std::move(input)) : evaluate(*from))
              : *input;
-    Value made = apply_filter(expression.name, value, arguments_of(expression, 1));
-    if (made.text()) bound(made.text()->bytes.size());
-    return made;
+    return apply_filter(expression.name, value, arguments_of(expression, 1), budget_);
   }
 
   Arguments arguments_of(const Expression& expression, std::size_t from) {
@@ -351,6 +354,7 @@ class Interpreter {
       const Value key = evaluate(*expression.parts[i]);
       if (!key.text()) refuse("a dict has a key of the kind {}; only texts are supported", kind_name(key));
       Value value = evaluate(*expression.parts[i + 1]);
+      budget_.spend(made.size());
       const auto known =
           std::find_if(made.begin(), made.end(), [&](const auto& entry) { return entry.first == key.text()->bytes; });
       known == made.end() ? void(made.emplace_back(key.text()->bytes, std::move(value)))
@@ -364,7 +368,8 @@ class Interpreter {
     if (expression.name == "not") return !truth(value);
     if (!value.number()) refuse("'{}' is not possible with a value of the kind {}", expression.name, kind_name(value));
     if (expression.name == "+") return value;
-    return value.real() ? Value(-*value.real()) : Value(-value.as_integer());
+    if (value.real()) return -*value.real();
+    return arithmetic("-", std::int64_t{0}, value);
   }
 
   Value binary(const Expression& expression) {
@@ -374,24 +379,22 @@ class Interpreter {
     if (op == "or") return truth(left) ? left : evaluate(*expression.parts[1]);
     const Value right = evaluate(*expression.parts[1]);
     line_ = expression.line;
-    if (op == "~") return concatenated(to_text(left), to_text(right));
+    if (op == "~") return concatenated(to_text(left, budget_), to_text(right, budget_));
     for (const Value* side : {&left, &right}) {
       if (side->undefined()) refuse("'{}' is undefined", side->undefined()->name);
     }
     if (left.number() && right.number()) return arithmetic(op, left, right);
     if (op == "+" && left.text() && right.text()) return concatenated(*left.text(), *right.text());
     if (op == "+" && left.list() && right.list()) {
+      budget_.spend(left.list()->size() + right.list()->size(), Budget::kItem);
       List list = *left.list();
       list.insert(list.end(), right.list()->begin(), right.list()->end());
-      steps_ += static_cast<std::int64_t>(list.size());
       return list;
     }
     if (op == "*" && (left.text() || right.text()) && (left.integer() || right.integer())) {
       const Text& text = left.text() ? *left.text() : *right.text();
       const std::int64_t times = std::max<std::int64_t>(0, left.integer() ? *left.integer() : *right.integer());
-      if (!text.bytes.empty() && static_cast<std::size_t>(times) > kTextBytesMax / text.bytes.size()) {
-        bound(kTextBytesMax + 1);
-      }
+      budget_.spend(static_cast<std::uint64_t>(times), text.bytes.size());
       Text made;
       for (std::int64_t i = 0; i < times && !text.bytes.empty(); ++i) made.append(text);
       return made;
@@ -400,9 +403,19 @@ class Interpreter {
   }
 
   Text concatenated(Text left, const Text& right) {
-    bound(left.bytes.size() + right.bytes.size());
+    budget_.spend(left.bytes.size() + right.bytes.size());
     left.append(right);
     return left;
+  }
+
+  static Value power(std::int64_t base, std::int64_t exponent) {
+    if (base == 0 || base == 1) return exponent == 0 ? std::int64_t{1} : base;
+    if (base == -1) return exponent % 2 == 0 ? std::int64_t{1} : base;
+    std::int64_t result = 1;
+    for (; exponent > 0; --exponent) {
+      if (__builtin_mul_overflow(result, base, &result)) refuse("a number becomes too large");
+    }
+    return result;
   }
 
   static Value arithmetic(const std::string& op, const Value& left, const Value& right) {
@@ -411,8 +424,8 @@ class Interpreter {
     if ((op == "/" || op == "//" || op == "%") && y == 0) refuse("a number is divided by 0");
     if (op == "/") return x / y;
     if (op == "**") {
-      const double power = std::pow(x, y);
-      return real || y < 0 || std::abs(power) > 9e15 ? Value(power) : Value(static_cast<std::int64_t>(power));
+      if (x == 0 && y < 0) refuse("a number is divided by 0");
+      return real || y < 0 ? Value(std::pow(x, y)) : power(left.as_integer(), right.as_integer());
     }
     if (real) {
       if (op == "+") return x + y;
@@ -446,14 +459,14 @@ class Interpreter {
       Value right = evaluate(*expression.parts[i + 1]);
       bool holds;
       if (op == "==" || op == "!=") {
-        holds = equal(left, right) == (op == "==");
+        holds = equal(left, right, budget_) == (op == "==");
       } else if (op == "in" || op == "not in") {
-        holds = contains(right, left) == (op == "in");
+        holds = contains(right, left, budget_) == (op == "in");
       } else {
         for (const Value* side : {&left, &right}) {
           if (side->undefined()) refuse("'{}' is undefined", side->undefined()->name);
         }
-        const int order = compare(left, right);
+        const int order = compare(left, right, budget_);
         holds = op == "<" ? order < 0 : op == "<=" ? order <= 0 : op == ">" ? order > 0 : order >= 0;
       }
       if (!holds) return false;
@@ -465,15 +478,17 @@ class Interpreter {
   // A method, or what attribute_of() finds.
   Value attribute(const Value& value, const std::string& name) {
     const bool method = (value.text() && is_text_method(name)) || (value.dict() && is_dict_method(name));
-    if (!method) return attribute_of(value, name);
-    return Function{name, [value, name](const Arguments& given) -> Value {
-                      return value.dict() ? dict_method(*value.dict(), name, given)
-                                          : *text_method(*value.text(), name, given);
-                    }};
+    if (!method) return attribute_of(value, name, budget_);
+    return Function{name,
+                    [this, value, name](const Arguments& given) -> Value {
+                      return value.dict() ? dict_method(*value.dict(), name, given, budget_)
+                                          : *text_method(*value.text(), name, given, budget_);
+                    },
+                    value.depth()};
   }
 
   Value item(const Value& value, const Value& key) {
-    Value found = item_of(value, key);
+    Value found = item_of(value, key, budget_);
     if (!found.undefined() || !key.text() || value.dict()) return found;
     return attribute(value, key.text()->bytes);
   }
@@ -496,20 +511,28 @@ class Interpreter {
       refuse("a value of the kind {} cannot be sliced", kind_name(value));
     }
     if (value.undefined()) refuse("'{}' is undefined", value.undefined()->name);
-    const List items = items_of(value);
-    const auto count = static_cast<std::int64_t>(items.size());
+    // A text's characters are only made where they do not stand in a row.
+    const bool row = value.text() && by == 1;
+    if (row) budget_.spend(value.text()->bytes.size(), 2);
+    const List items = row ? List() : items_of(value, budget_);
+    const auto count = row ? length_of(value) : static_cast<std::int64_t>(items.size());
     const auto placed = [&](std::optional<std::int64_t> given, std::int64_t otherwise) {
       if (!given) return otherwise;
       const std::int64_t at = *given < 0 ? *given + count : *given;
       return by > 0 ? std::clamp<std::int64_t>(at, 0, count) : std::clamp<std::int64_t>(at, -1, count - 1);
     };
     const std::int64_t begin = placed(bounds[0], by > 0 ? 0 : count - 1), end = placed(bounds[1], by > 0 ? count : -1);
+    if (row) {
+      if (begin >= end) return Text();
+      const std::vector<std::size_t> starts = character_starts(value.text()->bytes);
+      return value.text()->slice(starts[static_cast<std::size_t>(begin)], starts[static_cast<std::size_t>(end)]);
+    }
     List kept;
     for (std::int64_t i = begin; by > 0 ? i < end : i > end;) {
       kept.push_back(items[static_cast<std::size_t>(i)]);
       if (__builtin_add_overflow(i, by, &i)) break;
     }
-    return value.text() ? Value(join(kept, Text())) : Value(std::move(kept));
+    return value.text() ? Value(join(kept, Text(), budget_)) : Value(std::move(kept));
   }
 
   Value call(const Expression& expression) {
@@ -519,9 +542,7 @@ class Interpreter {
     line_ = expression.line;
     if (called.undefined()) refuse("'{}' is undefined, so it cannot be called", called.undefined()->name);
     if (!called.function()) refuse("a value of the kind {} cannot be called", kind_name(called));
-    Value made = called.function()->call(given);
-    if (made.text()) bound(made.text()->bytes.size());
-    return made;
+    return called.function()->call(given);
   }
 
   Value method_of(const Expression& callee) {
@@ -533,13 +554,13 @@ class Interpreter {
     return found;
   }
 
-  const std::time_t now_;
+  Context context_;
+  Budget& budget_ = context_.budget;
   Rendered rendered_;
   Text* out_ = nullptr;
   Scope* scope_ = nullptr;
   std::vector<std::unique_ptr<Scope>> kept_;
-  std::int64_t steps_ = 0;
-  int line_ = 1, loops_ = 0, calls_ = 0, depth_ = 0;
+  int line_ = 1, loops_ = 0, depth_ = 0;
 };
 
 }  // namespace

@@ -15,8 +15,8 @@ struct Rendered {
   std::vector<std::pair<std::size_t, std::size_t>> generated;  // what stood in {% generation %}, as bytes
 };
 
-// `variables`: what the template sees. Throws kInvalid for a template that fails or raises an exception, kExhausted for
-// one that runs too long or writes too much; both name the line.
+// `variables`: what the template sees. Throws kInvalid, naming the line, for a template that fails, raises an exception or
+// passes one of the limits of budget.h. May be called from several threads.
 Rendered render(const Body& body, const Dict& variables, std::time_t now);
 
 }  // namespace athanor::model::jinja

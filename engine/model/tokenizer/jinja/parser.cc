@@ -1,15 +1,15 @@
 #include <algorithm>
 #include <cstdlib>
+#include <utility>
 
 #include "common/error.h"
+#include "engine/model/tokenizer/jinja/budget.h"
 #include "engine/model/tokenizer/jinja/lexer.h"
 #include "engine/model/tokenizer/jinja/syntax.h"
 
 namespace athanor::model::jinja {
 
 namespace {
-
-constexpr int kDepthMax = 150;
 
 class Parser {
  public:
@@ -25,14 +25,20 @@ class Parser {
   using S = Statement::Kind;
   using T = Token::Kind;
 
-  // Bounds the recursion, here and when the tree is walked and destroyed.
+  // Bounds the parser's own recursion, and with it how deep statements nest; add() bounds expressions.
   struct Deeper {
     explicit Deeper(Parser& parser) : parser(parser) {
-      if (++parser.depth_ > kDepthMax) parser.refuse("it is nested too deeply");
+      parser.bound(parser.depth_ + 1);
+      ++parser.depth_;
     }
     ~Deeper() { --parser.depth_; }
     Parser& parser;
   };
+  void bound(int depth) const {
+    if (depth > kDepthMax) {
+      refuse(fmt::format("it is nested too deeply: the limit of depth is {} levels", kDepthMax));
+    }
+  }
 
   const Token& now() const { return tokens_[at_]; }
   const Token& next() const { return tokens_[std::min(at_ + 1, tokens_.size() - 1)]; }
@@ -103,6 +109,14 @@ class Parser {
     return body;
   }
 
+  // The same where what the body writes is taken up: it is written to its end, so that no loop around it can be left.
+  Body block_until(std::string_view end) {
+    const int loops = std::exchange(loops_, 0);
+    Body body = until(end);
+    loops_ = loops;
+    return body;
+  }
+
   Statement make(S kind) const { return Statement{kind, now().line, {}, {}, {}, {}, {}, {}}; }
 
   void statement(Body& into) {
@@ -119,27 +133,24 @@ class Parser {
       made.name = name();
       expect_op("(");
       parameters(made);
-      made.body = until("endmacro");
+      made.body = block_until("endmacro");
     } else if (word == "call") {
       made.kind = S::kCallBlock;
-      std::vector<ExpressionPtr> defaults;
       if (take_op("(")) parameters(made);
-      if (std::any_of(made.expressions.begin(), made.expressions.end(), [](const auto& e) { return e != nullptr; })) {
-        refuse("a call block's parameter has a default, which is not supported");
-      }
-      made.expressions.clear();
       made.expressions.push_back(expression());
-      if (made.expressions[0]->kind != E::kCall) refuse("a call block calls nothing");
-      made.body = until("endcall");
+      if (made.expressions.back()->kind != E::kCall) refuse("a call block calls nothing");
+      made.body = block_until("endcall");
     } else if (word == "filter") {
       made.kind = S::kFilterBlock;
-      made.expressions.push_back(filters(nullptr, true));
-      made.body = until("endfilter");
+      made.expressions.push_back(block_filters(true));
+      made.body = block_until("endfilter");
     } else if (word == "generation") {
       made.kind = S::kGeneration;
       made.body = until("endgeneration");
     } else if (word == "break" || word == "continue") {
-      if (loops_ == 0) refuse(fmt::format("'{}' stands in no loop", word));
+      if (loops_ == 0) {
+        refuse(fmt::format("'{}' stands in no loop, or in a block inside one that it cannot leave", word));
+      }
       made.kind = word == "break" ? S::kBreak : S::kContinue;
       block_end();
     } else {
@@ -150,7 +161,6 @@ class Parser {
   }
 
   void if_statement(Statement& made) {
-    const Deeper deeper(*this);
     made.kind = S::kIf;
     made.expressions.push_back(tuple(false));
     block_end();
@@ -158,6 +168,7 @@ class Parser {
     if (is_name("elif")) {
       made.otherwise.push_back(make(S::kIf));
       step();
+      const Deeper deeper(*this);
       return if_statement(made.otherwise.back());
     }
     if (take_name("else")) {
@@ -212,9 +223,9 @@ class Parser {
     }
     if (made.names.size() > 1) refuse(fmt::format("'=' was expected, not {}", here()));
     // A block: an expression of filters, or none.
-    made.expressions.push_back(is_op("|") ? filters(nullptr, false) : nullptr);
+    made.expressions.push_back(is_op("|") ? block_filters(false) : nullptr);
     made.text = "block";
-    made.body = until("endset");
+    made.body = block_until("endset");
   }
 
   void parameters(Statement& made) {
@@ -235,9 +246,19 @@ class Parser {
   ExpressionPtr make(E kind, std::string name, ExpressionPtr first, ExpressionPtr second = nullptr) const {
     ExpressionPtr made = make(kind, std::move(name));
     made->line = first->line;
-    made->parts.push_back(std::move(first));
-    if (second) made->parts.push_back(std::move(second));
+    add(*made, std::move(first));
+    if (second) add(*made, std::move(second));
     return made;
+  }
+  // A part, or none: whoever walks or frees the tree goes as deep as it is.
+  void add(Expression& into, ExpressionPtr part) const {
+    deepen(into, part);
+    into.parts.push_back(std::move(part));
+  }
+  void deepen(Expression& into, const ExpressionPtr& part) const {
+    if (!part) return;
+    into.depth = std::max(into.depth, part->depth + 1);
+    bound(into.depth);
   }
 
   // a, b, c without brackets: a list; a single expression is itself.
@@ -245,10 +266,10 @@ class Parser {
     ExpressionPtr first = with_condition ? expression() : disjunction();
     if (!is_op(",")) return first;
     ExpressionPtr list = make(E::kList);
-    list->parts.push_back(std::move(first));
+    add(*list, std::move(first));
     while (take_op(",")) {
       if (now().kind == T::kBlockEnd || now().kind == T::kPrintEnd || is_op(")")) break;
-      list->parts.push_back(with_condition ? expression() : disjunction());
+      add(*list, with_condition ? expression() : disjunction());
     }
     return list;
   }
@@ -258,23 +279,22 @@ class Parser {
     ExpressionPtr value = disjunction();
     while (take_name("if")) {
       ExpressionPtr made = make(E::kCondition);
-      made->parts.push_back(disjunction());
-      made->parts.push_back(std::move(value));
-      made->parts.push_back(take_name("else") ? expression() : nullptr);
+      add(*made, disjunction());
+      add(*made, std::move(value));
+      add(*made, take_name("else") ? expression() : nullptr);
       value = std::move(made);
     }
     return value;
   }
 
-  // Left-associative operators grow the tree to the left, which is walked recursively: their number counts as depth.
+  // Left-associative operators: the tree grows deeper with each.
   template <typename Operand>
   ExpressionPtr chain(std::initializer_list<std::string_view> operators, bool words, const Operand& operand) {
     ExpressionPtr left = operand();
-    for (int count = 0;; ++count) {
+    for (;;) {
       const auto found = std::find_if(operators.begin(), operators.end(),
                                       [&](std::string_view op) { return words ? is_name(op) : is_op(op); });
       if (found == operators.end()) return left;
-      if (count == 4 * kDepthMax) refuse("an expression has too many parts");
       step();
       left = make(E::kBinary, std::string(*found), std::move(left), operand());
     }
@@ -310,7 +330,7 @@ class Parser {
       step();
       if (!made) made = make(E::kCompare, "", std::move(left));
       made->operators.push_back(op);
-      made->parts.push_back(sum());
+      add(*made, sum());
     }
     return made ? std::move(made) : std::move(left);
   }
@@ -336,7 +356,7 @@ class Parser {
       value = primary();
     }
     value = postfix(std::move(value));
-    return with_filters ? filters(std::move(value), false) : std::move(value);
+    return with_filters ? filters(std::move(value)) : std::move(value);
   }
 
   ExpressionPtr constant(Value value) {
@@ -375,7 +395,7 @@ class Parser {
     if (take_op("[")) {
       ExpressionPtr list = make(E::kList);
       while (!take_op("]")) {
-        list->parts.push_back(expression());
+        add(*list, expression());
         if (!is_op("]")) expect_op(",");
       }
       return list;
@@ -383,9 +403,9 @@ class Parser {
     if (take_op("{")) {
       ExpressionPtr dict = make(E::kDict);
       while (!take_op("}")) {
-        dict->parts.push_back(expression());
+        add(*dict, expression());
         expect_op(":");
-        dict->parts.push_back(expression());
+        add(*dict, expression());
         if (!is_op("}")) expect_op(",");
       }
       return dict;
@@ -394,8 +414,7 @@ class Parser {
   }
 
   ExpressionPtr postfix(ExpressionPtr value) {
-    for (int count = 0;; ++count) {
-      if (count == 4 * kDepthMax) refuse("an expression has too many parts");
+    for (;;) {
       if (take_op(".")) {
         if (now().kind == T::kInteger) {
           value = make(E::kItem, "", std::move(value),
@@ -427,7 +446,7 @@ class Parser {
       return make(E::kItem, "", std::move(value), std::move(parts[0]));
     }
     ExpressionPtr made = make(E::kSlice, "", std::move(value));
-    for (ExpressionPtr& part : parts) made->parts.push_back(std::move(part));
+    for (ExpressionPtr& part : parts) add(*made, std::move(part));
     return made;
   }
 
@@ -439,29 +458,39 @@ class Parser {
         std::string key = name();
         step();
         into.named.emplace_back(std::move(key), expression());
+        deepen(into, into.named.back().second);
       } else {
         if (!into.named.empty()) refuse("an argument without a name follows one with a name");
-        into.parts.push_back(expression());
+        add(into, expression());
       }
       if (!is_op(")")) expect_op(",");
     }
   }
 
-  // |filter(…) and `is test`, any number; `started`: the first filter has no "|".
-  ExpressionPtr filters(ExpressionPtr value, bool started) {
-    for (int count = 0;; ++count) {
-      if (count == 4 * kDepthMax) refuse("an expression has too many filters");
-      if (started || take_op("|")) {
-        started = false;
-        ExpressionPtr made = make(E::kFilter);
-        made->name = name();
-        while (take_op(".")) made->name += "." + name();
-        made->parts.push_back(std::move(value));
-        if (take_op("(")) arguments(*made);
-        value = std::move(made);
-      } else if (value && take_name("is")) {
+  ExpressionPtr filter(ExpressionPtr value) {
+    ExpressionPtr made = make(E::kFilter);
+    made->name = name();
+    while (take_op(".")) made->name += "." + name();
+    add(*made, std::move(value));
+    if (take_op("(")) arguments(*made);
+    return made;
+  }
+
+  // Of a block, whose body is what is filtered: filters alone. `started`: the first has no "|".
+  ExpressionPtr block_filters(bool started) {
+    ExpressionPtr value;
+    while (std::exchange(started, false) || take_op("|")) value = filter(std::move(value));
+    return value;
+  }
+
+  // |filter(…) and `is test`, any number.
+  ExpressionPtr filters(ExpressionPtr value) {
+    for (;;) {
+      if (take_op("|")) {
+        value = filter(std::move(value));
+      } else if (take_name("is")) {
         value = test(std::move(value));
-      } else if (value && take_op("(")) {
+      } else if (take_op("(")) {
         value = make(E::kCall, "", std::move(value));
         arguments(*value);
       } else {
@@ -479,7 +508,7 @@ class Parser {
                 !is_name("is") && !is_name("in") && !is_name("not")) ||
                now().kind == T::kString || now().kind == T::kInteger || now().kind == T::kReal || is_op("[") ||
                is_op("{")) {
-      made->parts.push_back(postfix(primary()));
+      add(*made, postfix(primary()));
     }
     return negated ? make(E::kUnary, "not", std::move(made)) : std::move(made);
   }

@@ -34,6 +34,7 @@ struct Expression {
   };
   Kind kind;
   int line;
+  int depth = 1;  // one more than that of its deepest part; at most kDepthMax
   std::string name;
   Value value;
   std::vector<ExpressionPtr> parts;
@@ -52,7 +53,7 @@ struct Statement {
     kFor,          // names in expressions[0], kept if expressions[1] (may be null); body, otherwise
     kSet,          // names = expressions[0]; or name's attribute, "ns.field"; or the body, filtered by expressions[0]
     kMacro,        // name(names = expressions); an expression may be null
-    kCallBlock,    // {% call(names) expressions[0] %}body
+    kCallBlock,    // {% call(names = expressions) the last of expressions %}body
     kFilterBlock,  // body, filtered by expressions[0]
     kGeneration,   // body: what the model writes
     kBreak,

@@ -1,10 +1,12 @@
 // The values of a template: Python's, as far as chat templates go. Copies share what they hold, which never changes
-// (namespaces apart).
+// (namespaces apart). A value is nested at most kDepthMax deep: making one that is deeper throws kInvalid.
 //
 // Every byte of a text knows its origin: the message that it was copied from. It stays with the byte through slices,
 // joins, trims and replacements, so that the places of the answers in a rendered chat are known exactly.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <boost/json.hpp>
 #include <cstdint>
 #include <functional>
@@ -15,6 +17,8 @@
 #include <utility>
 #include <variant>
 #include <vector>
+
+#include "engine/model/tokenizer/jinja/budget.h"
 
 namespace athanor::model::jinja {
 
@@ -44,8 +48,10 @@ struct Arguments;
 struct Function {
   std::string name;
   std::function<Value(const Arguments&)> call;
+  int depth = 0;  // of the value that `call` holds
 };
-// What `namespace()` makes: the one thing that can be changed.
+// What `namespace()` makes: the one thing that can be changed. It may come to hold itself, so that the run owns it and
+// empties it at its end; it is no part of a value's depth.
 struct Namespace {
   std::map<std::string, Value> fields;
 };
@@ -64,9 +70,20 @@ class Value {
   Value(Text text) : held_(std::make_shared<const Text>(std::move(text))) {}
   Value(std::string text) : Value(Text{std::move(text), {}}) {}
   Value(const char* text) : Value(std::string(text)) {}
-  Value(List list) : held_(std::make_shared<const List>(std::move(list))) {}
-  Value(Dict dict) : held_(std::make_shared<const Dict>(std::move(dict))) {}
-  Value(Function function) : held_(std::make_shared<const Function>(std::move(function))) {}
+  Value(List list) {
+    for (const Value& item : list) depth_ = std::max(depth_, item.depth_);
+    check_depth(++depth_, "a value");
+    held_ = std::make_shared<const List>(std::move(list));
+  }
+  Value(Dict dict) {
+    for (const auto& item : dict) depth_ = std::max(depth_, item.second.depth_);
+    check_depth(++depth_, "a value");
+    held_ = std::make_shared<const Dict>(std::move(dict));
+  }
+  Value(Function function) : depth_(function.depth + 1) {
+    check_depth(depth_, "a value");
+    held_ = std::make_shared<const Function>(std::move(function));
+  }
   Value(std::shared_ptr<Namespace> space) : held_(std::move(space)) {}
 
   // Null when it is of another kind.
@@ -83,9 +100,10 @@ class Value {
 
   bool number() const { return boolean() || integer() || real(); }
   double as_real() const { return real() ? *real() : static_cast<double>(as_integer()); }
-  std::int64_t as_integer() const {
-    return integer() ? *integer() : boolean() ? *boolean() : static_cast<std::int64_t>(*real());
-  }
+  // Cut off; the nearest that there is for one that is too large.
+  std::int64_t as_integer() const;
+  // One more than that of the deepest value in it; 0 for what holds none.
+  int depth() const { return depth_; }
 
  private:
   template <typename T>
@@ -94,6 +112,7 @@ class Value {
     return found ? found->get() : nullptr;
   }
   Held held_;
+  int depth_ = 0;
 };
 
 // Of a call.
@@ -106,19 +125,38 @@ struct Arguments {
   bool has(std::size_t index, std::string_view name) const;
 };
 
+// What a method, filter or test is called with, in order.
+struct Signature {
+  std::string_view name;
+  std::array<std::string_view, 4> parameters;  // the rest empty
+};
+// Throws kInvalid for an argument that is not one of them: nothing that is given is passed over.
+void check_arguments(std::string_view kind, const Signature& signature, const Arguments& arguments);
+template <std::size_t size>
+const Signature* find_signature(const Signature (&table)[size], std::string_view name) {
+  const auto found = std::find_if(table, table + size, [&](const Signature& one) { return one.name == name; });
+  return found == table + size ? nullptr : found;
+}
+
 bool truth(const Value& value);
-bool equal(const Value& a, const Value& b);
+bool equal(const Value& a, const Value& b, Budget& budget);
 // Negative, 0 or positive. Throws kInvalid for kinds that have no order.
-int compare(const Value& a, const Value& b);
+int compare(const Value& a, const Value& b, Budget& budget);
 // "str", "int", …, for errors.
 const char* kind_name(const Value& value);
 
 // As Python's str() and repr().
-Text to_text(const Value& value);
-Text to_repr(const Value& value);
-// As json.dumps(ensure_ascii=False). `indent` negative: on one line.
-Text to_json(const Value& value, int indent = -1, std::string_view item_separator = "",
-             std::string_view key_separator = ": ", bool sort_keys = false);
+Text to_text(const Value& value, Budget& budget);
+Text to_repr(const Value& value, Budget& budget);
+// As json.dumps().
+struct JsonStyle {
+  bool ensure_ascii = false;
+  int indent = -1;             // negative: on one line
+  std::string item_separator;  // empty: the usual one
+  std::string key_separator = ": ";
+  bool sort_keys = false;
+};
+Text to_json(const Value& value, const JsonStyle& style, Budget& budget);
 // `origin` is given to every text in it, except to the values of the key "role".
 Value from_json(const boost::json::value& json, Origin origin = 0);
 
