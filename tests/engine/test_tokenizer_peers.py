@@ -185,13 +185,14 @@ def test_saving_gives_the_files_back(tmp_path):
             assert filecmp.cmp(folder / file, tmp_path / name / file, shallow=False)
 
 
-@pytest.fixture(scope="module", params=["bpe", "unigram", "bpe without a prefix"])
+@pytest.fixture(scope="module", params=["bpe", "unigram", "bpe without a prefix", "bpe of nmt_nfkc"])
 def sentencepiece_model(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sentencepiece")
     (folder / "text.txt").write_text("\n".join(line for line in tokenizer_texts.own_text().splitlines() if line.strip())[:400_000])
     sentencepiece.SentencePieceTrainer.train(
         input=str(folder / "text.txt"), model_prefix=str(folder / "tokenizer"), vocab_size=1200, model_type=request.param.split()[0],
-        byte_fallback=True, character_coverage=0.999, normalization_rule_name="identity", remove_extra_whitespaces=False, split_digits=True,
+        byte_fallback=True, character_coverage=0.999, remove_extra_whitespaces=False, split_digits=True,
+        normalization_rule_name="nmt_nfkc" if "nmt_nfkc" in request.param else "identity",
         add_dummy_prefix=request.param != "bpe without a prefix", user_defined_symbols=["<tool>"], max_sentence_length=20000,
         minloglevel=2, num_threads=1)
     return folder / "tokenizer.model"
