@@ -177,6 +177,25 @@ def test_metaspace_as_newer_checkpoints_have_it(scheme, split, tmp_path):
         assert found == theirs.encode(text, add_special_tokens=False).ids, text
 
 
+@pytest.mark.parametrize("fuse", [True, False])
+def test_characters_without_tokens_in_vocabularies_at_random(fuse, tmp_path):
+    """A space, letters and bytes may be missing: what is unknown then, and what of it is one token."""
+    rng = random.Random(11)
+    for number in range(150):
+        left_out = rng.choice([0, 0.02, 0.3, 1])
+        singles = [c for c in "▁abé日" if rng.random() < 0.75]
+        names = ["<unk>", *singles, *(f"<0x{byte:02X}>" for byte in range(256) if rng.random() >= left_out)]
+        merges = list({(left, right): None for left, right in ((rng.choice(singles or "?"), rng.choice(singles or "?")) for _ in range(5)) if left != "?"})
+        names += dict.fromkeys(left + right for left, right in merges)
+        theirs = tokenizers.Tokenizer(tokenizers.models.BPE({name: i for i, name in enumerate(names)}, merges, unk_token="<unk>", fuse_unk=fuse, byte_fallback=True))
+        theirs.normalizer = tokenizers.normalizers.Sequence([tokenizers.normalizers.Prepend("▁"), tokenizers.normalizers.Replace(" ", "▁")])
+        path = tmp_path / "tokenizer.json"
+        theirs.save(str(path))
+        texts = ["".join(rng.choice(" aabéx日🙂") for _ in range(rng.randrange(30))) for _ in range(60)]
+        for text, found in zip(texts, peers.encode(path, texts), strict=True):
+            assert found == theirs.encode(text).ids, (number, names[:8], text)
+
+
 def test_saving_gives_the_files_back(tmp_path):
     for name in ("llama3", "qwen3"):
         folder = peers.from_npm(name)

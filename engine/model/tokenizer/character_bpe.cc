@@ -18,6 +18,8 @@ std::size_t character_bytes(std::string_view text) {
   return size <= text.size() && utf8_valid_prefix(text.substr(0, size)) == size ? size : 1;
 }
 
+std::string_view first_character(std::string_view text) { return text.substr(0, character_bytes(text)); }
+
 int hex_digit(char c) {
   return c >= '0' && c <= '9'   ? c - '0'
          : c >= 'A' && c <= 'F' ? c - 'A' + 10
@@ -120,6 +122,8 @@ CharacterBpe::CharacterBpe(std::vector<Token> tokens, std::vector<std::pair<Toke
     }
   }
   table_ = MergeTable(joined);
+  // Without a token for a space, what is unknown before it may join what is unknown after it, or come after its bytes.
+  words_ = words_ && (has_bytes_ || ids_.count(first_character(options_.space)) != 0);
 }
 
 CharacterBpe CharacterBpe::from_scores(std::vector<Token> tokens, Options options) {
@@ -156,24 +160,33 @@ bool CharacterBpe::has(TokenId id) const {
 
 void CharacterBpe::encode(std::string_view piece, std::vector<TokenId>& into) const {
   const std::size_t from = into.size();
-  bool after_unknown = false;
+  // As `tokenizers` has it: what is unknown is written when a token of text follows or another that does not join it, so
+  // bytes in between come first.
+  bool unknown = false;
+  const auto write_unknown = [&] {
+    if (unknown) into.push_back(*options_.unknown);
+    unknown = false;
+  };
   while (!piece.empty()) {
-    const std::size_t size = character_bytes(piece);
-    const std::string_view character = piece.substr(0, size);
-    piece.remove_prefix(size);
-    const auto found = ids_.find(character);
-    if (found != ids_.end()) {
+    const std::string_view character = first_character(piece);
+    piece.remove_prefix(character.size());
+    if (const auto found = ids_.find(character); found != ids_.end()) {
+      write_unknown();
       into.push_back(found->second);
-    } else if (has_bytes_) {
+    } else if (has_bytes(character)) {
       for (const char byte : character) into.push_back(of_byte_[static_cast<unsigned char>(byte)]);
     } else {
-      if (!(after_unknown && options_.fuse_unknown)) into.push_back(*options_.unknown);
-      after_unknown = true;
-      continue;
+      if (!options_.fuse_unknown) write_unknown();
+      unknown = true;
     }
-    after_unknown = false;
   }
+  write_unknown();
   table_.apply(into, from);
+}
+
+bool CharacterBpe::has_bytes(std::string_view character) const {
+  return has_bytes_ || std::all_of(character.begin(), character.end(),
+                                   [&](char byte) { return of_byte_[static_cast<unsigned char>(byte)] >= 0; });
 }
 
 std::size_t CharacterBpe::first_part(std::string_view piece) const {

@@ -1,5 +1,6 @@
 // Byte-pair encoding on characters, as sentencepiece made it and Llama-2 and Mistral use it: a space is a character of
-// its own ("▁"), and a character that the vocabulary lacks falls back to a token for each of its bytes ("<0xE2>").
+// its own ("▁"), and a character that the vocabulary lacks falls back to a token for each of its bytes ("<0xE2>"), where
+// it has all of these, and else to the unknown token.
 // Merges are given by their order (Hugging Face) or by the score of what they make (sentencepiece, GGUF, llama2.c).
 // Immutable and shared by threads.
 #pragma once
@@ -67,6 +68,8 @@ class CharacterBpe : public Subwords {
   // `ranks`: of each merge; empty where they are its places.
   CharacterBpe(std::vector<Token> tokens, std::vector<std::pair<TokenId, TokenId>> merges,
                const std::vector<std::int32_t>& ranks, Options options);
+
+  bool has_bytes(std::string_view character) const;
 
   std::vector<Token> tokens_;
   std::vector<std::string> bytes_;                     // by id
