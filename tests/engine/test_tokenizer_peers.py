@@ -147,6 +147,26 @@ def test_added_tokens_with_flags(flags, tmp_path):
             assert found == theirs.encode(text, add_special_tokens=False).ids, (name, text)
 
 
+@pytest.mark.parametrize("name", ["gpt2", "qwen3", "llama2"])
+@pytest.mark.parametrize("normalized", [True, False])
+def test_special_tokens_in_plain_text_are_text(name, normalized, tmp_path):
+    """Llama-2's older files look for <s> in normalized text: "normalized": true."""
+    described = json.loads(path_of(name).read_text())
+    for token in described["added_tokens"]:
+        token["normalized"] = normalized
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(described))
+    theirs = tokenizers.Tokenizer.from_file(str(path))
+    theirs.add_tokens([tokenizers.AddedToken("[T]", normalized=normalized)])
+    theirs.save(str(path))
+    theirs.encode_special_tokens = True
+    rng = random.Random(7)
+    pieces = [*(token["content"] for token in described["added_tokens"][:6]), "[T]", "a", " ", "b c", "\n", "é"]
+    texts = ["".join(rng.choice(pieces) for _ in range(rng.randrange(1, 10))) for _ in range(500)]
+    for text, found in zip(texts, peers.encode(path, texts, "plain"), strict=True):
+        assert found == theirs.encode(text, add_special_tokens=False).ids, text
+
+
 def test_templates_put_specials_around_a_text(tmp_path):
     from tokenizers.processors import ByteLevel, Sequence, TemplateProcessing
 

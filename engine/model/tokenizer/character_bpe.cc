@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <unordered_set>
 
 #include "common/error.h"
 #include "engine/model/tokenizer/utf8.h"
@@ -152,6 +153,24 @@ CharacterBpe CharacterBpe::from_scores(std::vector<Token> tokens, Options option
     }
   }
   return CharacterBpe(std::move(tokens), std::move(merges), ranks, std::move(options));
+}
+
+const CharacterBpe::Token* CharacterBpe::out_of_reach(std::span<const Token> tokens) {
+  std::unordered_set<std::string_view> characters;
+  for (const Token& token : tokens) {
+    if (!token.piece.empty() && first_character(token.piece).size() == token.piece.size()) {
+      characters.insert(token.piece);
+    }
+  }
+  for (const Token& token : tokens) {
+    if (token.kind != Kind::kText) continue;
+    for (std::string_view rest = token.piece; !rest.empty();) {
+      const std::string_view character = first_character(rest);
+      if (characters.count(character) == 0) return &token;
+      rest.remove_prefix(character.size());
+    }
+  }
+  return nullptr;
 }
 
 bool CharacterBpe::has(TokenId id) const {

@@ -49,6 +49,9 @@ class CharacterBpe : public Subwords {
   // Every two tokens of text that together are a token may merge, the one of the highest score first, among equals the
   // leftmost.
   static CharacterBpe from_scores(std::vector<Token> tokens, Options options);
+  // A piece of text with a character that is no token; null when there is none. sentencepiece, which joins texts, makes
+  // such a piece all the same; from_scores(), which joins tokens, does not.
+  static const Token* out_of_reach(std::span<const Token> tokens);
 
   TokenId id_end() const override { return static_cast<TokenId>(tokens_.size()); }
   bool has(TokenId id) const override;

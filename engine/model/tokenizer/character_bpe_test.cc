@@ -220,6 +220,7 @@ TEST(Gguf, RefusesByName) {
       {[](GgufTokenizer& g) { g.bos_token_id = 9999; }, "9999"},
       {[](GgufTokenizer& g) { g.model = "gpt2", g.pre = "mystery"; }, "mystery"},
       {[](GgufTokenizer& g) { g.tokens[10] = "<0xZZ>"; }, "<0xZZ>"},
+      {[](GgufTokenizer& g) { g.tokens.back() = "hq"; }, "\"hq\""},
   };
   for (const auto& [damage, expected] : cases) {
     GgufTokenizer gguf = llama();

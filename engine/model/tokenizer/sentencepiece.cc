@@ -19,7 +19,7 @@ std::string spaced(std::string_view piece) {
   return text;
 }
 
-// A BPE on text as it is: the same by our own merges.
+// A BPE on text as it is: the same by our own merges, or null where they would not give the same.
 std::shared_ptr<const CharacterBpe> character_bpe(const SentencePiece& from) {
   std::vector<CharacterBpe::Token> tokens;
   CharacterBpe::Options options;
@@ -29,6 +29,7 @@ std::shared_ptr<const CharacterBpe> character_bpe(const SentencePiece& from) {
     if (from.piece(id).empty()) return nullptr;
     tokens.push_back({from.piece(id), id, kind, from.score(id)});
   }
+  if (CharacterBpe::out_of_reach(tokens) != nullptr) return nullptr;
   options.unknown = from.unknown();
   return std::make_shared<const CharacterBpe>(CharacterBpe::from_scores(std::move(tokens), options));
 }

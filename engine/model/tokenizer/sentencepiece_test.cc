@@ -146,6 +146,13 @@ TEST(SentencePiece, RefusesADamagedTableBeforeTheLibraryWalksIt) {
   }
 }
 
+TEST(SentencePiece, APieceOfCharactersThatAreNoTokensIsMadeAllTheSame) {
+  std::vector<Piece> pieces = kLetters;
+  pieces.push_back({"xy", kText, -1});
+  const Tokenizer tokenizer(tokenizer_parts_from_sentencepiece(model_of(pieces), "tokenizer.model"));
+  EXPECT_THAT(tokenizer.encode("axyb x"), ElementsAre(3, 6, 4, 5, 0));
+}
+
 // Property: a model of which bytes were changed or left out is refused, or encodes something.
 TEST(SentencePiece, ADamagedModelEndsInAnError) {
   const std::string good = model_of(kLetters, run_of_a(3));
