@@ -70,6 +70,7 @@ CharacterBpe::CharacterBpe(std::vector<Token> tokens, std::vector<std::pair<Toke
     slot = std::move(token);
   }
 
+  std::vector<AddedTokenMatcher::Entry> whole;
   of_byte_.fill(-1);
   bytes_.resize(tokens_.size());
   ids_.reserve(tokens_.size());
@@ -88,8 +89,14 @@ CharacterBpe::CharacterBpe(std::vector<Token> tokens, std::vector<std::pair<Toke
         throw Error(ErrorKind::kInvalid, "the tokenizer's tokens {} and {} are the same", ids_.at(token.piece), id);
       }
       bytes = spaces_for(token.piece, options_.space);
+    } else if (token.kind == Kind::kWhole) {
+      whole.push_back({.content = token.piece});
+      whole_ids_.push_back(id);
+      bytes = spaces_for(token.piece, options_.space);
+      words_ = words_ && keeps_words(token.piece);
     }
   }
+  whole_ = AddedTokenMatcher(std::move(whole));
   has_bytes_ = std::find(of_byte_.begin(), of_byte_.end(), -1) == of_byte_.end();
   if (options_.unknown && (*options_.unknown < 0 || *options_.unknown >= end)) {
     throw Error(ErrorKind::kInvalid, "the tokenizer's unknown token has the id {}, which no token has",
@@ -115,12 +122,7 @@ CharacterBpe::CharacterBpe(std::vector<Token> tokens, std::vector<std::pair<Toke
       throw Error(ErrorKind::kInvalid, "the tokenizer's merge number {} makes a token that it does not have", rank);
     }
     joined.push_back({left, right, result->second, ranks.empty() ? static_cast<std::int32_t>(rank) : ranks[rank]});
-    // A space that follows something else in one token: then a token may go from one word to the next.
-    for (std::size_t at = merged.find(options_.space); at != std::string::npos && words_;
-         at = merged.find(options_.space, at + 1)) {
-      words_ = at == 0 || (at >= options_.space.size() &&
-                           merged.compare(at - options_.space.size(), options_.space.size(), options_.space) == 0);
-    }
+    words_ = words_ && keeps_words(merged);
   }
   table_ = MergeTable(joined);
   // Without a token for a space, what is unknown before it may join what is unknown after it, or come after its bytes.
@@ -177,7 +179,23 @@ bool CharacterBpe::has(TokenId id) const {
   return id >= 0 && id < id_end() && !tokens_[static_cast<std::size_t>(id)].piece.empty();
 }
 
+// No space follows something else in it: else a token may go from one word to the next.
+bool CharacterBpe::keeps_words(std::string_view piece) const {
+  const std::string_view space = options_.space;
+  for (std::size_t at = piece.find(space); at != std::string_view::npos; at = piece.find(space, at + 1)) {
+    if (at > 0 && !piece.substr(0, at).ends_with(space)) return false;
+  }
+  return true;
+}
+
 void CharacterBpe::encode(std::string_view piece, std::vector<TokenId>& into) const {
+  if (whole_.empty()) return encode_between(piece, into);
+  whole_.for_each_part(piece, [&](std::string_view part, int entry) {
+    entry < 0 ? encode_between(part, into) : into.push_back(whole_ids_[static_cast<std::size_t>(entry)]);
+  });
+}
+
+void CharacterBpe::encode_between(std::string_view piece, std::vector<TokenId>& into) const {
   const std::size_t from = into.size();
   // As `tokenizers` has it: what is unknown is written when a token of text follows or another that does not join it, so
   // bytes in between come first.

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/model/tokenizer/added_tokens.h"
 #include "engine/model/tokenizer/merge_table.h"
 #include "engine/model/tokenizer/subwords.h"
 
@@ -28,6 +29,7 @@ class CharacterBpe : public Subwords {
     kText,     // a piece of text
     kByte,     // "<0xE2>": the byte; no text is matched with its name
     kControl,  // "<s>": no text is matched with it, and it stands for none
+    kWhole,    // text that is found before anything merges, the longest of a place, and merges with nothing
     kUnused,   // an id without a use
   };
   struct Token {
@@ -73,10 +75,14 @@ class CharacterBpe : public Subwords {
                const std::vector<std::int32_t>& ranks, Options options);
 
   bool has_bytes(std::string_view character) const;
+  bool keeps_words(std::string_view piece) const;
+  void encode_between(std::string_view piece, std::vector<TokenId>& into) const;
 
   std::vector<Token> tokens_;
   std::vector<std::string> bytes_;                     // by id
   std::unordered_map<std::string_view, TokenId> ids_;  // of text; views into tokens_
+  AddedTokenMatcher whole_;
+  std::vector<TokenId> whole_ids_;  // of its entries
   std::array<TokenId, 256> of_byte_{};
   bool has_bytes_ = false;
   bool words_ = true;  // first_part() may cut

@@ -25,7 +25,10 @@ std::shared_ptr<const CharacterBpe> character_bpe(const SentencePiece& from) {
   CharacterBpe::Options options;
   for (TokenId id = 0; id < from.id_end(); ++id) {
     using Kind = CharacterBpe::Kind;
-    const Kind kind = from.controls(id) ? Kind::kControl : from.is_byte(id) ? Kind::kByte : Kind::kText;
+    const Kind kind = from.controls(id)                                         ? Kind::kControl
+                      : from.is_byte(id)                                        ? Kind::kByte
+                      : from.model().user_defined[static_cast<std::size_t>(id)] ? Kind::kWhole
+                                                                                : Kind::kText;
     if (from.piece(id).empty()) return nullptr;
     tokens.push_back({from.piece(id), id, kind, from.score(id)});
   }

@@ -191,9 +191,7 @@ SentencePieceModel read_sentencepiece_model(std::string_view model) {
       }
     }
   }
-  const bool any_user_defined =
-      std::find(read.user_defined.begin(), read.user_defined.end(), true) != read.user_defined.end();
-  read.plain = escaped && spaces_kept && !suffix && !mapped && !any_unused && !any_user_defined;
+  read.plain = escaped && spaces_kept && !suffix && !mapped && !any_unused;
   return read;
 }
 

@@ -8,6 +8,7 @@
 #include "common/error.h"
 #include "common/random.h"
 #include "engine/model/tokenizer/character_bpe.h"
+#include "engine/model/tokenizer/tokenizer_json.h"
 
 namespace athanor::model {
 namespace {
@@ -144,6 +145,48 @@ TEST(SentencePiece, RefusesADamagedTableBeforeTheLibraryWalksIt) {
       EXPECT_THAT(error.what(), HasSubstr(why));
     }
   }
+}
+
+// Property: what is user-defined, with spaces and without, in each other and of one character, is found as the library
+// finds it, by our own merges.
+TEST(SentencePiece, UserDefinedPiecesAreFoundAsTheLibraryFindsThem) {
+  SeededRandom random(14);
+  const std::vector<std::string> characters{"▁", "a", "b", "é", "x"};
+  const auto some = [&](std::uint64_t longest) {
+    std::string text;
+    for (std::uint64_t n = 1 + random.below(longest); n-- > 0;) text += characters[random.below(characters.size())];
+    return text;
+  };
+  for (int round = 0; round < 200; ++round) {
+    std::vector<Piece> pieces = kLetters;
+    pieces.push_back({"é"});
+    for (int i = 0; i < 12; ++i) {
+      const std::string text = some(4);
+      if (text.find('x') != std::string::npos && i % 2 == 0) continue;  // x is no token: only as a whole
+      if (std::any_of(pieces.begin(), pieces.end(), [&](const Piece& piece) { return piece.text == text; })) continue;
+      pieces.push_back({text, i % 2 == 0 ? kText : kUserDefined, -static_cast<float>(i)});
+    }
+    const std::string model = model_of(pieces);
+    const SentencePiece theirs(model);
+    const TokenizerParts ours = tokenizer_parts_from_sentencepiece(model, "tokenizer.model");
+    ASSERT_NE(dynamic_cast<const CharacterBpe*>(ours.subwords.get()), nullptr);
+    const Tokenizer tokenizer(ours);
+    for (int i = 0; i < 20; ++i) {
+      std::string text = some(30);
+      if (i % 2 == 0) {
+        for (std::size_t at; (at = text.find("▁")) != std::string::npos;) text.replace(at, 3, " ");
+      }
+      ASSERT_EQ(tokenizer.encode(text), ids(theirs, text)) << text;
+    }
+  }
+}
+
+TEST(SentencePiece, AUserDefinedPieceIsNotWrittenAsJson) {
+  std::vector<Piece> pieces = kLetters;
+  pieces.push_back({"[REF]", kUserDefined});
+  TokenizerParts parts = tokenizer_parts_from_sentencepiece(model_of(pieces), "tokenizer.model");
+  parts.files.clear();
+  EXPECT_THROW(tokenizer_to_json(Tokenizer(std::move(parts))), Error) << "its merges would not be the same there";
 }
 
 TEST(SentencePiece, APieceOfCharactersThatAreNoTokensIsMadeAllTheSame) {
