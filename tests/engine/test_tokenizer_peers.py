@@ -147,6 +147,26 @@ def test_added_tokens_with_flags(flags, tmp_path):
             assert found == theirs.encode(text, add_special_tokens=False).ids, (name, text)
 
 
+@pytest.mark.parametrize("name", ["gpt2", "qwen3", "llama2"])
+@pytest.mark.parametrize("normalized", [True, False])
+def test_special_tokens_in_plain_text_are_text(name, normalized, tmp_path):
+    """Llama-2's older files look for <s> in normalized text: "normalized": true."""
+    described = json.loads(path_of(name).read_text())
+    for token in described["added_tokens"]:
+        token["normalized"] = normalized
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(described))
+    theirs = tokenizers.Tokenizer.from_file(str(path))
+    theirs.add_tokens([tokenizers.AddedToken("[T]", normalized=normalized)])
+    theirs.save(str(path))
+    theirs.encode_special_tokens = True
+    rng = random.Random(7)
+    pieces = [*(token["content"] for token in described["added_tokens"][:6]), "[T]", "a", " ", "b c", "\n", "é"]
+    texts = ["".join(rng.choice(pieces) for _ in range(rng.randrange(1, 10))) for _ in range(500)]
+    for text, found in zip(texts, peers.encode(path, texts, "plain"), strict=True):
+        assert found == theirs.encode(text, add_special_tokens=False).ids, text
+
+
 def test_templates_put_specials_around_a_text(tmp_path):
     from tokenizers.processors import ByteLevel, Sequence, TemplateProcessing
 
@@ -177,6 +197,25 @@ def test_metaspace_as_newer_checkpoints_have_it(scheme, split, tmp_path):
         assert found == theirs.encode(text, add_special_tokens=False).ids, text
 
 
+@pytest.mark.parametrize("fuse", [True, False])
+def test_characters_without_tokens_in_vocabularies_at_random(fuse, tmp_path):
+    """A space, letters and bytes may be missing: what is unknown then, and what of it is one token."""
+    rng = random.Random(11)
+    for number in range(150):
+        left_out = rng.choice([0, 0.02, 0.3, 1])
+        singles = [c for c in "▁abé日" if rng.random() < 0.75]
+        names = ["<unk>", *singles, *(f"<0x{byte:02X}>" for byte in range(256) if rng.random() >= left_out)]
+        merges = list({(left, right): None for left, right in ((rng.choice(singles or "?"), rng.choice(singles or "?")) for _ in range(5)) if left != "?"})
+        names += dict.fromkeys(left + right for left, right in merges)
+        theirs = tokenizers.Tokenizer(tokenizers.models.BPE({name: i for i, name in enumerate(names)}, merges, unk_token="<unk>", fuse_unk=fuse, byte_fallback=True))
+        theirs.normalizer = tokenizers.normalizers.Sequence([tokenizers.normalizers.Prepend("▁"), tokenizers.normalizers.Replace(" ", "▁")])
+        path = tmp_path / "tokenizer.json"
+        theirs.save(str(path))
+        texts = ["".join(rng.choice(" aabéx日🙂") for _ in range(rng.randrange(30))) for _ in range(60)]
+        for text, found in zip(texts, peers.encode(path, texts), strict=True):
+            assert found == theirs.encode(text).ids, (number, names[:8], text)
+
+
 def test_saving_gives_the_files_back(tmp_path):
     for name in ("llama3", "qwen3"):
         folder = peers.from_npm(name)
@@ -185,13 +224,14 @@ def test_saving_gives_the_files_back(tmp_path):
             assert filecmp.cmp(folder / file, tmp_path / name / file, shallow=False)
 
 
-@pytest.fixture(scope="module", params=["bpe", "unigram", "bpe without a prefix"])
+@pytest.fixture(scope="module", params=["bpe", "unigram", "bpe without a prefix", "bpe of nmt_nfkc"])
 def sentencepiece_model(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sentencepiece")
     (folder / "text.txt").write_text("\n".join(line for line in tokenizer_texts.own_text().splitlines() if line.strip())[:400_000])
     sentencepiece.SentencePieceTrainer.train(
         input=str(folder / "text.txt"), model_prefix=str(folder / "tokenizer"), vocab_size=1200, model_type=request.param.split()[0],
-        byte_fallback=True, character_coverage=0.999, normalization_rule_name="identity", remove_extra_whitespaces=False, split_digits=True,
+        byte_fallback=True, character_coverage=0.999, remove_extra_whitespaces=False, split_digits=True,
+        normalization_rule_name="nmt_nfkc" if "nmt_nfkc" in request.param else "identity",
         add_dummy_prefix=request.param != "bpe without a prefix", user_defined_symbols=["<tool>"], max_sentence_length=20000,
         minloglevel=2, num_threads=1)
     return folder / "tokenizer.model"

@@ -95,8 +95,8 @@ int AddedTokenMatcher::longest_at(std::string_view text) const {
   return -1;
 }
 
-void AddedTokenMatcher::for_each_part(std::string_view text,
-                                      const std::function<void(std::string_view, int)>& part) const {
+void AddedTokenMatcher::for_each_part(std::string_view text, const std::function<void(std::string_view, int)>& part,
+                                      bool specials) const {
   std::size_t done = 0;
   for (std::size_t at = 0; !order_.empty() && at < text.size();) {
     const int found = longest_at(text.substr(at));
@@ -107,8 +107,7 @@ void AddedTokenMatcher::for_each_part(std::string_view text,
     const Entry& entry = entries_[static_cast<std::size_t>(found)];
     std::size_t begin = at, end = at + entry.content.size();
     at = end;
-    if (entry.single_word && inside_a_word(text, begin, end)) continue;
-    if (begin < done) continue;  // its start went with the one before, as white space
+    if ((entry.special && !specials) || (entry.single_word && inside_a_word(text, begin, end))) continue;
     if (entry.lstrip) begin = spaces_before(text, begin, done);
     if (entry.rstrip) end = spaces_after(text, end);
     if (begin > done) part(text.substr(done, begin - done), -1);

@@ -27,7 +27,7 @@ class AddedTokenMatcher {
  public:
   struct Entry {
     std::string content;
-    bool lstrip = false, rstrip = false, single_word = false;
+    bool lstrip = false, rstrip = false, single_word = false, special = false;
   };
   AddedTokenMatcher() = default;
   // Empty contents are never found.
@@ -35,8 +35,10 @@ class AddedTokenMatcher {
 
   bool empty() const { return order_.empty(); }
   // Calls `part` for each part of a text in order: an entry's number, or -1 for what lies between. Of the contents that
-  // start at the same place the longest is taken, the leftmost place first.
-  void for_each_part(std::string_view text, const std::function<void(std::string_view part, int entry)>& part) const;
+  // start at the same place the longest is taken, the leftmost place first; without `specials`, one that is special is
+  // what lies between.
+  void for_each_part(std::string_view text, const std::function<void(std::string_view part, int entry)>& part,
+                     bool specials = true) const;
 
  private:
   int longest_at(std::string_view text) const;

@@ -44,6 +44,15 @@ TEST(AddedTokenMatcher, ASingleWordIsNotInsideAnother) {
   EXPECT_THAT(parts({{.content = "cat", .single_word = true}}, "écat cat٣"), ElementsAre("écat cat٣"));
 }
 
+TEST(AddedTokenMatcher, SpecialsAreLeftToTheTextWhereTheyAreNotWanted) {
+  const AddedTokenMatcher matcher({{.content = "<s>", .lstrip = true, .special = true}, {.content = "<t>"}});
+  std::vector<std::string> found;
+  matcher.for_each_part(
+      "a <s>b<t>",
+      [&](std::string_view part, int entry) { found.push_back(std::string(part) + (entry < 0 ? "" : "!")); }, false);
+  EXPECT_THAT(found, ElementsAre("a <s>b", "<t>!"));
+}
+
 TEST(Normalizer, ComposesWhatIsDecomposed) {
   const Normalizer nfc({{.kind = NormalizerStep::Kind::kNfc}});
   std::string scratch;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <unordered_set>
 
 #include "common/error.h"
 #include "engine/model/tokenizer/utf8.h"
@@ -17,6 +18,8 @@ std::size_t character_bytes(std::string_view text) {
   const std::size_t size = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
   return size <= text.size() && utf8_valid_prefix(text.substr(0, size)) == size ? size : 1;
 }
+
+std::string_view first_character(std::string_view text) { return text.substr(0, character_bytes(text)); }
 
 int hex_digit(char c) {
   return c >= '0' && c <= '9'   ? c - '0'
@@ -67,6 +70,7 @@ CharacterBpe::CharacterBpe(std::vector<Token> tokens, std::vector<std::pair<Toke
     slot = std::move(token);
   }
 
+  std::vector<AddedTokenMatcher::Entry> whole;
   of_byte_.fill(-1);
   bytes_.resize(tokens_.size());
   ids_.reserve(tokens_.size());
@@ -85,8 +89,14 @@ CharacterBpe::CharacterBpe(std::vector<Token> tokens, std::vector<std::pair<Toke
         throw Error(ErrorKind::kInvalid, "the tokenizer's tokens {} and {} are the same", ids_.at(token.piece), id);
       }
       bytes = spaces_for(token.piece, options_.space);
+    } else if (token.kind == Kind::kWhole) {
+      whole.push_back({.content = token.piece});
+      whole_ids_.push_back(id);
+      bytes = spaces_for(token.piece, options_.space);
+      words_ = words_ && keeps_words(token.piece);
     }
   }
+  whole_ = AddedTokenMatcher(std::move(whole));
   has_bytes_ = std::find(of_byte_.begin(), of_byte_.end(), -1) == of_byte_.end();
   if (options_.unknown && (*options_.unknown < 0 || *options_.unknown >= end)) {
     throw Error(ErrorKind::kInvalid, "the tokenizer's unknown token has the id {}, which no token has",
@@ -112,14 +122,11 @@ CharacterBpe::CharacterBpe(std::vector<Token> tokens, std::vector<std::pair<Toke
       throw Error(ErrorKind::kInvalid, "the tokenizer's merge number {} makes a token that it does not have", rank);
     }
     joined.push_back({left, right, result->second, ranks.empty() ? static_cast<std::int32_t>(rank) : ranks[rank]});
-    // A space that follows something else in one token: then a token may go from one word to the next.
-    for (std::size_t at = merged.find(options_.space); at != std::string::npos && words_;
-         at = merged.find(options_.space, at + 1)) {
-      words_ = at == 0 || (at >= options_.space.size() &&
-                           merged.compare(at - options_.space.size(), options_.space.size(), options_.space) == 0);
-    }
+    words_ = words_ && keeps_words(merged);
   }
   table_ = MergeTable(joined);
+  // Without a token for a space, what is unknown before it may join what is unknown after it, or come after its bytes.
+  words_ = words_ && (has_bytes_ || ids_.count(first_character(options_.space)) != 0);
 }
 
 CharacterBpe CharacterBpe::from_scores(std::vector<Token> tokens, Options options) {
@@ -150,30 +157,73 @@ CharacterBpe CharacterBpe::from_scores(std::vector<Token> tokens, Options option
   return CharacterBpe(std::move(tokens), std::move(merges), ranks, std::move(options));
 }
 
+const CharacterBpe::Token* CharacterBpe::out_of_reach(std::span<const Token> tokens) {
+  std::unordered_set<std::string_view> characters;
+  for (const Token& token : tokens) {
+    if (!token.piece.empty() && first_character(token.piece).size() == token.piece.size()) {
+      characters.insert(token.piece);
+    }
+  }
+  for (const Token& token : tokens) {
+    if (token.kind != Kind::kText) continue;
+    for (std::string_view rest = token.piece; !rest.empty();) {
+      const std::string_view character = first_character(rest);
+      if (characters.count(character) == 0) return &token;
+      rest.remove_prefix(character.size());
+    }
+  }
+  return nullptr;
+}
+
 bool CharacterBpe::has(TokenId id) const {
   return id >= 0 && id < id_end() && !tokens_[static_cast<std::size_t>(id)].piece.empty();
 }
 
+// No space follows something else in it: else a token may go from one word to the next.
+bool CharacterBpe::keeps_words(std::string_view piece) const {
+  const std::string_view space = options_.space;
+  for (std::size_t at = piece.find(space); at != std::string_view::npos; at = piece.find(space, at + 1)) {
+    if (at > 0 && !piece.substr(0, at).ends_with(space)) return false;
+  }
+  return true;
+}
+
 void CharacterBpe::encode(std::string_view piece, std::vector<TokenId>& into) const {
+  if (whole_.empty()) return encode_between(piece, into);
+  whole_.for_each_part(piece, [&](std::string_view part, int entry) {
+    entry < 0 ? encode_between(part, into) : into.push_back(whole_ids_[static_cast<std::size_t>(entry)]);
+  });
+}
+
+void CharacterBpe::encode_between(std::string_view piece, std::vector<TokenId>& into) const {
   const std::size_t from = into.size();
-  bool after_unknown = false;
+  // As `tokenizers` has it: what is unknown is written when a token of text follows or another that does not join it, so
+  // bytes in between come first.
+  bool unknown = false;
+  const auto write_unknown = [&] {
+    if (unknown) into.push_back(*options_.unknown);
+    unknown = false;
+  };
   while (!piece.empty()) {
-    const std::size_t size = character_bytes(piece);
-    const std::string_view character = piece.substr(0, size);
-    piece.remove_prefix(size);
-    const auto found = ids_.find(character);
-    if (found != ids_.end()) {
+    const std::string_view character = first_character(piece);
+    piece.remove_prefix(character.size());
+    if (const auto found = ids_.find(character); found != ids_.end()) {
+      write_unknown();
       into.push_back(found->second);
-    } else if (has_bytes_) {
+    } else if (has_bytes(character)) {
       for (const char byte : character) into.push_back(of_byte_[static_cast<unsigned char>(byte)]);
     } else {
-      if (!(after_unknown && options_.fuse_unknown)) into.push_back(*options_.unknown);
-      after_unknown = true;
-      continue;
+      if (!options_.fuse_unknown) write_unknown();
+      unknown = true;
     }
-    after_unknown = false;
   }
+  write_unknown();
   table_.apply(into, from);
+}
+
+bool CharacterBpe::has_bytes(std::string_view character) const {
+  return has_bytes_ || std::all_of(character.begin(), character.end(),
+                                   [&](char byte) { return of_byte_[static_cast<unsigned char>(byte)] >= 0; });
 }
 
 std::size_t CharacterBpe::first_part(std::string_view piece) const {

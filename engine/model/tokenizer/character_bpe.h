@@ -1,5 +1,6 @@
 // Byte-pair encoding on characters, as sentencepiece made it and Llama-2 and Mistral use it: a space is a character of
-// its own ("▁"), and a character that the vocabulary lacks falls back to a token for each of its bytes ("<0xE2>").
+// its own ("▁"), and a character that the vocabulary lacks falls back to a token for each of its bytes ("<0xE2>"), where
+// it has all of these, and else to the unknown token.
 // Merges are given by their order (Hugging Face) or by the score of what they make (sentencepiece, GGUF, llama2.c).
 // Immutable and shared by threads.
 #pragma once
@@ -13,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/model/tokenizer/added_tokens.h"
 #include "engine/model/tokenizer/merge_table.h"
 #include "engine/model/tokenizer/subwords.h"
 
@@ -27,6 +29,7 @@ class CharacterBpe : public Subwords {
     kText,     // a piece of text
     kByte,     // "<0xE2>": the byte; no text is matched with its name
     kControl,  // "<s>": no text is matched with it, and it stands for none
+    kWhole,    // text that is found before anything merges, the longest of a place, and merges with nothing
     kUnused,   // an id without a use
   };
   struct Token {
@@ -48,6 +51,9 @@ class CharacterBpe : public Subwords {
   // Every two tokens of text that together are a token may merge, the one of the highest score first, among equals the
   // leftmost.
   static CharacterBpe from_scores(std::vector<Token> tokens, Options options);
+  // A piece of text with a character that is no token; null when there is none. sentencepiece, which joins texts, makes
+  // such a piece all the same; from_scores(), which joins tokens, does not.
+  static const Token* out_of_reach(std::span<const Token> tokens);
 
   TokenId id_end() const override { return static_cast<TokenId>(tokens_.size()); }
   bool has(TokenId id) const override;
@@ -68,9 +74,15 @@ class CharacterBpe : public Subwords {
   CharacterBpe(std::vector<Token> tokens, std::vector<std::pair<TokenId, TokenId>> merges,
                const std::vector<std::int32_t>& ranks, Options options);
 
+  bool has_bytes(std::string_view character) const;
+  bool keeps_words(std::string_view piece) const;
+  void encode_between(std::string_view piece, std::vector<TokenId>& into) const;
+
   std::vector<Token> tokens_;
   std::vector<std::string> bytes_;                     // by id
   std::unordered_map<std::string_view, TokenId> ids_;  // of text; views into tokens_
+  AddedTokenMatcher whole_;
+  std::vector<TokenId> whole_ids_;  // of its entries
   std::array<TokenId, 256> of_byte_{};
   bool has_bytes_ = false;
   bool words_ = true;  // first_part() may cut

@@ -67,22 +67,63 @@ TEST(CharacterBpe, MergesByScoreAndFallsBackToBytes) {
   }
 }
 
+// Characters, some of the bytes, and what pairs of tokens make: any vocabulary.
+CharacterBpe some_vocabulary(SeededRandom& random) {
+  std::vector<CharacterBpe::Token> tokens{{"<unk>", 0, CharacterBpe::Kind::kControl}};
+  const auto next = [&] { return static_cast<TokenId>(tokens.size()); };
+  for (const std::string piece : {"▁", "a", "b", "é", "日"}) {
+    if (random.below(4) != 0) tokens.push_back({piece, next()});
+  }
+  const std::uint64_t missing = random.below(3);  // all bytes, most of them, none
+  for (int byte = 0; byte < 256 && missing < 2; ++byte) {
+    if (missing == 0 || random.below(8) != 0) {
+      tokens.push_back({fmt::format("<0x{:02X}>", byte), next(), CharacterBpe::Kind::kByte});
+    }
+  }
+  std::vector<std::pair<TokenId, TokenId>> merges;
+  for (int i = 0; i < 12; ++i) {
+    const CharacterBpe::Token &left = tokens[random.below(tokens.size())], &right = tokens[random.below(tokens.size())];
+    const std::string whole = left.piece + right.piece;
+    const bool text = left.kind == CharacterBpe::Kind::kText && right.kind == CharacterBpe::Kind::kText;
+    if (!text || std::any_of(tokens.begin(), tokens.end(), [&](const auto& token) { return token.piece == whole; })) {
+      continue;
+    }
+    merges.emplace_back(left.id, right.id);
+    tokens.push_back({whole, next()});
+  }
+  return CharacterBpe(std::move(tokens), std::move(merges), {.unknown = 0, .fuse_unknown = random.below(2) == 0});
+}
+
 TEST(CharacterBpe, WordsAloneGiveWhatTheWholeGives) {
-  const Tokenizer tokenizer(tokenizer_parts_from_gguf(llama()));
   SeededRandom random(5);
-  for (int i = 0; i < 300; ++i) {
+  const std::vector<std::string> characters{"▁", "▁", "a", "b", "é", "日", "x", "\xff"};
+  int parts_made = 0;
+  for (int i = 0; i < 3000; ++i) {
+    const CharacterBpe bpe = some_vocabulary(random);
     std::string text;
-    for (std::size_t n = random.below(60); n > 0; --n) text += kPieces[random.below(kPieces.size())];
+    for (std::size_t n = random.below(40); n > 0; --n) text += characters[random.below(characters.size())];
     std::vector<TokenId> whole, parts;
-    tokenizer.subwords().encode(text, whole);
-    for (std::string_view rest = text; !rest.empty();) {
-      const std::size_t size = tokenizer.subwords().first_part(rest);
+    bpe.encode(text, whole);
+    for (std::string_view rest = text; !rest.empty(); ++parts_made) {
+      const std::size_t size = bpe.first_part(rest);
       ASSERT_GT(size, 0u);
-      tokenizer.subwords().encode(rest.substr(0, size), parts);
+      bpe.encode(rest.substr(0, size), parts);
       rest.remove_prefix(size);
     }
-    EXPECT_EQ(parts, whole) << text;
+    ASSERT_EQ(parts, whole) << text;
   }
+  EXPECT_GT(parts_made, 6000) << "most are cut";
+}
+
+TEST(CharacterBpe, FallsBackToTheBytesThatACharacterHas) {
+  std::vector<CharacterBpe::Token> tokens{{"<unk>", 0, CharacterBpe::Kind::kControl},
+                                          {"<0xC3>", 1, CharacterBpe::Kind::kByte},
+                                          {"<0xA9>", 2, CharacterBpe::Kind::kByte},
+                                          {"a", 3}};
+  const CharacterBpe bpe(tokens, std::vector<std::pair<TokenId, TokenId>>(), {.unknown = 0});
+  std::vector<TokenId> ids;
+  bpe.encode("aéèxa", ids);
+  EXPECT_THAT(ids, ElementsAre(3, 1, 2, 0, 3)) << "é has both of its bytes, è but one";
 }
 
 TEST(CharacterBpe, CutsNothingWhereATokenGoesOverAWordsEnd) {
@@ -179,6 +220,7 @@ TEST(Gguf, RefusesByName) {
       {[](GgufTokenizer& g) { g.bos_token_id = 9999; }, "9999"},
       {[](GgufTokenizer& g) { g.model = "gpt2", g.pre = "mystery"; }, "mystery"},
       {[](GgufTokenizer& g) { g.tokens[10] = "<0xZZ>"; }, "<0xZZ>"},
+      {[](GgufTokenizer& g) { g.tokens.back() = "hq"; }, "\"hq\""},
   };
   for (const auto& [damage, expected] : cases) {
     GgufTokenizer gguf = llama();

@@ -19,101 +19,29 @@ std::string spaced(std::string_view piece) {
   return text;
 }
 
-// Protocol buffers' wire format, as far as it takes to walk through a message.
-class Fields {
- public:
-  explicit Fields(std::string_view message) : rest_(message) {}
-
-  // The next field; false at the end, and where the message is none.
-  bool next() {
-    std::uint64_t key = 0;
-    if (!varint(key)) return false;
-    number = key >> 3;
-    switch (key & 7) {
-      case 0: return varint(value);
-      case 1: return take(8);
-      case 2: {
-        std::uint64_t size = 0;
-        return varint(size) && take(size);
-      }
-      case 5: return take(4);
-      default: return false;
-    }
-  }
-
-  std::uint64_t number = 0, value = 0;
-  std::string_view bytes;
-
- private:
-  bool varint(std::uint64_t& into) {
-    into = 0;
-    for (int shift = 0; shift < 64 && !rest_.empty(); shift += 7) {
-      const auto byte = static_cast<unsigned char>(rest_.front());
-      rest_.remove_prefix(1);
-      into |= static_cast<std::uint64_t>(byte & 0x7f) << shift;
-      if (byte < 0x80) return true;
-    }
-    return false;
-  }
-  bool take(std::uint64_t size) {
-    if (size > rest_.size()) return false;
-    bytes = rest_.substr(0, size);
-    rest_.remove_prefix(size);
-    return true;
-  }
-  std::string_view rest_;
-};
-
-// The library's own numbers (sentencepiece_model.proto).
-constexpr std::uint64_t kPieces = 1, kTrainerSpec = 2, kNormalizerSpec = 3, kBpe = 2;
-
-// A BPE on text as it is: the same by our own merges.
+// A BPE on text as it is: the same by our own merges, or null where they would not give the same.
 std::shared_ptr<const CharacterBpe> character_bpe(const SentencePiece& from) {
   std::vector<CharacterBpe::Token> tokens;
   CharacterBpe::Options options;
   for (TokenId id = 0; id < from.id_end(); ++id) {
     using Kind = CharacterBpe::Kind;
-    const Kind kind = from.controls(id) ? Kind::kControl : from.is_byte(id) ? Kind::kByte : Kind::kText;
+    const Kind kind = from.controls(id)                                         ? Kind::kControl
+                      : from.is_byte(id)                                        ? Kind::kByte
+                      : from.model().user_defined[static_cast<std::size_t>(id)] ? Kind::kWhole
+                                                                                : Kind::kText;
     if (from.piece(id).empty()) return nullptr;
     tokens.push_back({from.piece(id), id, kind, from.score(id)});
   }
+  if (CharacterBpe::out_of_reach(tokens) != nullptr) return nullptr;
   options.unknown = from.unknown();
   return std::make_shared<const CharacterBpe>(CharacterBpe::from_scores(std::move(tokens), options));
 }
 
 }  // namespace
 
-SentencePieceKind sentencepiece_kind(std::string_view model) {
-  SentencePieceKind kind;
-  bool escaped = true, spaces_kept = false, suffix = false, mapped = false, only_plain_pieces = true;
-  for (Fields fields(model); fields.next();) {
-    if (fields.number == kPieces) {
-      for (Fields piece(fields.bytes); piece.next();) {
-        // 4 is user-defined and 5 unused: the library cuts and glues at such pieces.
-        if (piece.number == 3 && (piece.value == 4 || piece.value == 5)) only_plain_pieces = false;
-      }
-    } else if (fields.number == kTrainerSpec) {
-      for (Fields spec(fields.bytes); spec.next();) {
-        if (spec.number == 3) kind.bpe = spec.value == kBpe;
-        if (spec.number == 24) suffix = spec.value != 0;
-      }
-    } else if (fields.number == kNormalizerSpec) {
-      for (Fields spec(fields.bytes); spec.next();) {
-        if (spec.number == 2) mapped = !spec.bytes.empty();
-        if (spec.number == 3) kind.prefix = spec.value != 0;
-        if (spec.number == 4) spaces_kept = spec.value == 0;
-        if (spec.number == 5) escaped = spec.value != 0;
-      }
-    }
-  }
-  kind.plain = escaped && spaces_kept && !suffix && !mapped && only_plain_pieces;
-  return kind;
-}
-
 SentencePiece::SentencePiece(std::string_view model)
-    : processor_(std::make_unique<sentencepiece::SentencePieceProcessor>()) {
-  const auto status = processor_->LoadFromSerializedProto({model.data(), model.size()});
-  if (!status.ok()) throw Error(ErrorKind::kInvalid, "it is no sentencepiece model: {}", status.ToString());
+    : model_(read_sentencepiece_model(model)), processor_(std::make_unique<sentencepiece::SentencePieceProcessor>()) {
+  load(model);
   const int size = processor_->GetPieceSize();
   if (size <= 0 || size > kTokenIdMax) {
     throw Error(ErrorKind::kInvalid, "it has {} tokens; 1 to {} are possible", size, kTokenIdMax);
@@ -135,6 +63,18 @@ SentencePiece::SentencePiece(std::string_view model)
 }
 
 SentencePiece::~SentencePiece() = default;
+
+void SentencePiece::load(std::string_view model) {
+  std::string why;
+  try {
+    const auto status = processor_->LoadFromSerializedProto({model.data(), model.size()});
+    if (status.ok()) return;
+    why = status.ToString();
+  } catch (const std::exception& error) {  // of the tries that it builds
+    why = error.what();
+  }
+  throw Error(ErrorKind::kInvalid, "it is no sentencepiece model: {}", why);
+}
 
 void SentencePiece::encode(std::string_view piece, std::vector<TokenId>& into) const {
   std::vector<int> ids;
@@ -167,7 +107,7 @@ TokenizerParts tokenizer_parts_from_sentencepiece(std::string_view model, std::s
     if (made->eos() >= 0) parts.eos = made->piece(made->eos());
     parts.strip_first_space = made->prefixes();
     parts.subwords = made;
-    const SentencePieceKind kind = sentencepiece_kind(model);
+    const SentencePieceModel& kind = made->model();
     if (const auto faster = kind.bpe && kind.plain ? character_bpe(*made) : nullptr) {
       std::vector<NormalizerStep> steps{{.kind = NormalizerStep::Kind::kRepair}};
       if (kind.prefix) steps.push_back({.kind = NormalizerStep::Kind::kPrepend, .text = std::string(kMetaspace)});

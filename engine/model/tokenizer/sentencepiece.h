@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/model/tokenizer/sentencepiece_model.h"
 #include "engine/model/tokenizer/subwords.h"
 #include "engine/model/tokenizer/tokenizer.h"
 
@@ -40,21 +41,16 @@ class SentencePiece : public Subwords {
   TokenId bos() const;
   TokenId eos() const;
   bool prefixes() const override { return prefixes_; }
+  const SentencePieceModel& model() const { return model_; }
 
  private:
+  void load(std::string_view model);
+
+  SentencePieceModel model_;
   std::unique_ptr<sentencepiece::SentencePieceProcessor> processor_;
   std::vector<std::string> bytes_;  // by id
   bool prefixes_ = false;
 };
-
-// What the model is, of its specification: enough to tell whether character_bpe.h can stand in.
-struct SentencePieceKind {
-  bool bpe = false;
-  bool plain = false;  // text is not normalized, spaces are kept and come before words
-  bool prefix = true;  // a space is put before a text
-};
-// Of the contents of a tokenizer.model that the library has accepted.
-SentencePieceKind sentencepiece_kind(std::string_view model);
 
 // A tokenizer of the model alone: its control tokens are recognised in text, BOS goes before a text. `source` names it
 // in errors. Throws kInvalid.

@@ -133,7 +133,7 @@ Tokenizer::Tokenizer(TokenizerParts parts) {
       throw Error(ErrorKind::kInvalid, "the tokenizer's added token '{}' with id {} is not possible", token.content,
                   token.id);
     }
-    AddedTokenMatcher::Entry entry{token.content, token.lstrip, token.rstrip, token.single_word};
+    AddedTokenMatcher::Entry entry{token.content, token.lstrip, token.rstrip, token.single_word, token.special};
     if (token.normalized && !own.normalizer.steps().empty()) {
       std::string scratch;
       entry.content = std::string(own.normalizer.apply(token.content, scratch));
@@ -242,22 +242,20 @@ void Encoder::encode(std::string_view text, std::vector<TokenId>& into, const En
   const TokenizerParts& parts = tokenizer_->parts;
   if (options.with_specials) into.insert(into.end(), parts.before.begin(), parts.before.end());
   PreTokenizer::Place place = options.continues ? PreTokenizer::Place::kContinues : PreTokenizer::Place::kFirst;
-  if (!options.specials_in_text) {
-    encode_part(text, place, into);
-  } else {
-    tokenizer_->in_text.for_each_part(text, [&](std::string_view part, int added) {
-      if (added >= 0) {
-        into.push_back(tokenizer_->in_text_ids[static_cast<std::size_t>(added)]);
-      } else {
-        encode_part(part, place, into);
-      }
-      place = PreTokenizer::Place::kLater;
-    });
-  }
+  const auto part = [&](std::string_view found, int added) {
+    if (added >= 0) {
+      into.push_back(tokenizer_->in_text_ids[static_cast<std::size_t>(added)]);
+    } else {
+      encode_part(found, place, options.specials_in_text, into);
+    }
+    place = PreTokenizer::Place::kLater;
+  };
+  tokenizer_->in_text.for_each_part(text, part, options.specials_in_text);
   if (options.with_specials) into.insert(into.end(), parts.after.begin(), parts.after.end());
 }
 
-void Encoder::encode_part(std::string_view text, PreTokenizer::Place place, std::vector<TokenId>& into) {
+void Encoder::encode_part(std::string_view text, PreTokenizer::Place place, bool specials_in_text,
+                          std::vector<TokenId>& into) {
   const TokenizerParts& parts = tokenizer_->parts;
   // The space that the model puts in front is the one that the text has there.
   if (place == PreTokenizer::Place::kContinues && parts.subwords->prefixes() && text.starts_with(' ')) {
@@ -267,14 +265,15 @@ void Encoder::encode_part(std::string_view text, PreTokenizer::Place place, std:
   const std::string_view normalized = parts.normalizer.apply(text, scratch, place == PreTokenizer::Place::kContinues);
   const auto piece = [&](std::string_view found) { encode_piece(found, into); };
   if (tokenizer_->in_normalized.empty()) return parts.pretokenizer.split(normalized, place, scratch_, piece);
-  tokenizer_->in_normalized.for_each_part(normalized, [&](std::string_view part, int added) {
+  const auto normalized_part = [&](std::string_view part, int added) {
     if (added >= 0) {
       into.push_back(tokenizer_->in_normalized_ids[static_cast<std::size_t>(added)]);
     } else {
       parts.pretokenizer.split(part, place, scratch_, piece);
     }
     place = PreTokenizer::Place::kLater;
-  });
+  };
+  tokenizer_->in_normalized.for_each_part(normalized, normalized_part, specials_in_text);
 }
 
 void Encoder::encode_piece(std::string_view piece, std::vector<TokenId>& into) {

@@ -52,9 +52,11 @@ struct TokenizerParts {
 };
 
 struct EncodeOptions {
-  bool with_specials = false;    // what the checkpoint wants around a text (BOS, EOS)
-  bool specials_in_text = true;  // "<|im_end|>" in the text is that token; false: it is text like any other
-  bool continues = false;        // the text goes on from one that was cut at a safe_cut(): nothing is put in front
+  bool with_specials = false;  // what the checkpoint wants around a text (BOS, EOS)
+  // "<|im_end|>" in the text is that token; false: it is text like any other, and only added tokens that are not special
+  // are found.
+  bool specials_in_text = true;
+  bool continues = false;  // the text goes on from one that was cut at a safe_cut(): nothing is put in front
 };
 
 class Tokenizer {
@@ -107,7 +109,7 @@ class Encoder {
 
  private:
   struct Entry;
-  void encode_part(std::string_view text, PreTokenizer::Place place, std::vector<TokenId>& into);
+  void encode_part(std::string_view text, PreTokenizer::Place place, bool specials_in_text, std::vector<TokenId>& into);
   void encode_piece(std::string_view piece, std::vector<TokenId>& into);
 
   const std::shared_ptr<const Tokenizer::Compiled> tokenizer_;

@@ -74,6 +74,15 @@ void read_template_files(TokenizerParts& parts) {
   parts.named_templates = std::move(named);
 }
 
+// Whether a tokenizer has files of that name: they are written below a folder, and must not leave it.
+bool is_file_name(std::string_view name) {
+  if (name == kJson || name == kModel) return true;
+  if (std::find(std::begin(kBeside), std::end(kBeside), name) != std::end(kBeside)) return true;
+  if (!name.starts_with(kTemplates) || !name.ends_with(kJinja)) return false;
+  name.remove_prefix(std::string_view(kTemplates).size());
+  return name.size() > kJinja.size() && name.find_first_of(std::string_view("/\0", 2)) == std::string_view::npos;
+}
+
 void add(TokenizerParts& parts, AddedToken token) {
   for (AddedToken& known : parts.added) {
     if (known.id == token.id) {
@@ -257,6 +266,7 @@ Tokenizer load_tokenizer(Files& files, const std::string& path) {
 
 void save_tokenizer(Files& files, const std::string& folder, const Tokenizer& tokenizer, std::int64_t context) {
   for (const auto& [name, contents] : tokenizer_files(tokenizer, context)) {
+    ATHANOR_ASSERT(is_file_name(name));
     if (name.starts_with(kTemplates)) files.make_folders(folder + "/" + kTemplates);
     files.replace(folder + "/" + name, contents);
   }
@@ -287,18 +297,26 @@ std::string pack_tokenizer(const Tokenizer& tokenizer, std::int64_t context) {
 }
 
 Tokenizer unpack_tokenizer(std::string_view packed) {
+  const auto damaged = [](const std::string& why) {
+    return Error(ErrorKind::kCorrupt,
+                 "A tokenizer that another process handed over, or that a checkpoint keeps, is damaged: {}", why);
+  };
   TokenizerFiles files;
   while (!packed.empty()) {
     const std::size_t line = packed.find('\n'),
                       space = packed.substr(0, std::min(line, packed.size())).rfind(' ');  // a name may have spaces
+    if (space == std::string_view::npos || line == std::string_view::npos) throw damaged("it is no list of files");
+    const char* const end = packed.data() + line;
     std::size_t size = 0;
-    if (space == std::string_view::npos || line == std::string_view::npos ||
-        std::from_chars(packed.data() + space + 1, packed.data() + line, size).ptr != packed.data() + line ||
-        size > packed.size() - line - 1) {
-      throw Error(ErrorKind::kCorrupt,
-                  "A tokenizer that another process handed over is damaged: it is no list of files");
+    const auto [read, failure] = std::from_chars(packed.data() + space + 1, end, size);
+    if (failure != std::errc() || read != end || size > packed.size() - line - 1) {
+      throw damaged("the size of a file in it is not so");
     }
-    files.emplace(packed.substr(0, space), packed.substr(line + 1, size));
+    const std::string_view name = packed.substr(0, space);
+    if (!is_file_name(name)) throw damaged(fmt::format("no tokenizer has a file \"{}\"", name));
+    if (!files.emplace(name, packed.substr(line + 1, size)).second) {
+      throw damaged(fmt::format("it has two files \"{}\"", name));
+    }
     packed.remove_prefix(line + 1 + size);
   }
   return tokenizer_from_files(std::move(files), "the tokenizer handed over");

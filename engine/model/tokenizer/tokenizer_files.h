@@ -22,6 +22,7 @@ Tokenizer load_tokenizer(Files& files, const std::string& path);
 void save_tokenizer(Files& files, const std::string& folder, const Tokenizer& tokenizer, std::int64_t context);
 
 // The same without a disk: the files by name ("additional_chat_templates/tool_use.jinja"). `source` names their folder in errors.
+// Throws kNotFound, kInvalid.
 Tokenizer tokenizer_from_files(TokenizerFiles files, std::string_view source);
 TokenizerFiles tokenizer_files(const Tokenizer& tokenizer, std::int64_t context);
 
@@ -34,6 +35,8 @@ std::string tokenizer_definition(const Tokenizer& tokenizer);
 // A tokenizer as one run of bytes, to hand to another process: the same tokenizer gives the same bytes. `context` as above;
 // 0: not told.
 std::string pack_tokenizer(const Tokenizer& tokenizer, std::int64_t context = 0);
+// Throws kCorrupt for what is no such run, or has a file that no tokenizer has (its name may lead out of the folder that it is
+// saved in); kNotFound, kInvalid.
 Tokenizer unpack_tokenizer(std::string_view packed);
 
 }  // namespace athanor::model

@@ -87,6 +87,12 @@ std::shared_ptr<const Subwords> character_bpe(const GgufTokenizer& gguf) {
                                         : Kind::kControl;
     if (!gguf.tokens[i].empty()) tokens.push_back({gguf.tokens[i], id, kind, gguf.scores[i]});
   }
+  if (const CharacterBpe::Token* token = CharacterBpe::out_of_reach(tokens)) {
+    throw Error(ErrorKind::kInvalid,
+                "the GGUF file's token {} (\"{}\") has a character that is no token, which is not supported. Give the "
+                "tokenizer.model of the model instead",
+                token->id, token->piece);
+  }
   return std::make_shared<const CharacterBpe>(CharacterBpe::from_scores(std::move(tokens), options));
 }
 

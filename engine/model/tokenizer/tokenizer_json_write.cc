@@ -1,4 +1,6 @@
 // The writing half of tokenizer_json.h.
+#include <algorithm>
+
 #include "common/error.h"
 #include "common/json.h"
 #include "engine/model/tokenizer/byte_alphabet.h"
@@ -150,7 +152,9 @@ std::string tokenizer_to_json(const Tokenizer& tokenizer) {
   if (file != tokenizer.parts().files.end()) return file->second;
   const auto* bpe = dynamic_cast<const Bpe*>(&tokenizer.subwords());
   const auto* characters = dynamic_cast<const CharacterBpe*>(&tokenizer.subwords());
-  if (bpe == nullptr && characters == nullptr) {
+  const auto whole = [](const CharacterBpe::Token& token) { return token.kind == CharacterBpe::Kind::kWhole; };
+  if (bpe == nullptr &&
+      (characters == nullptr || std::any_of(characters->tokens().begin(), characters->tokens().end(), whole))) {
     throw Error(ErrorKind::kInvalid,
                 "Writing tokenizer.json: the tokenizer is a sentencepiece model, whose file is tokenizer.model");
   }
