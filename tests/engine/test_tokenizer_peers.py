@@ -3,6 +3,7 @@
 import filecmp
 import json
 import random
+import subprocess
 
 import pytest
 import sentencepiece
@@ -27,7 +28,7 @@ def same(name, texts):
     """The ids that both give, of texts as bytes."""
     peer = tokenizer_models.peer(name)
     expected = peer.encode(texts)
-    for text, ids, found in zip(texts, expected, peer.ours(texts)):
+    for text, ids, found in zip(texts, expected, peer.ours(texts), strict=True):
         assert found == ids, text
     return expected
 
@@ -43,7 +44,7 @@ def test_mixed_text_has_the_same_ids(name):
         return
     # What they decode, we decode; where a model's normal form or missing bytes change the text, both do it alike.
     theirs, ours = tokenizer_models.peer(name).tokenizer, peers.decode(path_of(name), expected[:100], "with-specials")
-    for ids, text in zip(expected, ours):
+    for ids, text in zip(expected, ours, strict=True):
         assert text.decode(errors="replace") == theirs.decode(ids, skip_special_tokens=False)
 
 
@@ -126,7 +127,7 @@ def test_splits_of_every_behavior(behavior, invert, tmp_path):
         pre_tokenizers.Split(tokenizers.Regex(r" ?\p{L}+|\s"), behavior, invert), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     theirs.save(str(tmp_path / "tokenizer.json"))
     texts = mixed(9, 100_000)
-    for text, found in zip(texts, peers.encode(tmp_path / "tokenizer.json", texts)):
+    for text, found in zip(texts, peers.encode(tmp_path / "tokenizer.json", texts), strict=True):
         assert found == theirs.encode(text, add_special_tokens=False).ids, text
 
 
@@ -143,7 +144,7 @@ def test_added_tokens_with_flags(flags, tmp_path):
         rng = random.Random(6)
         pieces = ["<mask>", "cat", "cats", "é", "e\u0301", "[T]", "[T] ", " ", "  ", "\n", "a", "_", "٣", "<s>", "<|im_end|>", ".", "日"]
         texts = ["".join(rng.choice(pieces) for _ in range(rng.randrange(1, 10))) for _ in range(1500)]
-        for text, found in zip(texts, peers.encode(tmp_path / "tokenizer.json", texts)):
+        for text, found in zip(texts, peers.encode(tmp_path / "tokenizer.json", texts), strict=True):
             assert found == theirs.encode(text, add_special_tokens=False).ids, (name, text)
 
 
@@ -193,7 +194,7 @@ def test_metaspace_as_newer_checkpoints_have_it(scheme, split, tmp_path):
     (tmp_path / "tokenizer.json").write_text(json.dumps(described))
     theirs = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     texts = mixed(7, 100_000) + ["", " ", "a", " a", "</s> a", "</s>a", "a  b"]
-    for text, found in zip(texts, peers.encode(tmp_path / "tokenizer.json", texts)):
+    for text, found in zip(texts, peers.encode(tmp_path / "tokenizer.json", texts), strict=True):
         assert found == theirs.encode(text, add_special_tokens=False).ids, text
 
 
@@ -214,6 +215,12 @@ def test_characters_without_tokens_in_vocabularies_at_random(fuse, tmp_path):
         texts = ["".join(rng.choice(" aabéx日🙂") for _ in range(rng.randrange(30))) for _ in range(60)]
         for text, found in zip(texts, peers.encode(path, texts), strict=True):
             assert found == theirs.encode(text).ids, (number, names[:8], text)
+
+
+@pytest.mark.parametrize("data", [b"\x01\0\0", b"\x05\0\0\0four"])
+def test_the_probe_fails_when_its_input_ends_inside_an_item(data):
+    done = subprocess.run([peers.BIN / "tokenizer-probe", "encode", path_of("gpt2")], input=b"\x01\0\0\0a" + data, capture_output=True, timeout=300)
+    assert done.returncode == 1 and b"ends inside" in done.stderr
 
 
 def test_saving_gives_the_files_back(tmp_path):
@@ -241,9 +248,9 @@ def test_sentencepiece_models_give_the_same_ids(sentencepiece_model, tmp_path):
     theirs = sentencepiece.SentencePieceProcessor(model_file=str(sentencepiece_model))
     texts = [text.encode() for text in mixed(8, 300_000)] + [b"", b" ", b"<tool> x<tool>", b"bro\xffken \xc3", b"\x00a"]
     expected = [theirs.encode(text) for text in texts]
-    for text, ids, found in zip(texts, expected, peers.encode(sentencepiece_model, texts, "plain")):
+    for text, ids, found in zip(texts, expected, peers.encode(sentencepiece_model, texts, "plain"), strict=True):
         assert found == ids, text
-    for ids, text in zip(expected, peers.decode(sentencepiece_model, expected)):
+    for ids, text in zip(expected, peers.decode(sentencepiece_model, expected), strict=True):
         if theirs.unk_id() not in ids:
             assert text.decode(errors="replace") == theirs.decode(ids)
     assert peers.encode(sentencepiece_model, ["so"], "with-specials") == [[theirs.bos_id(), *theirs.encode("so")]]

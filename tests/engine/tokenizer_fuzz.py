@@ -58,14 +58,13 @@ def case(number):
             parts.append(_classes(rng))
         else:
             parts.append(rng.choice(tokenizer_texts.WORDS))
-    # No half of a surrogate pair comes out of Unicode's own operations, but what an edit makes may be unassigned nowhere.
     data = "".join(parts).encode()
     return tokenizer_texts.break_bytes(rng, data, rng.randrange(1, 5)) if data and rng.random() < 0.3 else data
 
 
 def differing(peer, texts):
     """Numbers of the texts whose ids differ."""
-    return [i for i, (theirs, ours) in enumerate(zip(peer.encode(texts), peer.ours(texts))) if theirs != ours]
+    return [i for i, (theirs, ours) in enumerate(zip(peer.encode(texts), peer.ours(texts), strict=True)) if theirs != ours]
 
 
 def shrunk(peer, text):

@@ -1,6 +1,7 @@
 #include "engine/model/tokenizer/character_bpe.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <unordered_set>
 
@@ -134,6 +135,13 @@ CharacterBpe CharacterBpe::from_scores(std::vector<Token> tokens, Options option
   std::vector<const Token*> by_score;
   for (const Token& token : tokens) {
     if (token.kind != Kind::kText) continue;
+    if (token.piece.size() > kScoredBytesMax) {
+      throw Error(ErrorKind::kInvalid, "the tokenizer's token {} has {} bytes; at most {} are possible", token.id,
+                  token.piece.size(), kScoredBytesMax);
+    }
+    if (std::isnan(token.score)) {
+      throw Error(ErrorKind::kInvalid, "the tokenizer's token {} has no number as score", token.id);
+    }
     known.emplace(token.piece, &token);
     by_score.push_back(&token);
   }

@@ -49,7 +49,9 @@ class CharacterBpe : public Subwords {
   CharacterBpe(std::vector<Token> tokens, std::vector<std::pair<TokenId, TokenId>> merges, Options options)
       : CharacterBpe(std::move(tokens), std::move(merges), {}, std::move(options)) {}
   // Every two tokens of text that together are a token may merge, the one of the highest score first, among equals the
-  // leftmost.
+  // leftmost. Throws kInvalid, also for a score that is no number and for a piece above kScoredBytesMax: its every split is
+  // looked up.
+  static constexpr std::size_t kScoredBytesMax = 1024;
   static CharacterBpe from_scores(std::vector<Token> tokens, Options options);
   // A piece of text with a character that is no token; null when there is none. sentencepiece, which joins texts, makes
   // such a piece all the same; from_scores(), which joins tokens, does not.

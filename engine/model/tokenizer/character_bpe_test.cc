@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 
 #include "common/error.h"
@@ -220,6 +221,8 @@ TEST(Gguf, RefusesByName) {
       {[](GgufTokenizer& g) { g.bos_token_id = 9999; }, "9999"},
       {[](GgufTokenizer& g) { g.model = "gpt2", g.pre = "mystery"; }, "mystery"},
       {[](GgufTokenizer& g) { g.tokens[10] = "<0xZZ>"; }, "<0xZZ>"},
+      {[](GgufTokenizer& g) { g.tokens.back() = std::string(1025, 'h'); }, "1025 bytes"},
+      {[](GgufTokenizer& g) { g.scores.back() = NAN; }, "no number as score"},
       {[](GgufTokenizer& g) { g.tokens.back() = "hq"; }, "\"hq\""},
   };
   for (const auto& [damage, expected] : cases) {

@@ -1,7 +1,7 @@
 #include "engine/model/tokenizer/llama2c.h"
 
+#include <algorithm>
 #include <bit>
-#include <cmath>
 #include <cstring>
 
 #include "common/error.h"
@@ -14,7 +14,6 @@ namespace {
 static_assert(std::endian::native == std::endian::little);
 
 constexpr TokenId kUnknown = 0, kBos = 1, kEos = 2, kFirstByte = 3, kTextFrom = 3 + 256;
-constexpr std::int32_t kPieceBytesMax = 1 << 16;
 
 }  // namespace
 
@@ -36,10 +35,10 @@ TokenizerParts tokenizer_parts_from_llama2c(std::string_view contents, std::stri
     std::int32_t size = 0;
     take(&token.score, sizeof token.score);
     take(&size, sizeof size);
-    if (size <= 0 || size > kPieceBytesMax || std::cmp_greater(size, longest)) {
-      refuse(fmt::format("its token {} has {} bytes, where 1 to {} are possible", id, size, longest));
+    const auto size_max = std::min<std::size_t>(longest, CharacterBpe::kScoredBytesMax);
+    if (size <= 0 || std::cmp_greater(size, size_max)) {
+      refuse(fmt::format("its token {} has {} bytes, where 1 to {} are possible", id, size, size_max));
     }
-    if (std::isnan(token.score)) refuse(fmt::format("its token {} has no number as score", id));
     token.piece.resize(static_cast<std::size_t>(size));
     take(token.piece.data(), token.piece.size());
     if (id < kFirstByte) {

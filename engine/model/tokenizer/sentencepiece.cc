@@ -29,7 +29,7 @@ std::shared_ptr<const CharacterBpe> character_bpe(const SentencePiece& from) {
                       : from.is_byte(id)                                        ? Kind::kByte
                       : from.model().user_defined[static_cast<std::size_t>(id)] ? Kind::kWhole
                                                                                 : Kind::kText;
-    if (from.piece(id).empty()) return nullptr;
+    if (from.piece(id).empty() || from.piece(id).size() > CharacterBpe::kScoredBytesMax) return nullptr;
     tokens.push_back({from.piece(id), id, kind, from.score(id)});
   }
   if (CharacterBpe::out_of_reach(tokens) != nullptr) return nullptr;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <unordered_map>
 
 #include "common/error.h"
 #include "common/json.h"
@@ -83,16 +84,6 @@ bool is_file_name(std::string_view name) {
   return name.size() > kJinja.size() && name.find_first_of(std::string_view("/\0", 2)) == std::string_view::npos;
 }
 
-void add(TokenizerParts& parts, AddedToken token) {
-  for (AddedToken& known : parts.added) {
-    if (known.id == token.id) {
-      known = std::move(token);
-      return;
-    }
-  }
-  parts.added.push_back(std::move(token));
-}
-
 TokenId id_from(std::string_view text, std::string_view source) {
   TokenId id = -1;
   const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), id);
@@ -104,6 +95,13 @@ TokenId id_from(std::string_view text, std::string_view source) {
 
 // Tokens that Hugging Face adds to a sentencepiece model, which knows nothing of them. A tokenizer.json has them itself.
 void read_added(TokenizerParts& parts, const json::object& config, std::string_view source) {
+  std::unordered_map<TokenId, std::size_t> places;  // in parts.added, by id
+  for (std::size_t i = 0; i < parts.added.size(); ++i) places.emplace(parts.added[i].id, i);
+  const auto add = [&](AddedToken token) {
+    const auto [known, is_new] = places.emplace(token.id, parts.added.size());
+    if (is_new) parts.added.emplace_back();
+    parts.added[known->second] = std::move(token);
+  };
   if (const auto file = parts.files.find(kAdded); file != parts.files.end()) {
     const std::string name = std::string(source) + "/" + kAdded;
     const json::value document = json::parse(file->second, name);
@@ -112,8 +110,8 @@ void read_added(TokenizerParts& parts, const json::object& config, std::string_v
       if (!entry.value().is_int64()) {
         throw Error(ErrorKind::kInvalid, "{} gives \"{}\" no number as id", name, std::string_view(entry.key()));
       }
-      add(parts, {.content = std::string(entry.key()),
-                  .id = static_cast<TokenId>(std::clamp<std::int64_t>(entry.value().get_int64(), -1, kTokenIdMax))});
+      add({.content = std::string(entry.key()),
+           .id = static_cast<TokenId>(std::clamp<std::int64_t>(entry.value().get_int64(), -1, kTokenIdMax))});
     }
   }
   const json::object* list = json::find_object(config, "added_tokens_decoder");
@@ -122,13 +120,13 @@ void read_added(TokenizerParts& parts, const json::object& config, std::string_v
     if (!entry.value().is_object()) continue;
     const json::object& token = entry.value().get_object();
     const auto flag = [&](const char* name) { return json::find_bool(token, name).value_or(false); };
-    add(parts, {.content = json::get_string(token, "content"),
-                .id = id_from(std::string_view(entry.key()), source),
-                .special = flag("special"),
-                .lstrip = flag("lstrip"),
-                .rstrip = flag("rstrip"),
-                .single_word = flag("single_word"),
-                .normalized = flag("normalized")});
+    add({.content = json::get_string(token, "content"),
+         .id = id_from(std::string_view(entry.key()), source),
+         .special = flag("special"),
+         .lstrip = flag("lstrip"),
+         .rstrip = flag("rstrip"),
+         .single_word = flag("single_word"),
+         .normalized = flag("normalized")});
   }
 }
 
@@ -258,7 +256,7 @@ Tokenizer load_tokenizer(Files& files, const std::string& path) {
   }
   if (files.stat(path + "/" + kTemplates)) {
     for (const std::string& name : files.list(path + "/" + kTemplates)) {
-      if (name.ends_with(kJinja)) read[kTemplates + name] = files.read_all(path + "/" + kTemplates + name);
+      if (is_file_name(kTemplates + name)) read[kTemplates + name] = files.read_all(path + "/" + kTemplates + name);
     }
   }
   return tokenizer_from_files(std::move(read), path);

@@ -31,9 +31,13 @@ namespace {
 
 bool take(std::string& item) {
   std::uint32_t size = 0;
-  if (std::fread(&size, sizeof size, 1, stdin) != 1) return false;
-  item.resize(size);
-  return std::fread(item.data(), 1, size, stdin) == size;
+  const std::size_t read = std::fread(&size, 1, sizeof size, stdin);
+  if (read == 0) return false;
+  item.resize(read == sizeof size ? size : 0);
+  if (read < sizeof size || std::fread(item.data(), 1, size, stdin) != size) {
+    throw Error(ErrorKind::kInvalid, "Probing: the input ends inside an item");
+  }
+  return true;
 }
 
 void give(const void* data, std::size_t bytes) {

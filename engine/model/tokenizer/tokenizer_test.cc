@@ -150,22 +150,6 @@ TEST(PreTokenizer, BoundsTheTimeOfACatastrophicPattern) {
   EXPECT_THROW(pieces(slow, std::string(60, 'a') + "c"), Error);
 }
 
-TEST(Bpe, LongAndShortPiecesMergeAlike) {
-  const Tokenizer tokenizer = trained();
-  // 200 bytes go the long way, its repetitions in a longer text must merge the same where the pieces are the same.
-  for (const std::size_t size : {100u, 127u, 128u, 129u, 400u, 5000u}) {
-    std::string piece;
-    while (piece.size() < size) piece += "unto";
-    std::vector<TokenId> tokens;
-    tokenizer.bpe().encode(piece, tokens);
-    std::vector<TokenId> unit;
-    tokenizer.bpe().encode("unto", unit);
-    EXPECT_EQ(tokenizer.decode(tokens), piece);
-    ASSERT_EQ(unit.size(), 1u);
-    EXPECT_LE(tokens.size(), piece.size() / 4 + 1);
-  }
-}
-
 // The definition, word for word: again and again, the earliest merge that is possible, leftmost first.
 std::vector<TokenId> merged_by_definition(const Bpe& bpe, std::string_view piece) {
   std::vector<TokenId> tokens;
