@@ -44,7 +44,7 @@ def test_mixed_text_has_the_same_ids(name):
         return
     # What they decode, we decode; where a model's normal form or missing bytes change the text, both do it alike.
     theirs, ours = tokenizer_models.peer(name).tokenizer, peers.decode(path_of(name), expected[:100], "with-specials")
-    for ids, text in zip(expected, ours, strict=True):
+    for ids, text in zip(expected[:100], ours, strict=True):
         assert text.decode(errors="replace") == theirs.decode(ids, skip_special_tokens=False)
 
 
