@@ -191,7 +191,7 @@ TEST(ChatTemplate, EndsWhateverTheTemplateDoes) {
            std::string(
                "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}"),
        }) {
-    EXPECT_THAT(refusal(source), testing::AllOf(HasSubstr("limit is 268435456 units"), HasSubstr("line 1"))) << source;
+    EXPECT_THAT(refusal(source), testing::AllOf(HasSubstr("limit is 67108864 units"), HasSubstr("line 1"))) << source;
   }
   EXPECT_THAT(refusal("{{ range(10000000) }}"), HasSubstr("100000"));
 }

@@ -23,7 +23,7 @@ inline void check_depth(int depth, const char* what) {
 // of the run and for each item of a list. Spent before the work is done.
 class Budget {
  public:
-  static constexpr std::uint64_t kMax = 256 << 20, kItem = 64;
+  static constexpr std::uint64_t kMax = 64 << 20, kItem = 64;
 
   void spend(std::uint64_t count, std::uint64_t each = 1) {
     if (each != 0 && count > left_ / each) {
