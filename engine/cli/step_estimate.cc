@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/tensor/orthogonalize.h"
+#include "engine/train/optimizer.h"
 
 namespace athanor::llm {
 
@@ -24,7 +25,7 @@ double elementwise_traffic(const model::Config& c) {
 double muon_flops(const model::Layout& trained) {
   double flops = 0;
   for (const model::ParameterInfo& info : trained.all()) {
-    if (info.shape.size() != 2 || !info.name.starts_with("model.layers.")) continue;
+    if (!train::by_muon(info)) continue;
     const auto n = static_cast<double>(std::min(info.shape[0], info.shape[1]));
     const auto m = static_cast<double>(std::max(info.shape[0], info.shape[1]));
     flops += tensor::kOrthogonalizeSteps * (4 * n * n * m + 2 * n * n * n);

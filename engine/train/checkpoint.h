@@ -78,7 +78,8 @@ std::string save_checkpoint(Files& files, const std::string& folder, const model
 
 // What a run on `input` has to go on with, from the newest checkpoint that tells: the packed tokenizer, as one learned anew,
 // from a text that may have changed, would give the ids other meanings than the parameters know; and the time that chat
-// templates write into chats, which would be other chats on another day. Nothing when there is no tokenizer. `input.text` does not matter. Throws kInvalid as load_checkpoint does, but before any text was read.
+// templates write into chats, which would be other chats on another day. Nothing when there is no tokenizer. `input.text`
+// does not matter. Throws kInvalid as load_checkpoint does, but before any text was read.
 std::optional<TrainText> find_text(Files& files, const std::string& folder, const TrainInput& input);
 
 // Fills `tensors` from FOLDER/NAME. Throws kCorrupt when a file is missing, short or changed (`tensors` then hold

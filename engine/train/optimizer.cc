@@ -140,8 +140,8 @@ class AdamW8Optimizer final : public Base {
   std::vector<std::int64_t> first_block_;  // by parameter, and the end
 };
 
-// The matrices of the layers lie between the embedding and the last norm, with norms and biases among them. A buffer holds
-// the momentum of those and AdamW's first moment of the others; the second moments of the others lie in one of their own.
+// Norms and biases lie among the matrices of the layers. A buffer holds the momentum of the matrices and AdamW's first moment
+// of the others; the second moments of the others lie in one of their own.
 class MuonOptimizer final : public Base {
  public:
   MuonOptimizer(const TrainOptions& options, const model::FlatParameters& parameters, tensor::MemoryPlan& plan)
@@ -192,9 +192,6 @@ class MuonOptimizer final : public Base {
   }
 
  private:
-  static bool by_muon(const model::ParameterInfo& info) {
-    return info.shape.size() == 2 && info.name.starts_with("model.layers.");
-  }
   Tensor v(std::size_t i) const { return v_->rows(v_begin_[i], v_begin_[i] + layout().all()[i].count); }
 
   const Tensor& m_;  // (size)
@@ -204,6 +201,10 @@ class MuonOptimizer final : public Base {
 };
 
 }  // namespace
+
+bool by_muon(const model::ParameterInfo& info) {
+  return info.shape.size() == 2 && info.name.starts_with("model.layers.");
+}
 
 void check_optimizer(const std::string& name) {
   if (name == "adamw" || name == "adamw8" || name == "muon") return;

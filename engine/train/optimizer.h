@@ -40,6 +40,9 @@ class Optimizer {
 std::unique_ptr<Optimizer> plan_optimizer(const TrainOptions& options, const model::FlatParameters& parameters,
                                           tensor::MemoryPlan& plan);
 
+// Whether Muon updates it: the matrices of the layers, which lie between the embedding and the last norm.
+bool by_muon(const model::ParameterInfo& info);
+
 // Throws kInvalid for a name that is none of the above.
 void check_optimizer(const std::string& name);
 

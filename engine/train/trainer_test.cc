@@ -279,6 +279,15 @@ TEST(Trainer, NumbersDoNotDependOnRanksOrMicroBatches) {
   }
 }
 
+// The second run finishes what the first began, as the one that never stopped did.
+void expect_bitwise(const Report& first, const Report& second, const Report& whole) {
+  EXPECT_EQ(second.outcome, Outcome::kFinished);
+  std::vector<double> losses = first.losses;
+  losses.insert(losses.end(), second.losses.begin(), second.losses.end());
+  EXPECT_EQ(losses, whole.losses);
+  EXPECT_EQ(second.parameters, whole.parameters);
+}
+
 TEST(Trainer, StoppedAnywhereAndResumedIsBitwiseTheSameRun) {
   const Report whole = run(small_options());
   for (const auto& [stop_at, stop_index, done] : std::vector<std::tuple<std::int64_t, std::int64_t, std::int64_t>>{
@@ -291,11 +300,7 @@ TEST(Trainer, StoppedAnywhereAndResumedIsBitwiseTheSameRun) {
     EXPECT_EQ(first.losses.size(), static_cast<std::size_t>(done)) << "a step is given up between its micro-batches";
     EXPECT_THAT(first.checkpoints, ElementsAre(checkpoint_name(done)));
     const Report second = run(options);
-    EXPECT_EQ(second.outcome, Outcome::kFinished);
-    std::vector<double> losses = first.losses;
-    losses.insert(losses.end(), second.losses.begin(), second.losses.end());
-    EXPECT_EQ(losses, whole.losses);
-    EXPECT_EQ(second.parameters, whole.parameters);
+    expect_bitwise(first, second, whole);
   }
 }
 
@@ -313,11 +318,7 @@ TEST(Trainer, StoppedInAnEvaluationLeavesItAndResumedIsBitwiseTheSameRun) {
     EXPECT_EQ(first.evaluations.size(), static_cast<std::size_t>(stop_after / 4));
     EXPECT_THAT(first.checkpoints, ElementsAre(checkpoint_name(stop_after)));
     const Report second = run(options);
-    EXPECT_EQ(second.outcome, Outcome::kFinished);
-    std::vector<double> losses = first.losses;
-    losses.insert(losses.end(), second.losses.begin(), second.losses.end());
-    EXPECT_EQ(losses, whole.losses);
-    EXPECT_EQ(second.parameters, whole.parameters);
+    expect_bitwise(first, second, whole);
     EXPECT_EQ(second.state.first_evaluation_loss, whole.state.first_evaluation_loss);
     if (stop_after == options.steps) continue;  // nothing is left to do: who wants that evaluation asks for it
     std::vector<std::pair<std::int64_t, double>> evaluations = first.evaluations;
