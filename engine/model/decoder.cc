@@ -1,11 +1,11 @@
 #include "engine/model/decoder.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "engine/model/phases.h"
 #include "engine/tensor/attention.h"
 #include "engine/tensor/bias.h"
+#include "engine/tensor/copy.h"
 #include "engine/tensor/cross_entropy.h"
 #include "engine/tensor/embedding.h"
 #include "engine/tensor/head_norm.h"
@@ -21,8 +21,6 @@ using tensor::Lifetime;
 using tensor::Tensor;
 
 namespace {
-
-void clear(const Tensor& flat) { std::memset(flat.data(), 0, flat.bytes()); }
 
 // A chunk of logits may as well stay in the last-level cache; but each of its rows is one more use of a packed weight of the
 // head, and with fewer rows than this, packing takes longer than the cache saves.
@@ -360,22 +358,22 @@ double Decoder::backward(const Tensor& tokens, const Tensor& targets, const tens
   // Each part as late as can be: until then activations may lie in its place.
   const Parameters* anew = weights_.gradients_anew();
   if (anew) {
-    if (weights_.config().tie_word_embeddings) clear(anew->layout().before_layers(anew->gradients()));
-    clear(anew->layout().after_layers(anew->gradients()));
+    if (weights_.config().tie_word_embeddings) clear(context_, anew->layout().before_layers(anew->gradients()));
+    clear(context_, anew->layout().after_layers(anew->gradients()));
   }
   const double loss = cross_entropy_forward_backward(context_, normed, outer.head, targets, weights, *logits_, d_normed,
                                                      outer.d_head, d_head_sums_ ? *d_head_sums_ : Tensor(), z_loss);
   const Block last = block(L, B, T);
-  std::memset(dx.data(), 0, static_cast<std::size_t>(B * T * dx.stride(0)) * size_of(dx.type()));
+  clear(context_, dx);
   rmsnorm_backward(context_, last.x, outer.norm, last.r1, d_normed, dx, outer.d_norm, *d_gain_);
   for (std::int64_t l = L; l-- > 0;) {
     const Block b = block(l, B, T);
     const LayerWeights w = weights_.layer(l);
-    if (anew) clear(anew->layout().whole_layer(anew->gradients(), l));
+    if (anew) clear(context_, anew->layout().whole_layer(anew->gradients(), l));
     if (l + 1 < sharing_) recompute_block(b, w, document_starts);  // what layers share is still the last one's
     backward_block(b, w, l > 0 || outer.d_embedding, document_starts);
   }
-  if (anew && !weights_.config().tie_word_embeddings) clear(anew->layout().before_layers(anew->gradients()));
+  if (anew && !weights_.config().tie_word_embeddings) clear(context_, anew->layout().before_layers(anew->gradients()));
   if (outer.d_embedding) embedding_backward(context_, tokens, dx, outer.d_embedding);
   return loss;
 }

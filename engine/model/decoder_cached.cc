@@ -1,12 +1,12 @@
 #include "engine/model/decoder_cached.h"
 
 #include <algorithm>
-#include <cstring>
 #include <set>
 
 #include "common/error.h"
 #include "engine/tensor/attention.h"
 #include "engine/tensor/bias.h"
+#include "engine/tensor/copy.h"
 #include "engine/tensor/head_norm.h"
 #include "engine/tensor/rmsnorm.h"
 #include "engine/tensor/rope.h"
@@ -101,7 +101,6 @@ Tensor CachedDecoder::step(std::span<const Piece> pieces) {
 void CachedDecoder::attend(std::span<const Row> rows, std::int64_t layer, const Tensor& qkv, const Tensor& attended) {
   const Config& c = weights_.config();
   const std::int64_t H = c.num_attention_heads, G = c.num_key_value_heads, D = c.head_dim, T = sizes_.length_max;
-  const auto bytes = static_cast<std::size_t>(G * D) * sizeof(float);
   for (std::size_t begin = 0, end = 0; begin < rows.size(); begin = end) {
     const Row& first = rows[begin];
     while (end < rows.size() && rows[end].sequence == first.sequence) ++end;
@@ -112,12 +111,10 @@ void CachedDecoder::attend(std::span<const Row> rows, std::int64_t layer, const 
         keys_[static_cast<std::size_t>(layer)]->rows(first.sequence * T, (first.sequence + 1) * T);  // (T, G·D)
     const Tensor values =
         values_[static_cast<std::size_t>(layer)]->rows(first.sequence * T, (first.sequence + 1) * T);  // (T, G·D)
-    for (std::int64_t n = 0; n < to - from; ++n) {
-      const float* row = of_run.f32() + n * of_run.stride(0) + H * D;
-      std::memcpy(keys.f32() + (first.position + n) * G * D, row, bytes);
-      std::memcpy(values.f32() + (first.position + n) * G * D, row + G * D, bytes);
-    }
-    const tensor::AttentionShape shape{1, first.position + to - from, H, G, D, c.window(layer)};
+    const std::int64_t end_position = first.position + to - from;
+    copy(context_, of_run.columns(H * D, (H + G) * D), keys.rows(first.position, end_position));
+    copy(context_, of_run.columns((H + G) * D, (H + 2 * G) * D), values.rows(first.position, end_position));
+    const tensor::AttentionShape shape{1, end_position, H, G, D, c.window(layer)};
     attention_cached(context_, shape, first.position, of_run.columns(0, H * D), keys, values, attended.rows(from, to),
                      *scores_);
   }
@@ -137,9 +134,9 @@ void CachedDecoder::step_chunk(std::span<const Row> rows) {
   const Tensor gate_up = gate_up_->rows(0, N);    // (N, 2F)
   const Tensor hidden = hidden_->rows(0, N);      // (N, F)
 
-  for (std::int64_t n = 0; n < N; ++n) {
-    stored_row(outer_.embedding, rows[static_cast<std::size_t>(n)].token, x.f32() + n * x.stride(0));
-  }
+  tokens_.clear();
+  for (const Row& row : rows) tokens_.push_back(row.token);
+  stored_rows(context_, outer_.embedding, tokens_, x);
   for (std::int64_t l = 0; l < c.num_hidden_layers; ++l) {
     const StoredLayer& w = layers_[static_cast<std::size_t>(l)];
     if (l == 0) rmsnorm_forward(context_, x, w.norm1, eps, normed, r);
@@ -164,8 +161,7 @@ void CachedDecoder::step_chunk(std::span<const Row> rows) {
   for (std::int64_t n = 0; n < N; ++n) {
     const std::int64_t piece = rows[static_cast<std::size_t>(n)].last_of;
     if (piece < 0) continue;
-    std::memcpy(lasts_->f32() + piece * lasts_->stride(0), normed.f32() + n * normed.stride(0),
-                static_cast<std::size_t>(c.hidden_size) * sizeof(float));
+    copy(context_, normed.rows(n, n + 1), lasts_->rows(piece, piece + 1));
   }
 }
 

@@ -72,6 +72,7 @@ class CachedDecoder {
   std::vector<StoredLayer> layers_;    // filled at the first step
   StoredOuter outer_;
   std::vector<Row> rows_;
+  std::vector<std::int32_t> tokens_;  // of a chunk
 
   std::vector<const tensor::Tensor*> keys_;    // a layer: (S·T, G·D)
   std::vector<const tensor::Tensor*> values_;  // a layer: (S·T, G·D)

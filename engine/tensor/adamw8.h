@@ -22,7 +22,7 @@ struct Moments8 {
   Tensor m_scale, v_scale;
 };
 
-void clear_moments8(const Moments8& moments);
+void clear_moments8(Context& context, const Moments8& moments);
 
 void adamw8(Context& context, const AdamW& how, const Masters& parameters, const Tensor& gradients,
             const Moments8& moments);

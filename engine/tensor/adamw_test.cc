@@ -140,7 +140,7 @@ TEST(AdamW8, KeepsTheNearestOfTheDynamicCodes) {
   Context context(2);
   const std::int64_t count = 5 * kMoments8Block + 77;
   Owned p{count}, g{count}, m_scale{6}, v_scale{6}, m(DType::kUInt8, {count}), v(DType::kUInt8, {count});
-  clear_moments8({m, v, m_scale, v_scale});
+  clear_moments8(context, {m, v, m_scale, v_scale});
   SeededRandom random(3);
   for (std::int64_t i = 0; i < count; ++i) {
     const double size = 3 * std::pow(10, -8 * random.uniform());
@@ -162,7 +162,7 @@ TEST(AdamW8, StaysCloseToAdamWOverManySteps) {
     Owned start{count}, g(types.gradients, {count}), p{count};
     Owned m(DType::kUInt8, {count}), v(DType::kUInt8, {count}), m_scale{12}, v_scale{12};
     const Moments8 moments{m, v, m_scale, v_scale};
-    clear_moments8(moments);
+    clear_moments8(context, moments);
     start.random(1);
     const OwnedMasters masters(types.parameters, start);
     Reference reference(start.doubles());

@@ -39,8 +39,8 @@ struct StoredMatrix {
   static StoredMatrix of(const Tensor& matrix);
 };
 
-// Row r as float32, into `columns` floats.
-void stored_row(const StoredMatrix& matrix, std::int64_t r, float* into);
+// Rows of the matrix (an embedding), as float32: row n of x (N, K) is row rows[n]. They lie in [0, R).
+void stored_rows(Context& context, const StoredMatrix& matrix, std::span<const std::int32_t> rows, const Tensor& x);
 
 // Floats of scratch for products of up to `rows` rows of x with matrices of up to `columns` columns, on so many threads.
 std::int64_t stored_scratch_floats(std::int64_t rows, std::int64_t columns, int threads);

@@ -129,15 +129,17 @@ TEST_P(StoredMatrixTest, ProductsAreThoseOfTheNumbersInIt) {
 TEST_P(StoredMatrixTest, RowsAreTheNumbersInIt) {
   std::mt19937 random(2);
   const Made made = make(GetParam(), 5, 96, random);
-  for (std::int64_t r = 0; r < 5; ++r) {
-    std::vector<float> row(96);
-    stored_row(made.matrix, r, row.data());
+  const std::vector<std::int32_t> rows = {4, 0, 1, 4, 2, 3};
+  Context context(2);
+  std::vector<float> x(rows.size() * 96);
+  stored_rows(context, made.matrix, rows, Tensor::of(x.data(), {static_cast<std::int64_t>(rows.size()), 96}));
+  for (std::size_t n = 0; n < rows.size(); ++n) {
     for (std::size_t k = 0; k < 96; ++k) {
-      const float expected = made.values[static_cast<std::size_t>(r) * 96 + k];
+      const float found = x[n * 96 + k], expected = made.values[static_cast<std::size_t>(rows[n]) * 96 + k];
       if (GetParam().kind == Stored::kNibbles) {
-        EXPECT_NEAR(row[k], expected, 1e-7) << "q · s + m is rounded once, or twice";
+        EXPECT_NEAR(found, expected, 1e-7) << "q · s + m is rounded once, or twice";
       } else {
-        EXPECT_EQ(row[k], expected);
+        EXPECT_EQ(found, expected);
       }
     }
   }

@@ -1,12 +1,12 @@
 #include "engine/train/optimizer.h"
 
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 #include "common/error.h"
 #include "engine/tensor/adamw.h"
 #include "engine/tensor/adamw8.h"
+#include "engine/tensor/copy.h"
 #include "engine/tensor/muon.h"
 
 namespace athanor::train {
@@ -43,8 +43,6 @@ class Base : public Optimizer {
   const model::FlatParameters& parameters_;
 };
 
-void clear_bytes(const Tensor& x) { std::memset(x.data(), 0, x.bytes()); }
-
 // Consecutive parameters with the same decay are updated in one go.
 class AdamWOptimizer final : public Base {
  public:
@@ -62,8 +60,8 @@ class AdamWOptimizer final : public Base {
     }
   }
 
-  void clear() override {
-    for (const Tensor& moment : {m_, v_}) clear_bytes(moment);
+  void clear(tensor::Context& context) override {
+    for (const Tensor& moment : {m_, v_}) tensor::clear(context, moment);
   }
   void update(tensor::Context& context, const Update& how) override {
     for (const auto& [begin, end, decays] : segments_) {
@@ -103,8 +101,8 @@ class AdamW8Optimizer final : public Base {
     v_scale_ = &plan.add("optimizer", "scales of v", DType::kFloat32, {blocks});
   }
 
-  void clear() override {
-    for (std::size_t i = 0; i < layout().all().size(); ++i) clear_moments8(moments(i));
+  void clear(tensor::Context& context) override {
+    for (std::size_t i = 0; i < layout().all().size(); ++i) clear_moments8(context, moments(i));
   }
   void update(tensor::Context& context, const Update& how) override {
     for (std::size_t i = 0; i < layout().all().size(); ++i) {
@@ -159,8 +157,8 @@ class MuonOptimizer final : public Base {
     scratch_ = &plan.add("optimizer", "scratch", parameters.type(), {scratch});
   }
 
-  void clear() override {
-    for (const Tensor& moment : {m_, *v_}) clear_bytes(moment);
+  void clear(tensor::Context& context) override {
+    for (const Tensor& moment : {m_, *v_}) tensor::clear(context, moment);
   }
   void update(tensor::Context& context, const Update& how) override {
     for (std::size_t i = 0; i < layout().all().size(); ++i) {

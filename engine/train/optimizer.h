@@ -29,7 +29,7 @@ class Optimizer {
  public:
   virtual ~Optimizer() = default;
   // The state before the first update.
-  virtual void clear() = 0;
+  virtual void clear(tensor::Context& context) = 0;
   // Changes the parameters' masters by their gradients.
   virtual void update(tensor::Context& context, const Update& how) = 0;
   virtual void add_state(TrainTensors& into) const = 0;

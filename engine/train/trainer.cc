@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <iterator>
 #include <ranges>
 #include <span>
@@ -14,6 +13,7 @@
 #include "engine/parallel/data_parallel.h"
 #include "engine/tensor/adamw.h"
 #include "engine/tensor/available_memory.h"
+#include "engine/tensor/copy.h"
 
 namespace athanor::train {
 
@@ -168,14 +168,14 @@ void Trainer::initialize() {
   state_ = {};
   prepared_ = false;
   model_.initialize(context_, options_.seed);
-  optimizer_->clear();
+  optimizer_->clear(context_);
 }
 
 void Trainer::load_model(model::ModelSource& source) {
   state_ = {};
   prepared_ = false;
   model_.load(context_, source, options_.seed);
-  optimizer_->clear();
+  optimizer_->clear(context_);
 }
 
 bool Trainer::load() {
@@ -239,7 +239,7 @@ Trainer::StepResult Trainer::step(const std::atomic<bool>& stop) {
   Sums mine;
   const auto [begin, end] = parallel::share_of(options_.batch, collectives_.rank(), collectives_.size());
   // Otherwise the backward pass makes them.
-  if (begin == end || !model_.gradients_anew()) std::memset(gradients.data(), 0, gradients.bytes());
+  if (begin == end || !model_.gradients_anew()) clear(context_, gradients);
   for (std::int64_t first = begin; first < end; first += micro_batch) {
     if (stop) {
       mine.given_up = true;

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "engine/tensor/adamw8.h"
+#include "engine/tensor/copy.h"
 #include "engine/tensor/cpu/chunks.h"
 #include "engine/tensor/cpu/rows.h"
 #include "engine/tensor/operator_times.h"
@@ -122,10 +123,10 @@ void adamw(Context& context, const AdamW& how, const Masters& parameters, const 
   });
 }
 
-void clear_moments8(const Moments8& moments) {
+void clear_moments8(Context& context, const Moments8& moments) {
   std::fill_n(moments.m.u8(), moments.m.count(), static_cast<std::uint8_t>(codes_of_m().decades.zero));
   std::fill_n(moments.v.u8(), moments.v.count(), static_cast<std::uint8_t>(codes_of_v().decades.zero));
-  for (const Tensor& scale : {moments.m_scale, moments.v_scale}) std::ranges::fill(scale.floats(), 0.0F);
+  for (const Tensor& scale : {moments.m_scale, moments.v_scale}) clear(context, scale);
 }
 
 void adamw8(Context& context, const AdamW& how, const Masters& parameters, const Tensor& gradients,

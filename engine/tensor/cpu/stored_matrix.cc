@@ -2,8 +2,9 @@
 
 #include <algorithm>
 
-#include "engine/tensor/cpu/kernels.h"
+#include "engine/tensor/cpu/rows.h"
 #include "engine/tensor/matmul.h"
+#include "engine/tensor/operator_times.h"
 
 namespace athanor::tensor {
 
@@ -22,6 +23,12 @@ bool quantized(const StoredMatrix& matrix) { return matrix.kind == Stored::kNibb
 std::int64_t floats_of_x(std::int64_t rows, std::int64_t columns) {
   const std::int64_t blocks = (columns + kBlock - 1) / kBlock;
   return rows * (blocks * kBlock / 2 + 3 * blocks);
+}
+
+void widen_row(const StoredMatrix& matrix, std::int64_t r, float* into) {
+  ATHANOR_ASSERT(r >= 0 && r < matrix.rows);
+  cpu::kernels().widen_stored(static_cast<int>(matrix.kind), matrix.wide, matrix.group, matrix.columns, matrix.row(r),
+                              into);
 }
 
 void walk(Context& context, const Tensor& x, std::span<const StoredMatrix> matrices, std::int64_t total,
@@ -85,10 +92,14 @@ StoredMatrix StoredMatrix::of(const Tensor& matrix) {
           .data = matrix.data()};
 }
 
-void stored_row(const StoredMatrix& matrix, std::int64_t r, float* into) {
-  ATHANOR_ASSERT(r >= 0 && r < matrix.rows);
-  cpu::kernels().widen_stored(static_cast<int>(matrix.kind), matrix.wide, matrix.group, matrix.columns, matrix.row(r),
-                              into);
+void stored_rows(Context& context, const StoredMatrix& matrix, std::span<const std::int32_t> rows, const Tensor& x) {
+  const OperatorTimer timer(context, "embedding", [&] { return bytes_of(x, x); });
+  cpu::assert_matrix(x, DType::kFloat32, static_cast<std::int64_t>(rows.size()), matrix.columns);
+  context.parallel(x.dim(0), cpu::grain_of(matrix.columns), [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t n = begin; n < end; ++n) {
+      widen_row(matrix, rows[static_cast<std::size_t>(n)], cpu::row<float>(x, n));
+    }
+  });
 }
 
 std::int64_t stored_scratch_floats(std::int64_t rows, std::int64_t columns, int threads) {
@@ -122,7 +133,7 @@ void stored_product(Context& context, const Tensor& x, std::span<const StoredMat
         const std::int64_t count = std::min(kWidenedRows, matrix.rows - begin);
         const Tensor widened = Tensor::of(scratch.f32(), {count, K});
         context.parallel(count, kGrain, [&](std::int64_t from, std::int64_t to, int) {
-          for (std::int64_t r = from; r < to; ++r) stored_row(matrix, begin + r, widened.f32() + r * K);
+          for (std::int64_t r = from; r < to; ++r) widen_row(matrix, begin + r, widened.f32() + r * K);
         });
         matmul(context, x, widened.transposed(), y.columns(first + begin, first + begin + count));
       }
