@@ -11,7 +11,8 @@
 //   dq[i] = sum over j of ds[i][j] · k[j] / sqrt(D)
 //   dk[j] = sum over i of ds[i][j] · q[i] / sqrt(D)
 //
-// The heads of one key/value head are computed together, so that keys and values are packed once.
+// The heads of one key/value head are computed together, so that keys and values are packed once. Where there are fewer of them
+// than threads, the queries of each are divided too; backward then adds the parts' dk and dv in their order.
 //
 // One mask serves sliding windows and sequences packed of several documents: start(i) is the larger of the first
 // position of i's document and i − window + 1. It never falls as i grows, so tiles that nothing sees are passed over.

@@ -1,6 +1,7 @@
 #include "engine/tensor/attention.h"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "engine/tensor/cpu/rows.h"
 #include "engine/tensor/operator_times.h"
@@ -31,15 +32,36 @@ const std::int32_t* starts_of(const Tensor& starts, std::int64_t sequence) {
   return starts ? starts.i32() + sequence * starts.dim(1) : nullptr;
 }
 
+// The first key that query `t` of a sequence sees.
+std::int64_t first_key(const AttentionShape& s, const std::int32_t* starts, std::int64_t t) {
+  return std::max<std::int64_t>(starts ? starts[t] : 0, s.window > 0 ? t + 1 - s.window : 0);
+}
+
 // `products` of each pair of a query and a key that it sees, in each head.
 Work attention_work(const AttentionShape& s, const Tensor& starts, double products, Work work) {
   double pairs = 0;
   for (std::int64_t n = 0; n < s.batch * s.length; ++n) {
-    const std::int64_t t = n % s.length, document = starts ? starts.ints()[static_cast<std::size_t>(n)] : 0;
-    pairs += static_cast<double>(t + 1 - std::max(document, s.window > 0 ? t + 1 - s.window : 0));
+    const std::int64_t t = n % s.length;
+    pairs += static_cast<double>(t + 1 - first_key(s, starts_of(starts, n / s.length), t));
   }
   work.flops = products * 2 * static_cast<double>(s.head_dim * s.heads) * pairs;
   return work;
+}
+
+// Few sequences and heads for the threads: the queries of one are divided too, at most one part for a thread.
+std::int64_t parts_of(const AttentionShape& s, int threads) {
+  const std::int64_t blocks = round_up(s.length, cpu::kAttentionTile) / cpu::kAttentionTile;
+  return std::clamp<std::int64_t>(threads / std::max<std::int64_t>(1, s.batch * s.kv_heads), 1, blocks);
+}
+
+// The first block of queries of a part, such that parts see about as many tiles of keys; of part `parts`: the end.
+std::int64_t first_block(const AttentionShape& s, const std::int32_t* starts, std::int64_t part, std::int64_t parts) {
+  const std::int64_t tile = cpu::kAttentionTile, blocks = round_up(s.length, tile) / tile;
+  const auto seen = [&](std::int64_t block) { return block + 1 - first_key(s, starts, block * tile) / tile; };
+  std::int64_t all = 0, before = 0, block = 0;
+  for (std::int64_t i = 0; i < blocks; ++i) all += seen(i);
+  while (before * parts < all * part) before += seen(block++);
+  return block;
 }
 
 // Where sequence `b` begins in rows of B·T, at column `column`.
@@ -68,21 +90,21 @@ void attention_forward(Context& context, const AttentionShape& shape, const Tens
   for (const Tensor& x : {k, v}) cpu::assert_matrix(x, q.type(), B * T, G * D);
   ATHANOR_ASSERT(lse.contiguous() && lse.count() == B * H * T);
   ATHANOR_ASSERT(scratch.dim(0) >= context.threads() && scratch.stride(0) >= attention_scratch_floats(shape, false));
-  const std::int64_t group = H / G;
-  const std::int64_t blocks = (T + cpu::kAttentionTile - 1) / cpu::kAttentionTile;
-  // Few sequences and heads: the queries of one are divided too, and each part packs keys and values for itself.
-  const std::int64_t parts =
-      std::min(blocks, std::max<std::int64_t>(1, (2 * context.threads() - 1) / std::max<std::int64_t>(1, B * G)));
+  const std::int64_t group = H / G, parts = parts_of(shape, context.threads());
   cpu::by_type(q.type(), [&]<class Element>(Element, const auto& kernels) {
     context.parallel(B * G * parts, 1, [&](std::int64_t begin, std::int64_t end, int thread) {
       for (std::int64_t task = begin; task < end; ++task) {
         const std::int64_t part = task % parts, g = task / parts % G, b = task / parts / G;
+        const std::int32_t* starts = starts_of(document_starts, b);
+        const std::int64_t first = first_block(shape, starts, part, parts);
+        const std::int64_t last = first_block(shape, starts, part + 1, parts);
+        if (first == last) continue;
         kernels.attention_forward({
             .length = T,
             .head_dim = D,
             .group = group,
             .window = shape.window,
-            .starts = starts_of(document_starts, b),
+            .starts = starts,
             .q = start_of<Element>(q, b, T, g * group * D),
             .q_stride = q.stride(0),
             .k = start_of<Element>(k, b, T, g * D),
@@ -92,8 +114,8 @@ void attention_forward(Context& context, const AttentionShape& shape, const Tens
             .o = start_of<Element>(o, b, T, g * group * D),
             .o_stride = o.stride(0),
             .lse = lse.f32() + (b * H + g * group) * T,
-            .block_begin = blocks * part / parts,
-            .block_end = blocks * (part + 1) / parts,
+            .block_begin = first,
+            .block_end = last,
             .scratch = scratch.f32() + thread * scratch.stride(0),
         });
       }
@@ -114,17 +136,20 @@ void attention_backward(Context& context, const AttentionShape& shape, const Ten
   for (const Tensor& x : {k, v, dk, dv}) cpu::assert_matrix(x, q.type(), B * T, G * D);
   ATHANOR_ASSERT(lse.contiguous() && lse.count() == B * H * T);
   ATHANOR_ASSERT(scratch.dim(0) >= context.threads() && scratch.stride(0) >= attention_scratch_floats(shape, true));
-  const std::int64_t group = H / G;
+  const std::int64_t group = H / G, parts = parts_of(shape, context.threads());
+  // Of parts there are no more than threads: each has scratch of its own, where its sums wait for the others'.
+  const auto scratch_of = [&](std::int64_t place) { return scratch.f32() + place * scratch.stride(0); };
   cpu::by_type(q.type(), [&]<class Element>(Element, const auto& kernels) {
-    context.parallel(B * G, 1, [&](std::int64_t begin, std::int64_t end, int thread) {
+    context.parallel(B * G * parts, 1, [&](std::int64_t begin, std::int64_t end, int thread) {
       for (std::int64_t task = begin; task < end; ++task) {
-        const std::int64_t g = task % G, b = task / G;
+        const std::int64_t part = task % parts, g = task / parts % G, b = task / parts / G;
+        const std::int32_t* starts = starts_of(document_starts, b);
         kernels.attention_backward({
             .length = T,
             .head_dim = D,
             .group = group,
             .window = shape.window,
-            .starts = starts_of(document_starts, b),
+            .starts = starts,
             .q = start_of<Element>(q, b, T, g * group * D),
             .q_stride = q.stride(0),
             .k = start_of<Element>(k, b, T, g * D),
@@ -138,12 +163,34 @@ void attention_backward(Context& context, const AttentionShape& shape, const Ten
             .d_o_stride = d_o.stride(0),
             .dq = start_of<Element>(dq, b, T, g * group * D),
             .dq_stride = dq.stride(0),
-            .dk = start_of<Element>(dk, b, T, g * D),
+            .dk = parts > 1 ? nullptr : start_of<Element>(dk, b, T, g * D),
             .dk_stride = dk.stride(0),
             .dv = start_of<Element>(dv, b, T, g * D),
             .dv_stride = dv.stride(0),
-            .scratch = scratch.f32() + thread * scratch.stride(0),
+            .block_begin = first_block(shape, starts, part, parts),
+            .block_end = first_block(shape, starts, part + 1, parts),
+            .scratch = scratch_of(parts > 1 ? task : thread),
         });
+      }
+    });
+    if (parts == 1) return;
+    const std::int64_t Dp = round_up(D, cpu::kPad), Tp = round_up(T, cpu::kAttentionTile);
+    context.parallel(B * G * T, 16, [&](std::int64_t begin, std::int64_t end, int) {
+      for (std::int64_t row = begin; row < end; ++row) {
+        const std::int64_t t = row % T, g = row / T % G, b = row / T / G;
+        for (const bool of_v : {false, true}) {
+          const std::int64_t at = (of_v ? Tp : 0) * Dp + t * Dp;
+          float* sum = scratch_of((b * G + g) * parts) + at;
+          for (std::int64_t part = 1; part < parts; ++part) {
+            cpu::kernels().f32.combine(D, 1, scratch_of((b * G + g) * parts + part) + at, 1, sum);
+          }
+          Element* into = start_of<Element>(of_v ? dv : dk, b, T, g * D) + t * (of_v ? dv : dk).stride(0);
+          if constexpr (std::is_same_v<Element, float>) {
+            std::copy_n(sum, D, into);
+          } else {
+            cpu::kernels().narrow(D, sum, into);
+          }
+        }
       }
     });
   });

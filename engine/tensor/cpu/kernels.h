@@ -27,11 +27,12 @@ struct AttentionTask {
   std::int64_t d_o_stride;
   Element* dq;
   std::int64_t dq_stride;
-  Element* dk;
+  Element*
+      dk;  // or null: dK and dV stay where backward makes their sums, at the beginning of `scratch` (2, T, D), padded
   std::int64_t dk_stride;
   Element* dv;
   std::int64_t dv_stride;
-  std::int64_t block_begin, block_end;  // blocks of kAttentionTile queries, forward only
+  std::int64_t block_begin, block_end;  // blocks of kAttentionTile queries
   float* scratch;
 };
 
