@@ -14,6 +14,7 @@
 #include "engine/cli/commands.h"
 #include "engine/cli/console.h"
 #include "engine/cli/weight_type.h"
+#include "engine/tensor/context.h"
 
 namespace {
 
@@ -305,7 +306,7 @@ void add_eval(CLI::App& app, EvaluateCommand& options, Action& action) {
       ->capture_default_str();
   command->add_option("--threads", options.threads, "Threads that compute; 0: one for each processor")
       ->type_name("N")
-      ->check(CLI::Range(0, 4096))
+      ->check(CLI::Range(0, tensor::Context::kThreadsMax))
       ->capture_default_str();
   command->add_flag("--json", options.json, "Print JSON for programs");
   command->footer(R"text(
@@ -380,7 +381,7 @@ void add_generate(CLI::App& app, GenerateCommand& options, Action& action) {
       ->capture_default_str();
   command->add_option("--threads", options.threads, "Threads that compute; 0: one for each processor")
       ->type_name("N")
-      ->check(CLI::Range(0, 4096))
+      ->check(CLI::Range(0, tensor::Context::kThreadsMax))
       ->capture_default_str();
   command->add_flag("--json", options.json, "Print JSON for programs, a line for each text");
   command->footer(R"text(

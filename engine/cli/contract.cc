@@ -172,12 +172,12 @@ void AgentSocket::send(const json::object& message) {
 }
 
 void AgentSocket::beat(std::int64_t step, std::int64_t steps, double loss, double tokens_per_s, double seconds_left) {
-  send({{"beat",
-         {{"step", step},
-          {"steps", steps},
-          {"loss", loss},
-          {"tokens_per_s", std::round(tokens_per_s)},
-          {"seconds_left", std::round(seconds_left)}}}});
+  json::object beat{{"step", step},
+                    {"steps", steps},
+                    {"tokens_per_s", std::round(tokens_per_s)},
+                    {"seconds_left", std::round(seconds_left)}};
+  if (std::isfinite(loss)) beat["loss"] = loss;  // JSON has no other numbers
+  send({{"beat", std::move(beat)}});
 }
 
 void AgentSocket::checkpoint(const std::string& name, std::int64_t step) {

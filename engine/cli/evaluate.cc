@@ -61,6 +61,13 @@ struct Found {
   std::string json;
 };
 
+void check_finite(double log_probability, const std::string& model) {
+  if (std::isfinite(log_probability)) return;
+  throw Error(ErrorKind::kCorrupt,
+              "The model {} gives probabilities that are no numbers: its training diverged, or its files are damaged",
+              model);
+}
+
 Found evaluate_texts(const EvaluateCommand& command, Files& files, const std::vector<std::string>& texts,
                      LoadedModel& model, std::int64_t length) {
   tensor::Context context(static_cast<int>(command.threads));
@@ -91,7 +98,11 @@ Found evaluate_texts(const EvaluateCommand& command, Files& files, const std::ve
   if (evaluation.count() == 0) {
     throw Error(ErrorKind::kInvalid, "{} has no tokens to predict", fmt::join(command.text, ", "));
   }
+  if (total_bytes(files, texts) == 0) {
+    throw Error(ErrorKind::kInvalid, "{} is empty: there is nothing to predict", fmt::join(command.text, ", "));
+  }
   const double mean = evaluation.loss() / static_cast<double>(evaluation.count());
+  check_finite(mean, command.model);
   const double bits_per_byte =
       evaluation.loss() / std::log(2) / static_cast<double>(std::max<std::uint64_t>(1, total_bytes(files, texts)));
   return {fmt::format("loss {:.6f}  perplexity {:.2f}  {:.4f} bits a byte  ({} tokens of {} file{})\n", mean,
@@ -144,6 +155,7 @@ Found evaluate_choices(const EvaluateCommand& command, const std::vector<Questio
         const std::int64_t at = row * T + static_cast<std::int64_t>(i) - 1;
         sum += log_probability(logits.rows(at, at + 1).floats(), one.tokens[i]);
       }
+      check_finite(sum, command.model);
       found[one.question][one.choice] = sum;
     }
     first += static_cast<std::size_t>(rows);

@@ -134,8 +134,11 @@ void say_sample(LogFormat log, tensor::Context& context, train::Trainer& trainer
   model::CachedDecoder decoder(context, trainer.parameters(),
                                {.length_max = std::min(config.max_position_embeddings, size + settings.sample_tokens)},
                                plan);
-  plan.allocate(tensor::available_memory_bytes(),
-                "Fewer sample_tokens need less; sample_tokens 0 leaves the sample out");
+  try {
+    plan.allocate(tensor::available_memory_bytes(), "Fewer sample_tokens need less");
+  } catch (const Error& error) {  // the model is made; it can be asked later
+    return note(log, "There is no sample of what it writes. {}", error.what());
+  }
   std::vector<model::TokenId> written;
   model::generate(decoder, prompt, config.vocab_size,
                   {.tokens = settings.sample_tokens,
@@ -224,6 +227,19 @@ void say_improvement(LogFormat log, double before, const train::Evaluation& afte
        std::exp(before), std::exp(after.loss));
 }
 
+// A run whose model is of no use does not end well. It is there all the same, for who wants to see.
+void check_outcome(const train::TrainOptions& options, const train::TrainState& state, double loss,
+                   const std::string& out) {
+  if (std::isfinite(loss) && state.skipped_in_a_row == 0) return;
+  throw Error(ErrorKind::kInvalid,
+              "Training has diverged: {}. The model in {} is of little use. Lower learning_rate (now {:.3g}), or "
+              "lengthen warmup_steps",
+              std::isfinite(loss)
+                  ? fmt::format("the last {} of {} steps were not finite", state.skipped_in_a_row, state.step)
+                  : fmt::format("the evaluation's loss is {}", loss),
+              out, options.learning_rate);
+}
+
 }  // namespace
 
 int carry_out(Run run, Files& files, StopSignals& signals) {
@@ -236,6 +252,15 @@ int carry_out(Run run, Files& files, StopSignals& signals) {
   if (speaks && !run.dry) {
     check_writable(files, run.out);
     check_writable(files, run.checkpoints);
+  }
+  if (run.checkpoints.empty() && run.settings.train.spike_factor > 0) {
+    throw Error(ErrorKind::kInvalid,
+                "spike_factor goes back to checkpoints, and this run has no place for any: give it one (a job has its "
+                "CheckpointConfig), or leave spike_factor 0");
+  }
+  if (run.checkpoints.empty() && run.settings.train.checkpoint_every > 0 && speaks) {
+    note(log, "There are no checkpoints: checkpoint_every is {}, but the job has no CheckpointConfig",
+         run.settings.train.checkpoint_every);
   }
   if (run.resume) run.sources.checkpoints = run.checkpoints;
   Material material = prepare_material(files, run.sources, run.settings, *collectives);
@@ -251,7 +276,9 @@ int carry_out(Run run, Files& files, StopSignals& signals) {
   if (speaks && !evaluates) {
     note(log, "There is no evaluation: {}",
          goes_on ? "nothing is held out; give --validation, or a larger held_out"
-                 : fmt::format("the held-out text has not one sequence of {} tokens", options.length));
+                 : fmt::format("there is no held-out text of at least one sequence of {} tokens; give --validation, or "
+                               "for texts that are no token file a larger held_out",
+                               options.length));
   }
   if (run.dry) {
     if (speaks) {
@@ -290,6 +317,7 @@ int carry_out(Run run, Files& files, StopSignals& signals) {
     } else {
       if (evaluates) say_improvement(log, trainer.state().first_evaluation_loss, evaluation);
       note(log, "the {} {} in {}", frozen ? "adapters" : "model", frozen ? "are" : "is", run.out);
+      check_outcome(options, trainer.state(), evaluates ? evaluation.loss : 0, run.out);
       say_sample(log, context, trainer, material, run.settings);
     }
   }

@@ -8,6 +8,7 @@
 
 #include "common/error.h"
 #include "engine/cli/run_log.h"
+#include "engine/tensor/context.h"
 
 namespace athanor::llm {
 
@@ -154,8 +155,8 @@ std::vector<Setting> table_of(TrainSettings& s) {
        "Steps in a row without a finite loss and gradient, which are skipped; more end the run",
        &t.non_finite_steps_max},
       {"spike_factor", run,
-       "A loss above so many times the median of the last ones goes back to the last checkpoint, and on with later "
-       "data; 0: never",
+       "A loss above so many times the median of the last ones (16 at least) goes back to the last checkpoint, and on "
+       "with later data; 0: never",
        &t.spike_factor},
       {"spike_rollbacks_max", run, "Times that a run goes back to one checkpoint", &t.spike_rollbacks_max},
       {"seed", run, "Of the initial parameters and the order of the text", &t.seed},
@@ -320,7 +321,8 @@ void check(const TrainSettings& s) {
   require(s.memory >= 0, "memory", s.memory, "0 (what is free) or a number of GiB");
   log_format(s.log);
   require(s.log_every >= 1, "log_every", s.log_every, "1 or more");
-  require(s.threads >= 0 && s.threads <= 4096, "threads", s.threads, "between 0 and 4096");
+  require(s.threads >= 0 && s.threads <= tensor::Context::kThreadsMax, "threads", s.threads,
+          fmt::format("between 0 and {}", tensor::Context::kThreadsMax));
   require(s.sample_tokens >= 0, "sample_tokens", s.sample_tokens, "0 or more");
   require(s.temperature >= 0 && s.temperature <= 100, "temperature", s.temperature, "between 0 and 100");
   if (!goes_on) model_config(s, s.vocabulary);

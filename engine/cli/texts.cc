@@ -6,6 +6,7 @@
 #include <span>
 
 #include "common/error.h"
+#include "engine/data/token_file.h"
 #include "engine/model/tokenizer/tokenizer.h"
 #include "engine/model/tokenizer/utf8.h"
 
@@ -70,6 +71,10 @@ void for_each_piece(Files& files, const std::string& path, const std::function<v
     ended = got == 0;
     if (pending.empty() || (!ended && pending.size() < wanted)) continue;
     const std::size_t valid = std::min(model::utf8_valid_prefix(pending), pending.find('\0'));
+    if (read == got && data::looks_like_token_file(pending)) {
+      throw Error(ErrorKind::kInvalid,
+                  "{} is a token file, which only `pretrain` reads. Give the texts that it was made of", path);
+    }
     if (valid < pending.size() && (ended || pending.size() - valid >= kCharacterBytesMax)) {
       throw Error(
           ErrorKind::kInvalid,

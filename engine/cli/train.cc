@@ -138,6 +138,11 @@ Run run_by_hand(const TrainCommand& command, Files& files) {
       throw Error(ErrorKind::kConflict, "{} has a run's {}: give --resume to go on with it, or another --out",
                   run.checkpoints, found.front());
     }
+    for (const char* name : {"config.json", "adapter_config.json"}) {
+      if (!files.stat(command.out + "/" + name)) continue;
+      throw Error(ErrorKind::kConflict, "{} has a model already ({}): give another --out, or move it away", command.out,
+                  name);
+    }
   }
   return run;
 }

@@ -98,11 +98,11 @@ class Reader {
     at_ += bytes;
     return file_.substr(at_ - bytes, bytes);
   }
-  // `make` each of the elements; every element takes at least a byte, which bounds what a wrong length can ask for.
+  // `make` each of the elements. Each takes at least a byte, and not all are trusted to be there: memory grows with what is.
   template <typename T, typename Make>
   std::vector<T> elements(std::uint64_t count, Make make) {
     std::vector<T> all;
-    all.reserve(static_cast<std::size_t>(count));
+    all.reserve(static_cast<std::size_t>(std::min<std::uint64_t>(count, 1 << 20)));
     for (std::uint64_t i = 0; i < count; ++i) all.push_back(make());
     return all;
   }

@@ -18,7 +18,6 @@ namespace athanor::tensor {
 
 namespace {
 
-constexpr int kThreadsMax = 1024;
 // How often a thread looks before it sleeps: operators follow each other within microseconds, a wake-up costs tens.
 constexpr int kSpins = 2000;
 

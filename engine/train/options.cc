@@ -51,6 +51,11 @@ void check(const TrainOptions& o) {
   require(o.recompute_layers == 0 || (o.recompute_layers > 0 && recompute && *recompute != model::Recompute::kLittle),
           "recompute_layers", o.recompute_layers, "positive and with recompute gate_up or layer, or 0");
   check_optimizer(o.optimizer);
+  if (o.lora_rank > 0 && o.optimizer == "muon") {
+    throw Error(ErrorKind::kInvalid,
+                "Training option optimizer is muon, which is for a model's own matrices; with lora_rank they are "
+                "frozen, and it must be adamw or adamw8");
+  }
   require(o.spike_factor == 0 || (o.spike_factor > 1 && std::isfinite(o.spike_factor)), "spike_factor", o.spike_factor,
           "0 (never) or above 1");
   require(o.spike_factor == 0 || o.checkpoint_every > 0, "checkpoint_every", 0,

@@ -180,17 +180,25 @@ void Trainer::load_model(model::ModelSource& source) {
 
 bool Trainer::load() {
   // Rank 0 reads and the others are told: they may have no checkpoints, or others.
+  enum : std::int64_t { kNone, kFound, kDamaged };
   struct {
-    std::int64_t found = 0;
+    std::int64_t found = kNone;
     TrainState state;
   } news;
   static_assert(std::is_trivially_copyable_v<TrainState>);
   if (collectives_.rank() == 0 && !options_.checkpoint_folder.empty()) {
     const auto loaded = load_newest_checkpoint(files_, options_.checkpoint_folder, config_, input_, tensors());
-    if (loaded) news = {1, *loaded};
+    if (loaded) news = {kFound, *loaded};
+    if (!loaded && !list_checkpoints(files_, options_.checkpoint_folder).empty()) news.found = kDamaged;
   }
   collectives_.broadcast(std::as_writable_bytes(std::span(&news, 1)), 0);
-  if (!news.found) return false;
+  // What was read of them is in the parameters, and to begin anew would write over them.
+  if (news.found == kDamaged) {
+    throw Error(ErrorKind::kCorrupt,
+                "Of the checkpoints in {} none is whole. Bring one back; or move them away, and the run begins anew",
+                options_.checkpoint_folder);
+  }
+  if (news.found == kNone) return false;
   for (const Tensor& buffer : tensors().buffers) parallel::broadcast(collectives_, buffer);
   state_ = news.state;
   prepared_ = true;
@@ -421,7 +429,8 @@ Outcome Trainer::run(const std::atomic<bool>& stop, const Events& events) {
     if (result.stop && !done) return leave(events);
     const bool evaluates = options_.evaluate_every > 0 && (done || every(options_.evaluate_every));
     if (evaluates && !evaluate_now()) return leave(events);
-    if (every(options_.checkpoint_every) || done) save(events);
+    // Steps that are not finite may be the end of a good model, whose checkpoints are not to be pushed out.
+    if ((every(options_.checkpoint_every) && !result.skipped) || done) save(events);
   }
   if (writer_) report(events, writer_->wait());
   collectives_.barrier();
