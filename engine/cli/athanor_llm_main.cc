@@ -33,7 +33,7 @@ The first minutes:
 
 `athanor-llm COMMAND --help` tells all of a command. Models are Hugging Face checkpoints: `transformers` loads them.
 
-Exit codes: 0 done; 1 failed; 2 wrong command line or input; 130 and 143 stopped by Ctrl-C and SIGTERM.)text";
+Exit codes: 0 done; 1 failed; 2 wrong command line or input; 130, 143 and 129 stopped by Ctrl-C, SIGTERM and a hang-up.)text";
 
 constexpr const char* kPretrainFooter = R"text(
 Texts are UTF-8 files, or folders of them; each file is a text that ends with <|endoftext|>. Instead of texts, one token
@@ -50,7 +50,7 @@ Examples:
 )text";
 
 constexpr const char* kFinetuneFooter = R"text(
-Data are files, or folders of them. In .jsonl files each line is an example, one of
+Data are files, or folders of them. In .jsonl files (.ndjson, .json) each line is an example, one of
   {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]}
       laid out by the model's chat template; learnt are the answers, each with the token that ends it. Answers may call tools
       ("tool_calls"), and beside the messages may stand "tools" (a list of JSON schemas) and "chat_template_kwargs"
@@ -521,6 +521,8 @@ int main(int argc, char** argv) {
   }
   try {
     return action();
+  } catch (const ReaderGone&) {
+    return 0;
   } catch (const Error& error) {
     clear_status();
     std::fprintf(stderr, "athanor-llm: %s\n", error.what());

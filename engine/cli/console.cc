@@ -31,11 +31,12 @@ void write_now(std::string_view text) {
 
 }  // namespace
 
-void show_status(std::string_view text) {
+void show_status(const std::function<std::string(std::size_t)>& text) {
   if (!moves_cursor()) return;
   winsize window{};
   const bool known = ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 1;
-  write_now(fmt::format("\r\x1b[K{}", text.substr(0, known ? window.ws_col - 1U : 79)));
+  const std::size_t width = known ? window.ws_col - 1U : 79;
+  write_now(fmt::format("\r\x1b[K{}", std::string_view(text(width)).substr(0, width)));
   status_shown = true;
 }
 
@@ -48,6 +49,7 @@ void clear_status() {
 void print(std::string_view text) {
   clear_status();
   if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return;
+  if (errno == EPIPE) throw ReaderGone{};
   throw system_error(errno, "writing the result to standard output");
 }
 

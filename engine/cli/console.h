@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -14,11 +15,15 @@ namespace athanor::llm {
 
 // Shows a line that tells how far something is, cut to the terminal's width; the next one, or anything else that is said, takes its
 // place. Nothing where standard output is not a terminal that moves its cursor.
-void show_status(std::string_view text);
+void show_status(const std::function<std::string(std::size_t width)>& text);
 // Takes it away: before anything is written past this header.
 void clear_status();
 
-// What the command was run for. Throws when it cannot be written: nobody must take half a result for a whole one.
+// Nobody reads what is printed (`| head`): the command ends, and has not failed.
+struct ReaderGone {};
+
+// What the command was run for. Throws ReaderGone, and an Error when it cannot be written: nobody must take half a result for
+// a whole one.
 void print(std::string_view text);
 
 // A line of progress. One that is lost is no reason to give up what is being made.

@@ -14,6 +14,11 @@ int convert(const ConvertCommand& command) {
   const model::SaveOptions options{.type = weight_type_of(command.dtype)};
   check_own_place(command.out, "the model's", command.model);
   SystemFiles files;
+  for (const char* suffix : {".gguf", ".safetensors", ".bin"}) {
+    if (!command.out.ends_with(suffix)) continue;
+    throw Error(ErrorKind::kInvalid, "--out {} is named like a file; what is made is a folder, of Hugging Face's form",
+                command.out);
+  }
   if (const auto found = files.stat(command.out);
       found && found->type == FileInfo::Type::kFolder && !files.list(command.out).empty()) {
     throw Error(ErrorKind::kInvalid, "--out {} is a folder with files in it: name one that is new or empty",

@@ -1,11 +1,15 @@
 #include "engine/cli/examples.h"
 
+#include <algorithm>
+#include <array>
+#include <cctype>
 #include <cmath>
 #include <functional>
 #include <span>
 #include <utility>
 
 #include "common/error.h"
+#include "common/json.h"
 #include "engine/cli/corpus.h"
 #include "engine/cli/example_tokenizer.h"
 #include "engine/cli/shared_files.h"
@@ -22,7 +26,26 @@ using data::DocumentFileWriter;
 using data::TokenRun;
 
 bool holds_lines(const std::string& path) {
-  return path.ends_with(".jsonl") || path.ends_with(".ndjson") || path.ends_with(".json");
+  return std::ranges::any_of(std::array{".jsonl", ".ndjson", ".json"}, [&](std::string_view suffix) {
+    return path.size() >= suffix.size() &&
+           std::ranges::equal(suffix, std::string_view(path).substr(path.size() - suffix.size()), {}, {},
+                              [](unsigned char c) { return std::tolower(c); });
+  });
+}
+
+// A text whose first line is an example was meant to be read as examples.
+void check_text(const std::string& path, std::string_view start) {
+  try {
+    const json::value line = json::parse(start.substr(0, start.find('\n')), path);
+    const auto has = [&](std::string_view name) { return line.is_object() && line.as_object().contains(name); };
+    if (!has("messages") && !has("completion") && !has("text")) return;
+  } catch (const std::exception&) {
+    return;  // it is none
+  }
+  throw Error(ErrorKind::kInvalid,
+              "{} begins with an example as a line of JSON, and its name would have it learnt as plain text: give it a "
+              "name that ends in .jsonl, or take the line out",
+              path);
 }
 
 // A document file that has no name.
@@ -75,6 +98,7 @@ void tokenize_files(Files& files, const std::vector<std::string>& paths, const m
     model::Encoder encoder(tokenizer);
     bool continues = false;
     for_each_piece(files, path, [&](std::string_view piece) {
+      if (!continues) check_text(path, piece);
       ids.clear();
       encoder.encode(piece, ids, {.continues = std::exchange(continues, true)});
       cutter.append(ids);

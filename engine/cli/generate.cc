@@ -115,7 +115,8 @@ int generate(const GenerateCommand& command) {
     const std::int64_t given = std::ssize(request.tokens), left = config.max_position_embeddings - given;
     if (left < 1) {
       throw Error(ErrorKind::kInvalid,
-                  "The prompt has {} tokens, and the model's context of {} leaves none to write: shorten it", given,
+                  "The prompt{} has {} tokens, and the model's context of {} leaves none to write: shorten it",
+                  requests.size() > 1 ? fmt::format(" {} of {}", prompts.size() + 1, requests.size()) : "", given,
                   config.max_position_embeddings);
     }
     length = std::max(length, given + std::clamp<std::int64_t>(command.options.tokens, 1, left));

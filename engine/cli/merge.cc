@@ -38,6 +38,7 @@ int merge(const MergeCommand& command) {
   check_own_place(command.out, "the adapters'", command.adapter);
   SystemFiles system;
   Files& files = system;
+  check_new_place(files, command.out);
   auto source = model::open_merged(files, model::open_model(files, command.model), command.adapter);
   const std::optional<model::Tokenizer> tokenizer = tokenizer_of(files, source->format(), command.model);
   const model::HuggingFaceModel& description = source->model();

@@ -29,4 +29,12 @@ void check_own_place(const std::string& out, const std::string& whose, const std
   throw Error(ErrorKind::kConflict, "--out {} is {} own place, which is still needed: give another folder", out, whose);
 }
 
+void check_new_place(Files& files, const std::string& out) {
+  for (const char* name : {"config.json", "adapter_config.json"}) {
+    if (!files.stat(out + "/" + name)) continue;
+    throw Error(ErrorKind::kConflict, "--out {} has a model already, {}: give another folder, or move it away", out,
+                name);
+  }
+}
+
 }  // namespace athanor::llm

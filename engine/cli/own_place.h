@@ -1,7 +1,9 @@
-// A command never leaves a model where the one lies that it is made of: writing begins with taking away what is there.
+// A command never leaves a model where the one lies that it is made of, or another: writing takes away what is there.
 #pragma once
 
 #include <string>
+
+#include "common/files.h"
 
 namespace athanor::llm {
 
@@ -10,5 +12,8 @@ bool same_place(const std::string& a, const std::string& b);
 
 // Throws kConflict, which names --out, when that is the place `path` of what it is made of; `whose` is "the model's".
 void check_own_place(const std::string& out, const std::string& whose, const std::string& path);
+
+// Throws kConflict, which names --out, when a model or adapters lie there already.
+void check_new_place(Files& files, const std::string& out);
 
 }  // namespace athanor::llm

@@ -1,5 +1,7 @@
 #include "engine/cli/run.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,6 +11,7 @@
 #include <memory>
 
 #include "common/clock.h"
+#include "common/descriptor.h"
 #include "common/error.h"
 #include "engine/cli/agreement.h"
 #include "engine/cli/console.h"
@@ -160,6 +163,15 @@ void check_writable(Files& files, const std::string& folder) {
               std::strerror(errno));
 }
 
+// Keeps a run's folder from another run, as long as it is held. Where folders cannot be locked, nobody is kept out.
+Descriptor held(const std::string& folder) {
+  Descriptor place(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (place && ::flock(place.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    throw Error(ErrorKind::kConflict, "Another run is writing to {}: wait for its end, or give another --out", folder);
+  }
+  return place;
+}
+
 // The whole model, or the adapters of `base`.
 void save_model(Files& files, const std::string& folder, const std::string& base, const Material& material,
                 train::Trainer& trainer) {
@@ -190,7 +202,7 @@ train::Events events_of(const TrainSettings& settings, const Clock& clock, Agent
       told_s = now_s;
       write_line(step_line(log, p));
     }
-    if (log == LogFormat::kText && !ends) show_status(status_line(p));
+    if (log == LogFormat::kText && !ends) show_status([&](std::size_t width) { return status_line(p, width); });
     if (ends || now_s - beaten_s >= kBeatEvery_s) {
       beaten_s = now_s;
       agent.beat(p.step, p.steps, p.loss, p.tokens_per_s, p.seconds_left);
@@ -262,6 +274,7 @@ int carry_out(Run run, Files& files, StopSignals& signals) {
     note(log, "There are no checkpoints: checkpoint_every is {}, but the job has no CheckpointConfig",
          run.settings.train.checkpoint_every);
   }
+  const Descriptor place = speaks && !run.dry ? held(run.out) : Descriptor();
   if (run.resume) run.sources.checkpoints = run.checkpoints;
   Material material = prepare_material(files, run.sources, run.settings, *collectives);
   material.options.checkpoint_folder = run.checkpoints;

@@ -1,5 +1,6 @@
 #include "engine/cli/run_log.h"
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 
@@ -67,12 +68,18 @@ std::string step_line(LogFormat format, const train::Progress& p) {
                      format_count(std::llround(p.tokens_per_s)), format_seconds(p.seconds_left));
 }
 
-std::string status_line(const train::Progress& p) {
-  constexpr std::size_t kWidth = 24;
-  const auto done = static_cast<std::size_t>(p.steps > 0 ? p.step * static_cast<std::int64_t>(kWidth) / p.steps : 0);
-  return fmt::format("[{}{}] {:3}%  step {}/{}  loss {:.4f}  {} tokens/s  {} left", std::string(done, '='),
-                     std::string(kWidth - done, ' '), p.steps > 0 ? 100 * p.step / p.steps : 0, p.step, p.steps, p.loss,
-                     format_count(std::llround(p.tokens_per_s)), format_seconds(p.seconds_left));
+std::string status_line(const train::Progress& p, std::size_t width) {
+  std::string line = fmt::format("step {}/{}", p.step, p.steps);
+  for (const std::string& more : {fmt::format("loss {:.4f}", p.loss), format_seconds(p.seconds_left) + " left",
+                                  format_count(std::llround(p.tokens_per_s)) + " tokens/s"}) {
+    if (line.size() + 2 + more.size() <= width) line += "  " + more;
+  }
+  constexpr std::size_t kAround = 9, kBarMax = 24;  // "[] 100%  "
+  if (line.size() + kAround + 4 > width || p.steps <= 0) return line;
+  const std::size_t bar = std::min(kBarMax, width - kAround - line.size());
+  const auto done = static_cast<std::size_t>(p.step * static_cast<std::int64_t>(bar) / p.steps);
+  return fmt::format("[{}{}] {:3}%  {}", std::string(done, '='), std::string(bar - done, ' '), 100 * p.step / p.steps,
+                     line);
 }
 
 std::string evaluation_line(LogFormat format, const train::Evaluation& e) {

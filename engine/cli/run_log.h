@@ -49,7 +49,8 @@ struct RunSizes {
 std::string start_line(LogFormat format, const RunSizes& sizes);
 std::string preparation_line(LogFormat format, const train::Preparation& preparation);
 std::string step_line(LogFormat format, const train::Progress& progress);
-std::string status_line(const train::Progress& progress);  // for show_status()
+// For show_status(): as much as `width` columns hold, the step before all.
+std::string status_line(const train::Progress& progress, std::size_t width);
 std::string evaluation_line(LogFormat format, const train::Evaluation& evaluation);
 std::string checkpoint_line(LogFormat format, const std::string& name, std::int64_t step);
 std::string rollback_line(LogFormat format, const train::Rollback& rollback);

@@ -138,11 +138,7 @@ Run run_by_hand(const TrainCommand& command, Files& files) {
       throw Error(ErrorKind::kConflict, "{} has a run's {}: give --resume to go on with it, or another --out",
                   run.checkpoints, found.front());
     }
-    for (const char* name : {"config.json", "adapter_config.json"}) {
-      if (!files.stat(command.out + "/" + name)) continue;
-      throw Error(ErrorKind::kConflict, "{} has a model already ({}): give another --out, or move it away", command.out,
-                  name);
-    }
+    check_new_place(files, command.out);
   }
   return run;
 }
@@ -154,6 +150,11 @@ int train_model(const TrainCommand& command) {
   const Contract contract(files, command.contract);
   const bool by_contract =
       !command.contract.empty() && command.text.empty() && command.out.empty() && contract.present();
+  if (!command.contract.empty() && command.text.empty() && command.out.empty() && !by_contract) {
+    throw Error(ErrorKind::kNotFound,
+                "There is no training job in {} (it has no input/config). Outside of one, give --text and --out",
+                command.contract);
+  }
   StopSignals signals;
   try {
     return carry_out(by_contract ? run_of_job(command, contract, files) : run_by_hand(command, files), files, signals);
