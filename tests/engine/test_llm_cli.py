@@ -6,9 +6,11 @@ import json
 import os
 import pathlib
 import pty
+import random
 import re
 import shutil
 import signal
+import string
 import struct
 import subprocess
 import termios
@@ -365,6 +367,37 @@ def test_lines_for_machines_tell_what_lines_for_people_do(place, tmp_path):
     assert [found["name"] for found in by_name["checkpoint"]] == ["step-00000003", "step-00000006"]
     assert [found["steps"] for found in by_name["start"]] == [6]
     assert all(step["skipped_steps"] == 0 and step["targets"] == run["batch"] * run["length"] for step in by_name["step"])
+
+
+def test_a_run_goes_back_from_a_spike_and_on(tmp_path):
+    """A text that is soon known, with noise in its midst: where that comes the loss is many times the median."""
+    noise = "".join(random.Random(1).choices(string.ascii_letters + string.digits, k=400))
+    known = "In the beginning God created the heaven and the earth.\n" * 1000
+    (tmp_path / "text.txt").write_text(known + noise + "\n" + known)
+    run = llm.SMALL | dict(text=tmp_path / "text.txt", vocabulary=300, steps=140, learning_rate=1e-2, checkpoint_every=10, spike_factor=5,
+                           spike_rollbacks_max=20)
+    lines = llm.train(out=tmp_path / "json", log="json", **run).splitlines()
+    events = [event for event in map(json.loads, lines) if event["event"] in ("step", "rollback")]
+    rollbacks = [event for event in events if event["event"] == "rollback"]
+    assert len(rollbacks) >= 3
+    step, losses = 0, {}
+    for event in events:
+        if event["event"] == "step":
+            assert event["step"] == step + 1
+            step += 1
+            losses[step] = event["loss"]
+            continue
+        assert event["from_step"] == step + 1 > 16 and event["to_step"] == step // 10 * 10
+        recent = sorted(list(losses.values())[-64:])
+        assert event["median"] == recent[len(recent) // 2] and event["loss"] > 5 * event["median"]
+        step = event["to_step"]
+        losses = {number: loss for number, loss in losses.items() if number <= step}
+    assert step == 140 and losses[140] < losses[1] / 4
+    assert (tmp_path / "json/model.safetensors").exists()
+
+    printed = llm.train(out=tmp_path / "text", **run)
+    told = re.findall(r"^step (\d+) has a spike: its loss is (\S+), and the median of the last ones (\S+); going back to step (\d+), and on with", printed, re.M)
+    assert told == [(str(event["from_step"]), f"{event['loss']:.6f}", f"{event['median']:.6f}", str(event["to_step"])) for event in rollbacks]
 
 
 def at_a_terminal(*arguments, columns=100, terminal="xterm"):
