@@ -448,19 +448,23 @@ def test_the_documented_expressions_read_one_series_each(place, tmp_path, log):
     assert not set(found["train:loss"]) & set(found["validation:loss"])
 
 
-def test_a_dry_run_tells_what_a_run_takes(place, tmp_path):
-    run = llm.SMALL | dict(steps=2, text=place / "text.txt", out=tmp_path / "model")
+@pytest.mark.parametrize("more", [dict(), dict(batch=12, layers=5, length=48)], ids=str)
+def test_a_dry_run_tells_what_a_run_takes(place, tmp_path, more):
+    run = llm.SMALL | dict(steps=2, text=place / "text.txt", out=tmp_path / "model") | more
     dry, real = (json.loads(llm.train(*flags, log="json", **run).splitlines()[0]) for flags in (["--dry-run"], []))
     assert dry == real and dry["memory_bytes"] > 0
-    told = re.search(r"^a step +(\S+) floating-point operations over all ranks; about (\S+) s, .*\n^the run +about (\S+) s for 2 steps",
-                     llm.train("--dry-run", **run), re.M)
-    heads, width = run["heads"] * run["head_dim"], run["hidden_size"]
+    told = re.search(r"^a step +(\S+) floating-point operations over all ranks; about (\S+) s, at the (\S+) operations a second that products of "
+                     r"float32 make here and (\S+) bytes of memory\n^the run +about (\S+) s for 2 steps", llm.train("--dry-run", **run), re.M)
+    flops, seconds, flops_per_s, bytes_per_s = map(float, told.groups()[:4])
+    heads, kv_heads, width, tokens = run["heads"] * run["head_dim"], run["kv_heads"] * run["head_dim"], run["hidden_size"], run["batch"] * run["length"]
     inner = -(-width * 8 // 3 // 64) * 64
-    layer = width * (2 * heads + 2 * run["kv_heads"] * run["head_dim"]) + 3 * width * inner
-    weights = run["layers"] * layer + run["vocabulary"] * width
-    token = 6 * weights + run["layers"] * 12 * run["length"] / 2 * heads
-    assert float(told[1]) == pytest.approx(token * run["batch"] * run["length"], rel=5e-3)
-    assert 0 < float(told[2]) < 10
+    weights = run["layers"] * (width * (2 * heads + 2 * kv_heads) + 3 * width * inner) + run["vocabulary"] * width
+    attention = run["layers"] * 12 * run["length"] / 2 * heads
+    assert flops == pytest.approx((6 * weights + attention) * tokens, rel=5e-3)
+    # Products and what moves memory, at the rates that it tells; attention, which has a rate of its own, comes on top.
+    elements = run["layers"] * (20 * width + 11 * inner + 4 * (heads + kv_heads))
+    least = 6 * weights * tokens / flops_per_s + (2 * 4 * elements * tokens + 32 * weights) / bytes_per_s
+    assert 0.98 * least < seconds < 2 * least
 
 
 # as the program of a job
