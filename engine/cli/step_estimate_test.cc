@@ -31,11 +31,16 @@ train::TrainOptions options_with(std::int64_t lora_rank = 0) {
 }
 
 StepEstimate estimate(const train::TrainOptions& options, const model::DecoderSizes& sizes = {}, std::int64_t rows = 1,
-                      int ranks = 1) {
+                      int ranks = 1, const SustainedRates& rates = kRates) {
   const model::LoraOptions lora{.rank = 2};
   const model::Layout trained = options.lora_rank > 0 ? model::Layout(model::AdapterLayout(kConfig, lora))
                                                       : model::Layout(model::ParameterLayout(kConfig));
-  return estimate_step(kConfig, options, trained, sizes, rows, ranks, kRates);
+  return estimate_step(kConfig, options, trained, sizes, rows, ranks, rates);
+}
+
+// Bytes take all the time.
+double seconds_of_bytes(const train::TrainOptions& options, std::int64_t rows = 1, int ranks = 1) {
+  return estimate(options, {}, rows, ranks, {.products = 1e18, .attention = 1e18, .bytes = 1e3}).seconds;
 }
 
 TEST(StepEstimate, IsSixOperationsAWeightAndToken) {
@@ -45,6 +50,47 @@ TEST(StepEstimate, IsSixOperationsAWeightAndToken) {
   const StepEstimate halved = estimate(options_with(), {}, 1, 2);
   EXPECT_DOUBLE_EQ(halved.flops, whole.flops);
   EXPECT_NEAR(halved.seconds, whole.seconds / 2, 1e-6);
+}
+
+// By hand, elements that a token's operators read and write in a layer. Each of two norms: forward x, what is added to it, their
+// sum and y; x and y once more; backward four. SwiGLU: gate, up and y, forward and once more; backward these and the gradients
+// of two. RoPE turns 4 + 2 heads of 4 in place, forward and back.
+constexpr double kElements = 2 * (4 * 16 + 2 * 16 + 4 * 16) + (2 * 3 + 5) * 24 + 2 * 2 * 24;
+constexpr double kParameters = kWeights + 2 * 2 * 16 + 16;  // the head is the embedding; norms are trained too
+
+TEST(StepEstimate, OperatorsReachHalfOfTheMemorysRateAndTheUpdateAllOfIt) {
+  // AdamW: reads and writes the parameter and both moments, reads the gradient, which its norm has read before.
+  const double update = kParameters * (2 * 3 + 1 + 1) * 4;
+  const double elements = 48 * 2 * kElements;
+  EXPECT_NEAR(seconds_of_bytes(options_with()), (2 * elements * 4 + update) / 1e3, 1e-6);
+  // Ranks share the tokens, and each updates all; answers come in twos.
+  EXPECT_NEAR(seconds_of_bytes(options_with(), 1, 3), (2 * elements * 4 / 3 + update) / 1e3, 1e-6);
+  EXPECT_NEAR(seconds_of_bytes(options_with(), 2), (2 * 2 * elements * 4 + update) / 1e3, 1e-6);
+}
+
+TEST(StepEstimate, NarrowTypesMoveFewerBytes) {
+  train::TrainOptions options = options_with();
+  options.dtype = "bfloat16";
+  // Values and their remainders of 2 bytes and moments of 4, all read and written; gradients of 2, read twice.
+  const double update = kParameters * (2 * (2 + 2 + 4 + 4) + 2 * 2);
+  EXPECT_NEAR(seconds_of_bytes(options), (2 * 48 * 2 * kElements * 2 + update) / 1e3, 1e-6);
+}
+
+TEST(StepEstimate, OnlyWhatIsTrainedIsUpdated) {
+  const double adapters = 2 * 2 * (32 + 24 + 24 + 32 + 40 + 40 + 40);
+  EXPECT_NEAR(seconds_of_bytes(options_with(2)), (2 * 48 * 2 * kElements * 4 + adapters * 32) / 1e3, 1e-6);
+}
+
+TEST(StepEstimate, EveryPartAddsToTheTime) {
+  const SustainedRates rates{.products = 7e3, .attention = 3e3, .bytes = 2e4};
+  const double bytes = 2 * 48 * 2 * kElements * 4 + kParameters * 32;
+  EXPECT_NEAR(estimate(options_with(), {}, 1, 1, rates).seconds,
+              48 * (6 * kWeights / 7e3 + 2 * kAttention / 3e3) + bytes / 2e4, 1e-6);
+  train::TrainOptions muon = options_with();
+  muon.optimizer = "muon";
+  const StepEstimate adamw = estimate(options_with(), {}, 1, 2, rates), with_muon = estimate(muon, {}, 1, 2, rates);
+  // Each rank makes all of Muon's products.
+  EXPECT_NEAR(with_muon.seconds - adamw.seconds, (with_muon.flops - adamw.flops) / 2 / 7e3, 1e-6);
 }
 
 TEST(StepEstimate, FrozenWeightsHaveNoGradientButAttentionIsWhole) {

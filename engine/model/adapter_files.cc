@@ -211,17 +211,6 @@ LoraOptions load_adapter_config(Files& files, const std::string& folder) {
   return options;
 }
 
-void load_adapters(Files& files, const std::string& folder, Adapters& adapters) {
-  ATHANOR_ASSERT(load_adapter_config(files, folder).targets == adapters.options().targets);
-  const std::unique_ptr<SafetensorsFile> file = open_weights(files, folder, adapters.layout());
-  std::vector<float> numbers;
-  for (const ParameterInfo& info : adapters.layout().all()) {
-    numbers.resize(static_cast<std::size_t>(info.count));
-    file->read_floats(*file->find(info.name), numbers);
-    adapters.set(info, 0, numbers);
-  }
-}
-
 std::unique_ptr<ModelSource> open_merged(Files& files, std::unique_ptr<ModelSource> base, const std::string& folder) {
   return std::make_unique<MergedSource>(files, std::move(base), folder);
 }

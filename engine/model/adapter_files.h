@@ -19,9 +19,6 @@ void save_adapters(Files& files, const std::string& folder, const Adapters& adap
 // FOLDER/adapter_config.json. Throws kNotFound, kCorrupt, kInvalid.
 LoraOptions load_adapter_config(Files& files, const std::string& folder);
 
-// Fills the values of `adapters`, which were made with the folder's config. Throws kNotFound, kCorrupt, kInvalid.
-void load_adapters(Files& files, const std::string& folder, Adapters& adapters);
-
 // `base` with the adapters of a folder in its matrices: W + alpha / rank · B · A, computed in float64 from float32.
 // Throws the same, also when they are not of this model.
 std::unique_ptr<ModelSource> open_merged(Files& files, std::unique_ptr<ModelSource> base, const std::string& folder);

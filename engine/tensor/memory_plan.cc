@@ -162,6 +162,19 @@ void MemoryPlan::allocate(std::uint64_t limit_bytes, const std::string& advice) 
   for (Entry& entry : entries_) entry.tensor.set_data(static_cast<char*>(arena_) + entry.offset);
 }
 
+void MemoryPlan::take_pages(Context& context) {
+  ATHANOR_ASSERT(arena_);
+  constexpr std::int64_t kPage = 4096,
+                         kGrain = 1024;  // the smallest page there is: larger ones are touched more than once
+  context.parallel((static_cast<std::int64_t>(mapped_bytes_) + kPage - 1) / kPage, kGrain,
+                   [&](std::int64_t begin, std::int64_t end, int) {
+                     for (std::int64_t page = begin; page < end; ++page) {
+                       volatile char* byte = static_cast<char*>(arena_) + page * kPage;
+                       *byte = *byte;
+                     }
+                   });
+}
+
 std::string MemoryPlan::table() const {
   struct Line {
     std::string group;

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/tensor/context.h"
 #include "engine/tensor/tensor.h"
 
 namespace athanor::tensor {
@@ -70,6 +71,9 @@ class MemoryPlan {
   // Places and allocates everything, zeroed. Throws kExhausted when it is more than `limit_bytes`, with the largest
   // lines of the table and `advice`: what the user can change ("a smaller micro-batch").
   void allocate(std::uint64_t limit_bytes, const std::string& advice);
+  // After allocate(): has the system give every page now. Else each comes with its first use, which for longer rows or a
+  // checkpoint may be hours later, when the memory has gone to others. Contents stay.
+  void take_pages(Context& context);
 
   // Bytes of the allocation; known after allocate().
   std::uint64_t bytes() const { return bytes_; }

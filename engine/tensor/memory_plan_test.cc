@@ -2,8 +2,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <functional>
+#include <vector>
 
 #include "common/error.h"
 #include "common/random.h"
@@ -33,6 +37,31 @@ TEST(MemoryPlan, IsZeroedAndAligned) {
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(tensor->data()) % 64, 0U);
     for (const float value : tensor->floats()) EXPECT_EQ(value, 0.0F);
   }
+}
+
+std::int64_t pages_there(const Tensor& tensor) {
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<std::uintptr_t>(tensor.data()) / page * page;
+  const auto end = reinterpret_cast<std::uintptr_t>(tensor.data()) + tensor.bytes();
+  std::vector<unsigned char> there((end - begin + page - 1) / page);
+  EXPECT_EQ(::mincore(reinterpret_cast<void*>(begin), end - begin, there.data()), 0);
+  return std::ranges::count_if(there, [](unsigned char one) { return (one & 1) != 0; });
+}
+
+TEST(MemoryPlan, TakesEveryPageWhenTold) {
+  MemoryPlan plan;
+  const Tensor& large = plan.add("g", "large", DType::kFloat32, {5'000'001});
+  plan.allocate(1 << 30, "");
+  large.f32()[7] = 3;
+  large.f32()[5'000'000] = 4;
+  const std::int64_t before = pages_there(large);
+  Context context(3);
+  plan.take_pages(context);
+  EXPECT_LT(before, pages_there(large));
+  EXPECT_GE(pages_there(large) * ::sysconf(_SC_PAGESIZE), static_cast<std::int64_t>(large.bytes()));
+  EXPECT_EQ(large.floats()[7], 3);
+  EXPECT_EQ(large.floats()[5'000'000], 4);
+  EXPECT_EQ(std::ranges::count(large.floats(), 0.0F), 4'999'999);
 }
 
 // Property: whatever the sizes and lifetimes, tensors that live together do not overlap.

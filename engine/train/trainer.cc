@@ -146,6 +146,7 @@ Trainer::Trainer(const model::Config& config, const TrainOptions& options, tenso
                   : base_type_of(options) != model::BaseType::kQ4_0 ? "; base_dtype q4_0 keeps frozen weights smallest"
                                                                     : "",
                   room ? "; checkpoint_room false leaves out the checkpoint's" : ""));
+  plan_.take_pages(context);
   if (writes) {
     const std::span<char> bytes = room ? std::span(static_cast<char*>(room->data()), room->bytes()) : std::span<char>();
     writer_ = std::make_unique<CheckpointWriter>(files, options_.checkpoint_folder, config_, input_, tensors(),

@@ -33,9 +33,13 @@ FAMILIES = {
 
 
 def build(name, seed=0):
-    """In float32 as it is stored, computing in float64; norms and biases are random too, so that every part matters."""
+    return random_model(FAMILIES[name], seed)
+
+
+def random_model(make, seed=0):
+    """What `make` makes: in float32 as it is stored, with norms and biases that are random too, so that every part matters."""
     torch.manual_seed(seed)
-    model = FAMILIES[name]()
+    model = make()
     model.set_attn_implementation("eager")
     with torch.no_grad():
         for parameter in model.parameters():

@@ -1,5 +1,7 @@
 """LoRA and QLoRA against PEFT: gradients, whole runs, files in both directions, and merging."""
 
+import copy
+import functools
 import json
 import subprocess
 
@@ -11,13 +13,27 @@ from safetensors.numpy import load_file, save_file
 from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
+import families
 import llama
 from probe import BIN, probe, relative_error
+from test_bfloat16 import assert_no_worse, logits_and_gradients, rounded
 from test_model import BATCH, LEAST, LENGTH, PEAK, WARM_UP, language, random_tokens
 
 # Rows are multiples of a block's 32 numbers.
 SHAPE = dict(vocab_size=160, hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4,
              num_key_value_heads=2, head_dim=16, tie_word_embeddings=True)
+# The same with what other families add: biases and head norms, which stay as they are, a head size of its own, a window shorter
+# than the sequences, and a head of its own.
+OTHER = {name: value for name, value in SHAPE.items() if name not in ("head_dim", "tie_word_embeddings")} | {"initializer_range": 0.1}
+MODELS = {
+    "Llama": functools.partial(llama.build, SHAPE, dtype=torch.float32),
+    "Qwen2": functools.partial(families.random_model, lambda: families.Qwen2ForCausalLM(families.Qwen2Config(
+        **OTHER, tie_word_embeddings=True))),
+    "Qwen3": functools.partial(families.random_model, lambda: families.Qwen3ForCausalLM(families.Qwen3Config(
+        **OTHER, head_dim=24, tie_word_embeddings=False))),
+    "Mistral": functools.partial(families.random_model, lambda: families.MistralForCausalLM(families.MistralConfig(
+        **OTHER, head_dim=8, sliding_window=23, tie_word_embeddings=False))),
+}
 MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 BASES = {"float32": 0, "bfloat16": 1, "q8_0": 2, "q4_0": 3}
 STEPS = 100
@@ -61,17 +77,23 @@ def loss_of(model, tokens, targets):
     return logits, functional.cross_entropy(logits.flatten(0, 1), torch.from_numpy(targets).long().flatten())
 
 
+ALL, SOME = MODULES, (["q_proj", "v_proj"], ["k_proj", "o_proj", "up_proj"], ["down_proj"])
+
+
 @pytest.mark.parametrize("base", BASES)
-@pytest.mark.parametrize("modules", [MODULES, ["q_proj", "v_proj"], ["k_proj", "o_proj", "up_proj"], ["down_proj"]],
-                         ids=lambda modules: "+".join(name[:-5] for name in modules))
-def test_logits_and_gradients(tmp_path, base, modules):
-    plain = llama.build(SHAPE)
+@pytest.mark.parametrize("name, modules", [("Llama", modules) for modules in (ALL, *SOME)]
+                         + [(name, modules) for name in ("Qwen2", "Qwen3", "Mistral") for modules in (ALL, SOME[1])],
+                         ids=lambda value: value if isinstance(value, str) else "+".join(module[:-5] for module in value))
+def test_logits_and_gradients(tmp_path, base, name, modules):
+    plain = MODELS[name]()
+    plain.config.save_pretrained(tmp_path)
     given = llama.parameters(plain)
     model = with_adapters(plain, modules).double()
     tokens, targets = random_tokens(1, 160, 2, 40), random_tokens(2, 160, 2, 40)
     for recompute in (0, 2):
         ours, numbers = probe(tmp_path, "adapters", {"tokens": tokens, "targets": targets, **given, **adapters_of(model)}, threads=2,
-                              lora_rank=8, lora_alpha=16, lora_layers=layers(modules), base=BASES[base], recompute=recompute, **SHAPE)
+                              config=tmp_path, lora_rank=8, lora_alpha=16, lora_layers=layers(modules), base=BASES[base],
+                              recompute=recompute)
         give_base(model, ours)
         model.zero_grad()
         logits, loss = loss_of(model, tokens, targets)
@@ -90,32 +112,29 @@ def test_logits_and_gradients(tmp_path, base, modules):
             assert relative_error(ours["base." + name], value) <= error, name
 
 
-def test_bfloat16_is_no_worse_than_pytorch(tmp_path):
-    plain = llama.build(SHAPE)
-    given = {name: torch.from_numpy(value).bfloat16().float().numpy() for name, value in llama.parameters(plain).items()}
-    model = with_adapters(plain)
-    adapters = {name: torch.from_numpy(value).bfloat16().float().numpy() for name, value in adapters_of(model).items()}
-    tokens, targets = random_tokens(1, 160, 2, 40), random_tokens(2, 160, 2, 40)
-    ours, numbers = probe(tmp_path, "adapters", {"tokens": tokens, "targets": targets, **given, **adapters}, threads=2, bfloat16=1,
-                          lora_rank=8, lora_alpha=16, base=BASES["bfloat16"], **SHAPE)
-    found = {}
-    for dtype in (torch.bfloat16, torch.float64):
-        model = model.to(torch.float64)
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                if "lora_" in name:
-                    parameter.copy_(torch.from_numpy(adapters[file_name(name)]))
-        give_base(model, {"base." + name: value for name, value in given.items()})
-        model = model.to(dtype)
-        model.zero_grad()
-        logits = model(torch.from_numpy(tokens).long()).logits
-        functional.cross_entropy(logits.flatten(0, 1).to(torch.promote_types(dtype, torch.float32)),
-                                 torch.from_numpy(targets).long().flatten()).backward()
-        found[dtype] = {file_name(name): p.grad.double().numpy() for name, p in model.named_parameters() if "lora_" in name}
-    errors = [(relative_error(ours[name], value), relative_error(found[torch.bfloat16][name], value))
-              for name, value in found[torch.float64].items()]
-    our, their = numpy.sqrt(numpy.mean(numpy.square(errors), axis=0))
-    assert 1e-4 < our <= 1.2 * their, f"{our:.2e}, and PyTorch's {their:.2e}"
+@pytest.mark.parametrize("name", MODELS)
+def test_bfloat16_is_no_worse_than_pytorch(tmp_path, name):
+    """Every kind of gradient and the logits, over layers and draws, as test_bfloat16.py compares models trained whole."""
+
+    def draw(seed, batch, length):
+        plain = MODELS[name](seed=seed)
+        plain.config.save_pretrained(tmp_path)
+        given = {key: rounded(value) for key, value in llama.parameters(plain).items()}
+        model = with_adapters(plain, seed=seed + 3).bfloat16()
+        model.set_attn_implementation("sdpa")
+        give_base(model, {"base." + key: value for key, value in given.items()})
+        exact = copy.deepcopy(model).double()
+        tokens, targets = (random_tokens(2 * seed + i, 160, batch, length) for i in (0, 1))
+        ours, numbers = probe(tmp_path, "adapters", {"tokens": tokens, "targets": targets, **given, **adapters_of(model)}, threads=2,
+                              config=tmp_path, bfloat16=1, lora_rank=8, lora_alpha=16, base=BASES["bfloat16"])
+        theirs, _ = logits_and_gradients(model, tokens, targets)
+        reference, loss = logits_and_gradients(exact, tokens, targets)
+        assert numbers["loss"] == pytest.approx(loss, rel=5e-3)
+        ours = {key: value for key, value in ours.items() if not key.startswith("base.")}
+        assert len(ours) == 1 + 2 * 3 * len(MODULES)
+        return ours, *({file_name(key): value for key, value in found.items()} for found in (theirs, reference))
+
+    assert_no_worse([draw(seed, batch, length) for seed in range(4) for batch, length in ((2, 40), (1, 100))])
 
 
 @pytest.mark.parametrize("base", ["float32", "q8_0", "q4_0"])

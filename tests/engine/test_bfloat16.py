@@ -75,7 +75,7 @@ def logits_and_gradients(model, tokens, targets):
     loss = functional.cross_entropy(logits.flatten(0, 1).to(torch.promote_types(logits.dtype, torch.float32)),
                                     torch.from_numpy(targets).long().flatten())
     loss.backward()
-    found = {name: parameter.grad.double().numpy() for name, parameter in model.named_parameters()}
+    found = {name: p.grad.double().numpy() for name, p in model.named_parameters() if p.requires_grad}
     return found | {"logits": logits.detach().double().flatten(0, 1).numpy()}, loss.item()
 
 

@@ -2,6 +2,9 @@
 cut to."""
 
 import json
+import os
+import select
+import shutil
 import subprocess
 
 import numpy
@@ -105,6 +108,29 @@ def test_several_texts_are_printed_in_order(model):
     printed = llm.run("generate", "--model", model, *words, "--temperature", 0, "--tokens", 8, "--batch", 3).stdout
     assert printed == "".join(f"[{i + 1}/5] {one['prompt']}{one['text']}\n" for i, one in enumerate(found))
     assert [one["index"] for one in found] == [0, 1, 2, 3, 4]
+
+
+def test_a_text_is_shown_while_it_is_written(model, tmp_path):
+    """Of a text of half a million tokens, which takes hours, the first words are there at once."""
+    shutil.copytree(model, tmp_path / "long")
+    config = tmp_path / "long/config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"max_position_embeddings": 2**19}))
+    command = [llm.PROGRAM, "generate", "--model", tmp_path / "long", "--prompt", PROMPTS[0], "--tokens", 2**19 - 64, "--temperature", 0]
+    process = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=llm.environment())
+    try:
+        shown = b""
+        while len(shown) < len(PROMPTS[0]) + 20:
+            assert select.select([process.stdout], [], [], 120)[0], f"nothing is shown after {shown}"
+            part = os.read(process.stdout.fileno(), 4096)
+            assert part, f"it ended after {shown}"
+            shown += part
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    whole = llm.run("generate", "--model", model, "--prompt", PROMPTS[0], "--tokens", 40, "--temperature", 0).stdout.encode().rstrip(b"\n")
+    assert len(whole) >= len(PROMPTS[0]) + 20 and (whole.startswith(shown) or shown.startswith(whole))
 
 
 def test_prompts_from_files_and_standard_input(model, tmp_path):

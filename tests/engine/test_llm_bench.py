@@ -66,6 +66,16 @@ def test_memory_does_not_grow_after_the_first_step(settings):
     assert told["memory_after_last_step_bytes"] <= told["memory_peak_bytes"] < told["memory_planned_bytes"] + 2**26
 
 
+@pytest.mark.parametrize("settings", [dict(), dict(dtype="bfloat16")], ids=str)
+def test_nothing_of_weight_is_beside_the_plan(settings):
+    """A shape whose masters and moments are each far more than what libraries and threads may take."""
+    large = dict(vocabulary=8192, hidden_size=512, intermediate_size=1408, layers=8, heads=8, kv_heads=4, length=64, batch=1, steps=2)
+    told = json.loads(llm.run("bench", *llm.words(shape="small", **large, **settings)).stdout)
+    room = 2**26
+    assert 4 * told["parameters"] > 1.5 * room
+    assert 0.95 * told["memory_planned_bytes"] < told["memory_peak_bytes"] < told["memory_planned_bytes"] + room
+
+
 def test_frozen_weights_are_counted_without_their_gradient():
     whole, lora = (json.loads(bench(**settings).stdout) for settings in (dict(), dict(lora_rank=4)))
     layers, V, C, F = (int(SHAPE[name]) for name in ("layers", "vocabulary", "hidden_size", "intermediate_size"))

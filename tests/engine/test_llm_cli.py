@@ -6,9 +6,11 @@ import json
 import os
 import pathlib
 import pty
+import random
 import re
 import shutil
 import signal
+import string
 import struct
 import subprocess
 import termios
@@ -367,6 +369,37 @@ def test_lines_for_machines_tell_what_lines_for_people_do(place, tmp_path):
     assert all(step["skipped_steps"] == 0 and step["targets"] == run["batch"] * run["length"] for step in by_name["step"])
 
 
+def test_a_run_goes_back_from_a_spike_and_on(tmp_path):
+    """A text that is soon known, with noise in its midst: where that comes the loss is many times the median."""
+    noise = "".join(random.Random(1).choices(string.ascii_letters + string.digits, k=400))
+    known = "In the beginning God created the heaven and the earth.\n" * 1000
+    (tmp_path / "text.txt").write_text(known + noise + "\n" + known)
+    run = llm.SMALL | dict(text=tmp_path / "text.txt", vocabulary=300, steps=140, learning_rate=1e-2, checkpoint_every=10, spike_factor=5,
+                           spike_rollbacks_max=20)
+    lines = llm.train(out=tmp_path / "json", log="json", **run).splitlines()
+    events = [event for event in map(json.loads, lines) if event["event"] in ("step", "rollback")]
+    rollbacks = [event for event in events if event["event"] == "rollback"]
+    assert len(rollbacks) >= 3
+    step, losses = 0, {}
+    for event in events:
+        if event["event"] == "step":
+            assert event["step"] == step + 1
+            step += 1
+            losses[step] = event["loss"]
+            continue
+        assert event["from_step"] == step + 1 > 16 and event["to_step"] == step // 10 * 10
+        recent = sorted(list(losses.values())[-64:])
+        assert event["median"] == recent[len(recent) // 2] and event["loss"] > 5 * event["median"]
+        step = event["to_step"]
+        losses = {number: loss for number, loss in losses.items() if number <= step}
+    assert step == 140 and losses[140] < losses[1] / 4
+    assert (tmp_path / "json/model.safetensors").exists()
+
+    printed = llm.train(out=tmp_path / "text", **run)
+    told = re.findall(r"^step (\d+) has a spike: its loss is (\S+), and the median of the last ones (\S+); going back to step (\d+), and on with", printed, re.M)
+    assert told == [(str(event["from_step"]), f"{event['loss']:.6f}", f"{event['median']:.6f}", str(event["to_step"])) for event in rollbacks]
+
+
 def at_a_terminal(*arguments, columns=100, terminal="xterm"):
     """Runs it as somebody who looks at it; returns all that came to the terminal."""
     ours, its = pty.openpty()
@@ -415,19 +448,23 @@ def test_the_documented_expressions_read_one_series_each(place, tmp_path, log):
     assert not set(found["train:loss"]) & set(found["validation:loss"])
 
 
-def test_a_dry_run_tells_what_a_run_takes(place, tmp_path):
-    run = llm.SMALL | dict(steps=2, text=place / "text.txt", out=tmp_path / "model")
+@pytest.mark.parametrize("more", [dict(), dict(batch=12, layers=5, length=48)], ids=str)
+def test_a_dry_run_tells_what_a_run_takes(place, tmp_path, more):
+    run = llm.SMALL | dict(steps=2, text=place / "text.txt", out=tmp_path / "model") | more
     dry, real = (json.loads(llm.train(*flags, log="json", **run).splitlines()[0]) for flags in (["--dry-run"], []))
     assert dry == real and dry["memory_bytes"] > 0
-    told = re.search(r"^a step +(\S+) floating-point operations over all ranks; about (\S+) s, .*\n^the run +about (\S+) s for 2 steps",
-                     llm.train("--dry-run", **run), re.M)
-    heads, width = run["heads"] * run["head_dim"], run["hidden_size"]
+    told = re.search(r"^a step +(\S+) floating-point operations over all ranks; about (\S+) s, at the (\S+) operations a second that products of "
+                     r"float32 make here and (\S+) bytes of memory\n^the run +about (\S+) s for 2 steps", llm.train("--dry-run", **run), re.M)
+    flops, seconds, flops_per_s, bytes_per_s = map(float, told.groups()[:4])
+    heads, kv_heads, width, tokens = run["heads"] * run["head_dim"], run["kv_heads"] * run["head_dim"], run["hidden_size"], run["batch"] * run["length"]
     inner = -(-width * 8 // 3 // 64) * 64
-    layer = width * (2 * heads + 2 * run["kv_heads"] * run["head_dim"]) + 3 * width * inner
-    weights = run["layers"] * layer + run["vocabulary"] * width
-    token = 6 * weights + run["layers"] * 12 * run["length"] / 2 * heads
-    assert float(told[1]) == pytest.approx(token * run["batch"] * run["length"], rel=5e-3)
-    assert 0 < float(told[2]) < 10
+    weights = run["layers"] * (width * (2 * heads + 2 * kv_heads) + 3 * width * inner) + run["vocabulary"] * width
+    attention = run["layers"] * 12 * run["length"] / 2 * heads
+    assert flops == pytest.approx((6 * weights + attention) * tokens, rel=5e-3)
+    # Products and what moves memory, at the rates that it tells; attention, which has a rate of its own, comes on top.
+    elements = run["layers"] * (20 * width + 11 * inner + 4 * (heads + kv_heads))
+    least = 6 * weights * tokens / flops_per_s + (2 * 4 * elements * tokens + 32 * weights) / bytes_per_s
+    assert 0.98 * least < seconds < 2 * least
 
 
 # as the program of a job

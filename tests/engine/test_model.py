@@ -130,7 +130,7 @@ def test_a_hundred_steps_of_training(tmp_path, pytorch_runs, shape, ranks, micro
     assert_the_same_run(ours, numbers, *pytorch_runs(shape))
 
 
-@pytest.mark.parametrize("name", ["Qwen3", "Qwen2", "Mistral"])  # norms of heads, biases, a window shorter than the sequences
+@pytest.mark.parametrize("name", ["Qwen3", "Qwen2", "Mistral", "Llama 3"])  # norms of heads, biases, a short window, scaled RoPE
 def test_a_hundred_steps_of_a_family(tmp_path, name):
     model = families.build(name)
     model.config.save_pretrained(tmp_path)
