@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <cmath>
 #include <map>
 
 #include "common/error.h"
@@ -123,6 +124,7 @@ TEST(AgentSocket, SendsALineForAMessageAndOutlivesTheAgent) {
 
   AgentSocket agent(path);
   agent.beat(12, 400, 3.5, 5300.4, 80);
+  agent.beat(13, 400, NAN, 5300, 79);
   agent.checkpoint("step-00000012", 12);
   const int accepted = ::accept(listener, nullptr, nullptr);
   std::string text(4096, '\0');
@@ -133,7 +135,12 @@ TEST(AgentSocket, SendsALineForAMessageAndOutlivesTheAgent) {
   EXPECT_EQ(beat.at("beat").at("step").as_int64(), 12);
   EXPECT_EQ(beat.at("beat").at("loss").as_double(), 3.5);
   EXPECT_EQ(beat.at("beat").at("tokens_per_s").as_double(), 5300);
-  EXPECT_EQ(text.substr(end + 1), "{\"checkpoint\":{\"path\":\"step-00000012\",\"step\":12}}\n");
+  const std::size_t second = text.find('\n', end + 1);
+  ASSERT_NE(second, text.npos);
+  const json::value without = json::parse(text.substr(end + 1, second - end - 1), "beat of a step that is not finite");
+  EXPECT_EQ(without.at("beat").at("step").as_int64(), 13);
+  EXPECT_FALSE(without.at("beat").as_object().contains("loss"));
+  EXPECT_EQ(text.substr(second + 1), "{\"checkpoint\":{\"path\":\"step-00000012\",\"step\":12}}\n");
 
   ::close(accepted);
   ::close(listener);

@@ -70,6 +70,9 @@ void check_finite(double log_probability, const std::string& model) {
 
 Found evaluate_texts(const EvaluateCommand& command, Files& files, const std::vector<std::string>& texts,
                      LoadedModel& model, std::int64_t length) {
+  if (total_bytes(files, texts) == 0) {
+    throw Error(ErrorKind::kInvalid, "{} is empty: there is nothing to predict", fmt::join(command.text, ", "));
+  }
   tensor::Context context(static_cast<int>(command.threads));
   model::Decoder decoder(context, model.parameters, {.batch_max = command.batch, .length_max = length}, model.plan);
   const Tensor& tokens = model.plan.add("tokens", "tokens", tensor::DType::kInt32, {command.batch, length});
@@ -97,9 +100,6 @@ Found evaluate_texts(const EvaluateCommand& command, Files& files, const std::ve
   evaluation.flush();
   if (evaluation.count() == 0) {
     throw Error(ErrorKind::kInvalid, "{} has no tokens to predict", fmt::join(command.text, ", "));
-  }
-  if (total_bytes(files, texts) == 0) {
-    throw Error(ErrorKind::kInvalid, "{} is empty: there is nothing to predict", fmt::join(command.text, ", "));
   }
   const double mean = evaluation.loss() / static_cast<double>(evaluation.count());
   check_finite(mean, command.model);

@@ -23,6 +23,17 @@ const train::Progress kProgress{.step = 20,
                                 .checkpoint_wait_s = 0.25};
 const train::Rollback kRollback{.from_step = 20, .to_step = 10, .loss = 9.5, .median = 2.25};
 
+TEST(RunLog, AStatusHasWhatItsWidthHoldsTheStepBeforeAll) {
+  const train::Progress& p = kProgress;
+  EXPECT_EQ(status_line(p, 200),
+            "[====                    ]  20%  step 20/100  loss 32.1250  1 min 1 s left  1,234 tokens/s");
+  EXPECT_EQ(status_line(p, 79), "[==           ]  20%  step 20/100  loss 32.1250  1 min 1 s left  1,234 tokens/s");
+  EXPECT_EQ(status_line(p, 60), "step 20/100  loss 32.1250  1 min 1 s left  1,234 tokens/s");
+  EXPECT_EQ(status_line(p, 45), "step 20/100  loss 32.1250  1 min 1 s left");
+  EXPECT_EQ(status_line(p, 30), "step 20/100  loss 32.1250");
+  EXPECT_EQ(status_line(p, 5), "step 20/100");
+}
+
 TEST(RunLog, SpeaksToPeople) {
   EXPECT_EQ(step_line(LogFormat::kText, kProgress),
             "step 20/100  loss 32.125000  rate 1.00e-03  gradient 0.500  1,234 tokens/s  1 min 1 s left");

@@ -71,7 +71,7 @@ void for_each_piece(Files& files, const std::string& path, const std::function<v
     ended = got == 0;
     if (pending.empty() || (!ended && pending.size() < wanted)) continue;
     const std::size_t valid = std::min(model::utf8_valid_prefix(pending), pending.find('\0'));
-    if (read == got && data::looks_like_token_file(pending)) {
+    if (read == pending.size() && data::looks_like_token_file(pending)) {
       throw Error(ErrorKind::kInvalid,
                   "{} is a token file, which only `pretrain` reads. Give the texts that it was made of", path);
     }

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import math
 import os
 import pathlib
 import pty
@@ -17,6 +18,7 @@ import termios
 import time
 
 import pytest
+import safetensors.torch
 
 import llm
 
@@ -71,6 +73,8 @@ def place(tmp_path_factory):
     (folder / "nothing").mkdir()
     llm.train(text=folder / "text.txt", out=folder / "model", **llm.SMALL | dict(steps=3, checkpoint_every=1))
     llm.run("tokenize", "encode", "--tokenizer", folder / "model", "--text", folder / "text.txt", "--out", folder / "text.tokens")
+    shutil.copytree(folder / "model", folder / "bare", ignore=shutil.ignore_patterns("checkpoints"))
+    (folder / "chats.txt").write_text('{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]}\n')
     llm.run("tokenize", "train", "--text", folder / "text.txt", "--vocabulary", 300, "--out", folder / "other-tokenizer")
     return folder
 
@@ -139,6 +143,8 @@ WRONG_LINES = [
     ("train --text {place}/text.txt --out {new} --log xml", 'log is "xml"; it must be text or json'),
     ("train --text {place}/text.txt --out {new} --schedule step", "it must be cosine, linear, wsd or constant"),
     ("train --text {place}/text.txt --out {new} --spike-factor 2", "checkpoint_every is 0; it must be positive for spike_factor"),
+    ("finetune --model {place}/model --data {place}/text.txt --out {new} --lora-rank 4 --optimizer muon", "optimizer is muon"),
+    ("train --text {place}/text.txt --out {new} --threads 1025", "threads is 1025; it must be between 0 and 1024"),
     ("train --text {place}/text.txt --out {new} --log-every 0", "log_every is 0; it must be 1 or more"),
     ("train --text {place}/text.txt --out {new} --layers 100000", "num_hidden_layers is 100000; it must lie between 1 and 4096"),
     ("train --text {place}/text.txt --out {new} --hidden-size 16777216 --intermediate-size 16777216 --layers 4096 --heads 1 --head-dim 2",
@@ -188,9 +194,16 @@ WRONG_INPUTS = [
     ("train --text {place}/text.tokens --out {new}", "the tokenizer that made it is needed: --tokenizer DIR"),
     ("train --text {place}/text.tokens --tokenizer {place}/other-tokenizer --out {new}", "made with another tokenizer"),
     ("train --text {place}/text.txt --out {place}/model", "give --resume to go on with it, or another --out"),
+    ("train --text {place}/text.txt --out {place}/bare", "{place}/bare has a model already, config.json: give another folder"),
+    ("finetune --model {place}/model --data {place}/text.txt --out {place}/bare", "{place}/bare has a model already"),
+    ("merge --model {place}/model --adapter {place}/nothing --out {place}/bare", "{place}/bare has a model already"),
     ("train --text {place}/text.txt --out /proc/gone", "/proc/gone"),
+    ("finetune --model {place}/model --data {place}/text.tokens --out {new}", "{place}/text.tokens is a token file, which only `pretrain` reads"),
+    ("finetune --model {place}/model --data {place}/chats.txt --out {new}", "{place}/chats.txt begins with an example as a line of JSON"),
+    ("train --contract {place}/nothing", "There is no training job in {place}/nothing (it has no input/config). Outside of one, give --text and --out"),
+    ("convert --model {place}/model --out {new}.gguf", "is named like a file; what is made is a folder"),
     ("eval --model {place}/gone --text {place}/text.txt", "{place}/gone does not exist; a model is a folder with config.json and safetensors, a .gguf file"),
-    ("eval --model {place}/model --text {place}/empty.txt", "{place}/empty.txt has no tokens to predict"),
+    ("eval --model {place}/model --text {place}/empty.txt", "{place}/empty.txt is empty"),
     ("eval --model {place}/model --text {place}/latin.txt", "not UTF-8"),
     ("eval --model {place}/model --choices {place}/gone.jsonl", "{place}/gone.jsonl"),
     ("eval --model {place}/model --choices {place}/text.txt", "text.txt, line 1"),
@@ -321,20 +334,33 @@ def test_parts_of_a_model_that_do_not_belong_together(place, tmp_path):
 @pytest.mark.parametrize("name", ["checkpoint.json", "shard-00000.safetensors"])
 @pytest.mark.parametrize("damage", [*DAMAGES, "gone"])
 def test_damaged_checkpoints_are_told_and_never_used(place, tmp_path, name, damage):
-    """Each in turn is named as damaged; with none left, the run begins anew and says so by its first step."""
+    """Each in turn is named as damaged; with none left the run ends, and leaves all as it is."""
     shutil.copytree(place / "model/checkpoints", tmp_path / "checkpoints")
     kept = sorted(folder.name for folder in (tmp_path / "checkpoints").iterdir())
     assert kept == ["step-00000002", "step-00000003"]
     for folder in kept:
         damaged = tmp_path / "checkpoints" / folder / name
         damaged.unlink() if damage == "gone" else damaged.write_bytes(DAMAGES[damage](damaged.read_bytes()))
+    before = {path: path.read_bytes() for path in (tmp_path / "checkpoints").rglob("*") if path.is_file()}
     done = llm.run("train", "--resume", *llm.words(text=place / "text.txt", out=tmp_path / "model", checkpoints=tmp_path / "checkpoints",
-                                                   **llm.SMALL | dict(steps=3)))
-    told = done.stdout + done.stderr
+                                                   **llm.SMALL | dict(steps=3)), code=1)
     for folder in kept:
-        assert re.search(f"Skipping a damaged checkpoint.*{folder}", told), told
-    assert "going on" not in told
-    assert (tmp_path / "model/model.safetensors").read_bytes() == (place / "model/model.safetensors").read_bytes()
+        assert re.search(f"Skipping a damaged checkpoint.*{folder}", done.stderr), done.stderr
+    assert f"Of the checkpoints in {tmp_path}/checkpoints none is whole. Bring one back; or move them away" in done.stderr
+    assert {path: path.read_bytes() for path in (tmp_path / "checkpoints").rglob("*") if path.is_file()} == before
+    assert not (tmp_path / "model/model.safetensors").exists()
+
+
+def test_adapters_are_not_begun_from_damaged_checkpoints(place, tmp_path):
+    run = llm.words(model=place / "model", data=place / "text.txt", out=tmp_path / "adapters", lora_rank=2, steps=4, batch=2, length=16, threads=1,
+                    sample_tokens=0)
+    llm.run("finetune", *run)
+    shard, = (tmp_path / "adapters/checkpoints").rglob("shard-*.safetensors")
+    shard.write_bytes(shard.read_bytes()[:-1] + b"\x7f")
+    adapters = (tmp_path / "adapters/adapter_model.safetensors").read_bytes()
+    done = llm.run("finetune", *run, "--resume", code=1)
+    assert "none is whole" in done.stderr
+    assert (tmp_path / "adapters/adapter_model.safetensors").read_bytes() == adapters
 
 
 def test_a_checkpoint_of_another_model(place, tmp_path):
@@ -355,6 +381,44 @@ def test_a_diverging_run_says_what_to_change(place, tmp_path):
         learning_rate=1e30, warmup_steps=0, weight_decay=0)), code=2)
     assert re.fullmatch(r"athanor-llm: Step \d+: the loss is .* Lower learning_rate .*\n", done.stderr), done.stderr
     assert not (tmp_path / "model/model.safetensors").exists()
+
+
+def test_a_run_that_ends_diverged_fails_and_keeps_what_was_good(place, tmp_path):
+    """Its first step ruins the parameters; the others, fewer than would end it, change nothing."""
+    run = llm.words(text=place / "text.txt", out=tmp_path / "model", **llm.SMALL | dict(
+        learning_rate=1e30, warmup_steps=0, weight_decay=0, steps=8, checkpoint_every=1, evaluate_sequences=0))
+    done = llm.run("train", *run, code=2)
+    assert re.search(r"Training has diverged: the last 7 of 8 steps were not finite. The model in .* is of little use. Lower learning_rate", done.stderr)
+    assert sorted(path.name for path in (tmp_path / "model/checkpoints").iterdir()) == ["step-00000001", "step-00000008"]
+
+
+@pytest.mark.parametrize("on", ["--text", "--choices"])
+def test_a_model_that_is_no_numbers_is_not_evaluated(place, tmp_path, on):
+    shutil.copytree(place / "bare", tmp_path / "model")
+    weights = safetensors.torch.load_file(tmp_path / "model/model.safetensors")
+    weights["model.norm.weight"][:] = math.nan
+    safetensors.torch.save_file(weights, tmp_path / "model/model.safetensors")
+    (tmp_path / "questions.jsonl").write_text('{"question": "a", "choices": [" b", " c"], "answer": 0}\n')
+    told = refused("eval", "--model", tmp_path / "model", on, place / "text.txt" if on == "--text" else tmp_path / "questions.jsonl", "--json", code=1)
+    assert told.startswith(f"The model {tmp_path}/model gives probabilities that are no numbers")
+
+
+def test_a_reader_that_has_gone_is_no_failure(place):
+    process = subprocess.Popen([llm.PROGRAM, "generate", "--model", place / "model", "--prompt", "a", "--tokens", "20"], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert (process.wait(), process.stderr.read()) == (0, b"")
+
+
+def test_two_runs_do_not_share_a_folder(place, tmp_path):
+    run = llm.words(text=place / "text.txt", out=tmp_path / "model", **llm.SMALL | dict(steps=100000))
+    with llm.Ranks(1, commands=[["train", *run]]) as first:
+        first.read_until("step 1/")
+        assert f"Another run is writing to {tmp_path}/model" in refused("train", *run, "--checkpoints", str(tmp_path / "others"))
+        first.signal(signal.SIGHUP)  # as when a terminal is closed
+        assert first.wait() == [128 + signal.SIGHUP]
+    assert re.search(r"stopped after step \d+ of 100000", first.output[0])
+    assert list((tmp_path / "model/checkpoints").iterdir())
 
 
 def test_lines_for_machines_tell_what_lines_for_people_do(place, tmp_path):
@@ -418,12 +482,13 @@ def at_a_terminal(*arguments, columns=100, terminal="xterm"):
 def test_a_terminal_is_shown_every_step_in_a_line_that_moves(place, tmp_path):
     run = llm.words(**llm.SMALL | dict(steps=24, log_every=10), text=place / "text.txt")
     seen = at_a_terminal("train", *run, "--out", tmp_path / "model", columns=70)
-    status = re.findall(r"\r\x1b\[K(\[[= ]{24}\] +\d+%  step \d+/24[^\r]*)", seen)
+    status = re.findall(r"\r\x1b\[K(\[[= ]+\] +\d+%  step \d+/24[^\r]*)", seen)
     assert [int(re.search(r"step (\d+)/", line)[1]) for line in status] == list(range(1, 24))
-    assert status[11].startswith("[============            ]  50%  step 12/24  loss ")
+    bar, = re.findall(r"^\[(=+ +)\]  50%  step 12/24  loss [0-9.]+  .* left  [0-9,]+ tokens/s$", status[11])
+    assert bar.count("=") == len(bar) // 2
     assert all(len(line) <= 69 for line in status)
     # What stays is what a pipe would have been given: each line begins where the status was taken away.
-    lines = [line.removeprefix("\r\x1b[K") for line in re.sub(r"\r\x1b\[K\[[= ]{24}\][^\r]*", "", seen).split("\r\n")]
+    lines = [line.removeprefix("\r\x1b[K") for line in re.sub(r"\r\x1b\[K\[[= ]+\][^\r]*", "", seen).split("\r\n")]
     assert [line.split("  ")[0] for line in lines if line.startswith("step ")] == ["step 1/24", "step 10/24", "step 20/24", "step 24/24"]
     assert not any("\x1b" in line for line in lines)
 
