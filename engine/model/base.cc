@@ -57,9 +57,9 @@ Base::Base(const Config& config, const BaseTypes& types, tensor::MemoryPlan& pla
     if (is_dense(as)) return {&plan.add(line, name, types.activations, {rows, columns}), rows, columns};
     if (columns % tensor::kBlockElements != 0) {
       throw Error(ErrorKind::kInvalid,
-                  "The model's {} has rows of {} numbers, which are no multiple of the {} of a block: keep "
-                  "the frozen weights in float32",
-                  name, columns, tensor::kBlockElements);
+                  "The model's {} has rows of {} numbers, which are no multiple of the {} of a block that {} is kept "
+                  "in: keep the frozen weights in {}",
+                  name, columns, tensor::kBlockElements, name_of(as), name_of(types.activations));
     }
     const std::int64_t bytes = rows * (columns / tensor::kBlockElements) * tensor::block_bytes(blocks_of(as));
     return {&plan.add(line, name, DType::kUInt8, {bytes}), rows, columns};

@@ -56,6 +56,24 @@ void refuse_what_is_not_there(const json::object& from, std::string_view source)
   }
 }
 
+void read_sizes(const json::object& from, Config& config) {
+  config.vocab_size = json::get_int(from, "vocab_size");
+  config.hidden_size = json::get_int(from, "hidden_size");
+  config.intermediate_size = json::get_int(from, "intermediate_size");
+  config.num_hidden_layers = json::get_int(from, "num_hidden_layers");
+  config.num_attention_heads = json::get_int(from, "num_attention_heads");
+  config.num_key_value_heads = json::find_int(from, "num_key_value_heads").value_or(config.num_attention_heads);
+  if (config.num_attention_heads <= 0) throw Error(ErrorKind::kInvalid, "it has no attention heads");
+  constexpr std::int64_t kQwen3HeadDim = 128;
+  const std::int64_t usual =
+      config.family == Family::kQwen3 ? kQwen3HeadDim : config.hidden_size / config.num_attention_heads;
+  config.head_dim = json::find_int(from, "head_dim").value_or(usual);
+  config.max_position_embeddings = json::find_int(from, "max_position_embeddings").value_or(2048);
+  config.rms_norm_eps = json::find_double(from, "rms_norm_eps").value_or(1e-6);
+  config.tie_word_embeddings = json::find_bool(from, "tie_word_embeddings").value_or(false);
+  config.initializer_range = json::find_double(from, "initializer_range").value_or(Config().initializer_range);
+}
+
 // "rope_scaling" beside "rope_theta", or all of it in "rope_parameters".
 void read_rope(const json::object& from, std::string_view source, Config& config) {
   config.rope_theta = json::find_double(from, "rope_theta").value_or(10'000);
@@ -225,29 +243,18 @@ HuggingFaceModel huggingface_config_from_json(std::string_view text, std::string
   Config& config = model.config;
   config.family = find_family(from, source).family;
   refuse_what_is_not_there(from, source);
-  config.vocab_size = json::get_int(from, "vocab_size");
-  config.hidden_size = json::get_int(from, "hidden_size");
-  config.intermediate_size = json::get_int(from, "intermediate_size");
-  config.num_hidden_layers = json::get_int(from, "num_hidden_layers");
-  config.num_attention_heads = json::get_int(from, "num_attention_heads");
-  config.num_key_value_heads = json::find_int(from, "num_key_value_heads").value_or(config.num_attention_heads);
-  if (config.num_attention_heads <= 0) refuse(source, "it has no attention heads");
-  constexpr std::int64_t kQwen3HeadDim = 128;
-  const std::int64_t usual =
-      config.family == Family::kQwen3 ? kQwen3HeadDim : config.hidden_size / config.num_attention_heads;
-  config.head_dim = json::find_int(from, "head_dim").value_or(usual);
-  config.max_position_embeddings = json::find_int(from, "max_position_embeddings").value_or(2048);
-  config.rms_norm_eps = json::find_double(from, "rms_norm_eps").value_or(1e-6);
-  config.tie_word_embeddings = json::find_bool(from, "tie_word_embeddings").value_or(false);
-  config.initializer_range = json::find_double(from, "initializer_range").value_or(Config().initializer_range);
+  const auto naming_source = [&](const auto& body) {
+    try {
+      body();
+    } catch (const Error& error) {
+      refuse(source, "{}", error.what());
+    }
+  };
+  naming_source([&] { read_sizes(from, config); });
   read_rope(from, source, config);
-  try {
-    check(config);
-    read_window(from, source, config);
-    check(config);
-  } catch (const Error& error) {
-    refuse(source, "{}", error.what());
-  }
+  naming_source([&] { check(config); });
+  read_window(from, source, config);
+  naming_source([&] { check(config); });
   read_tokens(from, model);
   return model;
 }

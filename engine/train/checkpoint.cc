@@ -1,5 +1,7 @@
 #include "engine/train/checkpoint.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <charconv>
 #include <map>
@@ -85,6 +87,18 @@ Written write_shard(Files& files, const std::string& path, const std::vector<Nam
 // Everything about a model but its parameters, in the words of config.json.
 json::value model_object(const model::Config& config) {
   return json::parse(model::huggingface_config_to_json({.config = config}), "config.json");
+}
+
+// "hidden_size 64, here 48".
+std::string differences(const json::object& theirs, const json::object& ours) {
+  std::vector<std::string> all;
+  for (const auto& field : ours) {
+    const json::value* other = theirs.if_contains(field.key());
+    if (other && *other == field.value()) continue;
+    all.push_back(fmt::format("{} {}, here {}", std::string_view(field.key()),
+                              other ? json::serialize(*other) : "unknown", json::serialize(field.value())));
+  }
+  return fmt::format("{}", fmt::join(all, "; "));
 }
 
 std::string manifest_text(const model::Config& config, const TrainTensors& all, const TrainInput& input,
@@ -431,9 +445,9 @@ TrainState load_checkpoint(Files& files, const std::string& folder, const std::s
   const json::object* made_for = json::find_object(manifest, "model");
   if (!made_for || json::value(*made_for) != model_object(config)) {
     throw Error(ErrorKind::kInvalid,
-                "Going on from checkpoint {}: it is of another model ({}) than this run's ({}); give the run an empty "
+                "Going on from checkpoint {}: it is of another model than this run's ({}); give the run an empty "
                 "checkpoint folder, or the model's own options",
-                path, made_for ? json::serialize(*made_for) : "unknown", json::serialize(model_object(config)));
+                path, made_for ? differences(*made_for, model_object(config).as_object()) : "unknown");
   }
   for (const NamedTensor& entry : tensors.named) {
     const auto found = named.find(entry.name);

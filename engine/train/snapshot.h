@@ -2,8 +2,7 @@
 //
 // Training changes parameters and moments only in the update, at the end of a step. Until then the writer reads them where
 // they are, for nothing. What it has not read when the update comes is copied into `room` first, or, without room, the
-// update waits for the writer. So a checkpoint that is written within a step costs neither a copy nor memory: the pages of
-// the room are taken when it is used.
+// update waits for the writer. So a checkpoint that is written within a step costs no copy.
 #pragma once
 
 #include <condition_variable>

@@ -118,7 +118,7 @@ def test_a_wrong_setting(place, tmp_path, change, tells):
 def test_refuses_what_does_not_go_together(place, tmp_path):
     # A model whose rows are no blocks: 48 numbers.
     done = finetune(place, tmp_path / "out", code=2, model=place / "model", base_dtype="q4_0")
-    assert "rows of 48 numbers, which are no multiple of the 32 of a block" in done.stderr
+    assert "rows of 48 numbers, which are no multiple of the 32 of a block that bfloat16 is kept in: keep the frozen weights in float32" in done.stderr
     done = llm.run("pretrain", *llm.words(text=place / "chats.jsonl", out=tmp_path / "out", lora_rank=4), code=2)
     assert "pretrain begins from nothing: use finetune" in done.stderr
     finetune(place, tmp_path / "half", steps=2)

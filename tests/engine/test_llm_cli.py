@@ -367,7 +367,7 @@ def test_a_checkpoint_of_another_model(place, tmp_path):
     shutil.copytree(place / "model/checkpoints", tmp_path / "checkpoints")
     told = refused("train", "--resume", *llm.words(text=place / "text.txt", out=tmp_path / "model", checkpoints=tmp_path / "checkpoints",
                                                    **llm.SMALL | dict(layers=1)))
-    assert "of another model" in told and "give the run an empty checkpoint folder, or the model's own options" in told
+    assert "of another model than this run's (num_hidden_layers 2, here 1)" in told and "give the run an empty checkpoint folder, or the model's own options" in told
 
 
 def test_a_step_that_no_machine_has_memory_for(place, tmp_path):
