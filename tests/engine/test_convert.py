@@ -17,7 +17,7 @@ def test_every_type_is_what_torch_rounds_to(trained, tmp_path, dtype):  # noqa: 
     model, text = trained
     as_gguf(model, tmp_path / "model.gguf")
     for source in (model, tmp_path / "model.gguf"):
-        out = tmp_path / f"from-{source.name}"
+        out = tmp_path / f"from-{source.name.replace('.', '-')}"
         assert "parameters as " + dtype in llm.run("convert", "--model", source, "--out", out, "--dtype", dtype).stdout
         written, original = load_torch(out / "model.safetensors"), load_torch(model / "model.safetensors")
         assert written.keys() == original.keys()
