@@ -1,4 +1,4 @@
-// SIGTERM and SIGINT as a wish to stop. Before arm() they end the process at once, for there is nothing to save yet;
+// SIGTERM, SIGINT and, unless it is ignored (nohup), SIGHUP as a wish to stop. Before arm() they end the process at once, for there is nothing to save yet;
 // after it the first sets stop(), and a second one ends the process. A file that is half made then can be removed with it.
 //
 // Construct it before any other thread: the signals are blocked in all threads that are started later, and one thread
