@@ -1,5 +1,6 @@
-// SIGTERM, SIGINT and, unless it is ignored (nohup), SIGHUP as a wish to stop. Before arm() they end the process at once, for there is nothing to save yet;
-// after it the first sets stop(), and a second one ends the process. A file that is half made then can be removed with it.
+// SIGTERM, SIGINT and, unless it is ignored (nohup), SIGHUP as a wish to stop. Before arm() they end the process at once,
+// for there is nothing to save yet; after it the first sets stop(), and a second one ends the process. A file that is half
+// made then can be removed with it.
 //
 // Construct it before any other thread: the signals are blocked in all threads that are started later, and one thread
 // of its own waits for them. As the first process of a container gets no default handling, all of it is done here.
