@@ -13,8 +13,8 @@
 
 namespace athanor::llm {
 
-// Shows a line that tells how far something is, cut to the terminal's width; the next one, or anything else that is said, takes its
-// place. Nothing where standard output is not a terminal that moves its cursor.
+// Shows a line that tells how far something is: what `text` gives for the terminal's width, cut to it. The next one, or anything
+// else that is said, takes its place. Nothing where standard output is not a terminal that moves its cursor.
 void show_status(const std::function<std::string(std::size_t width)>& text);
 // Takes it away: before anything is written past this header.
 void clear_status();

@@ -330,11 +330,11 @@ int carry_out(Run run, Files& files, StopSignals& signals) {
     } else {
       if (evaluates) say_improvement(log, trainer.state().first_evaluation_loss, evaluation);
       note(log, "the {} {} in {}", frozen ? "adapters" : "model", frozen ? "are" : "is", run.out);
-      check_outcome(options, trainer.state(), evaluates ? evaluation.loss : 0, run.out);
       say_sample(log, context, trainer, material, run.settings);
     }
   }
   collectives->barrier();  // an instance that leaves early would end the others
+  if (speaks && !stopped) check_outcome(options, trainer.state(), evaluates ? evaluation.loss : 0, run.out);
   return stopped ? 128 + signals.signal() : 0;
 }
 

@@ -17,8 +17,8 @@ enum class Device { kCpu };
 
 class Context {
  public:
-  // `threads` 0: one for each CPU that this process may run on (its affinity mask).
   static constexpr int kThreadsMax = 1024;
+  // `threads` 0: one for each CPU that this process may run on (its affinity mask). Throws kInvalid for more than kThreadsMax.
   explicit Context(int threads = 0);
   ~Context();
   Context(const Context&) = delete;

@@ -164,8 +164,8 @@ void MemoryPlan::allocate(std::uint64_t limit_bytes, const std::string& advice) 
 
 void MemoryPlan::take_pages(Context& context) {
   ATHANOR_ASSERT(arena_);
-  constexpr std::int64_t kPage = 4096,
-                         kGrain = 1024;  // the smallest page there is: larger ones are touched more than once
+  constexpr std::int64_t kPage = 4096;  // the smallest there is: larger ones are touched more than once
+  constexpr std::int64_t kGrain = 1024;
   context.parallel((static_cast<std::int64_t>(mapped_bytes_) + kPage - 1) / kPage, kGrain,
                    [&](std::int64_t begin, std::int64_t end, int) {
                      for (std::int64_t page = begin; page < end; ++page) {

@@ -146,7 +146,6 @@ Trainer::Trainer(const model::Config& config, const TrainOptions& options, tenso
                   : base_type_of(options) != model::BaseType::kQ4_0 ? "; base_dtype q4_0 keeps frozen weights smallest"
                                                                     : "",
                   room ? "; checkpoint_room false leaves out the checkpoint's" : ""));
-  plan_.take_pages(context);
   if (writes) {
     const std::span<char> bytes = room ? std::span(static_cast<char*>(room->data()), room->bytes()) : std::span<char>();
     writer_ = std::make_unique<CheckpointWriter>(files, options_.checkpoint_folder, config_, input_, tensors(),
@@ -393,6 +392,7 @@ Outcome Trainer::run(const std::atomic<bool>& stop, const Events& events) {
   const auto tell = [&](std::int64_t done, std::int64_t of) {
     if (events.on_preparation) events.on_preparation({.done = done, .of = of});
   };
+  plan_.take_pages(context_);  // not before: a dry run takes none
   if (!prepared_ && !(prepared_ = objective_.prepare(decoder_, at_once(options_), collectives_, stop, tell))) {
     return Outcome::kStopped;
   }

@@ -27,8 +27,8 @@ struct AttentionTask {
   std::int64_t d_o_stride;
   Element* dq;
   std::int64_t dq_stride;
-  Element*
-      dk;  // or null: dK and dV stay where backward makes their sums, at the beginning of `scratch` (2, T, D), padded
+  // dK and dV; or dk is null, and they stay where backward makes their sums: at the beginning of `scratch` (2, T, D), padded.
+  Element* dk;
   std::int64_t dk_stride;
   Element* dv;
   std::int64_t dv_stride;
