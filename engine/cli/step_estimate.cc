@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/tensor/adamw8.h"
 #include "engine/tensor/orthogonalize.h"
 #include "engine/train/optimizer.h"
 
@@ -33,6 +34,19 @@ double muon_flops(const model::Layout& trained) {
   return flops;
 }
 
+// What an update reads and writes: values with what their masters add, and moments; gradients, read once more for their norm.
+double update_bytes(const model::Layout& trained, const std::string& optimizer, bool narrow) {
+  const double values = narrow ? 2 * (2 + 2) : 2 * 4, gradients = narrow ? 2 * 2 : 2 * 4;
+  double bytes = 0;
+  for (const model::ParameterInfo& info : trained.all()) {
+    double moments = 2 * 2 * 4;
+    if (optimizer == "adamw8") moments = 2 * 2 * (1 + 4.0 / tensor::kMoments8Block);
+    if (optimizer == "muon" && train::by_muon(info)) moments = 2 * 4;
+    bytes += static_cast<double>(info.count) * (values + gradients + moments);
+  }
+  return bytes;
+}
+
 }  // namespace
 
 StepEstimate estimate_step(const model::Config& config, const train::TrainOptions& options,
@@ -58,14 +72,12 @@ StepEstimate estimate_step(const model::Config& config, const train::TrainOption
   const double tokens = static_cast<double>(options.batch * rows) * static_cast<double>(options.length);
   const bool narrow = train::dtype_of(options.dtype) == tensor::DType::kBFloat16;
   const double elementwise_bytes = static_cast<double>(L) * elementwise_traffic(config) * (narrow ? 2 : 4);
-  // AdamW's (tensor/adamw.h), and the gradient once more for its norm.
-  const double update_bytes = static_cast<double>(trained.size()) * (narrow ? 28 : 32);
   const double muon = options.optimizer == "muon" ? muon_flops(trained) : 0;
   return {.flops = tokens * token.all() + static_cast<double>(ranks) * muon,
           .seconds = tokens / ranks *
                          (token.products / rates.products + token.attention / (kAttentionPart * rates.attention) +
                           elementwise_bytes / (kElementwisePart * rates.bytes)) +
-                     update_bytes / rates.bytes + muon / rates.products};
+                     update_bytes(trained, options.optimizer, narrow) / rates.bytes + muon / rates.products};
 }
 
 }  // namespace athanor::llm

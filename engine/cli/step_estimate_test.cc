@@ -76,6 +76,17 @@ TEST(StepEstimate, NarrowTypesMoveFewerBytes) {
   EXPECT_NEAR(seconds_of_bytes(options), (2 * 48 * 2 * kElements * 2 + update) / 1e3, 1e-6);
 }
 
+TEST(StepEstimate, UpdatesMoveTheMomentsOfTheirOptimizer) {
+  train::TrainOptions options = options_with();
+  const double elements = 2 * 48 * 2 * kElements * 4, values = kParameters * 2 * 4, gradients = kParameters * 2 * 4;
+  options.optimizer = "adamw8";  // of a byte each, and a scale for 256 of them
+  EXPECT_NEAR(seconds_of_bytes(options), (elements + values + gradients + kParameters * 2 * 2 * (1 + 4. / 256)) / 1e3,
+              1e-6);
+  options.optimizer = "muon";  // one of the layers' matrices, two of the rest
+  const double moments = kParameters * 2 * 2 * 4 - 2 * 1920 * 2 * 4;
+  EXPECT_NEAR(seconds_of_bytes(options), (elements + values + gradients + moments) / 1e3, 1e-6);
+}
+
 TEST(StepEstimate, OnlyWhatIsTrainedIsUpdated) {
   const double adapters = 2 * 2 * (32 + 24 + 24 + 32 + 40 + 40 + 40);
   EXPECT_NEAR(seconds_of_bytes(options_with(2)), (2 * 48 * 2 * kElements * 4 + adapters * 32) / 1e3, 1e-6);
@@ -89,8 +100,9 @@ TEST(StepEstimate, EveryPartAddsToTheTime) {
   train::TrainOptions muon = options_with();
   muon.optimizer = "muon";
   const StepEstimate adamw = estimate(options_with(), {}, 1, 2, rates), with_muon = estimate(muon, {}, 1, 2, rates);
-  // Each rank makes all of Muon's products.
-  EXPECT_NEAR(with_muon.seconds - adamw.seconds, (with_muon.flops - adamw.flops) / 2 / 7e3, 1e-6);
+  // Each rank makes all of Muon's products, and moves a moment less of the layers' matrices.
+  EXPECT_NEAR(with_muon.seconds - adamw.seconds, (with_muon.flops - adamw.flops) / 2 / 7e3 - 2 * 1920 * 2 * 4 / 2e4,
+              1e-6);
 }
 
 TEST(StepEstimate, FrozenWeightsHaveNoGradientButAttentionIsWhole) {
