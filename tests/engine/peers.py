@@ -72,7 +72,9 @@ def chat_templates():
         FOLDER.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=FOLDER) as scratch:
             scratch = pathlib.Path(scratch)
-            subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", scratch, LLAMA_CPP], check=True)
+            # ":all:" instead of its name would build CMake from its source as well, only to tell the package's version.
+            subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "llama-cpp-python", "--dest", scratch,
+                            LLAMA_CPP], check=True)
             archive, = scratch.glob("llama_cpp_python-*.tar.gz")
             made = scratch / "made"
             made.mkdir()
