@@ -5,9 +5,12 @@
 #include <memory>
 
 #include "common/error.h"
+#include "engine/model/tokenizer/jinja/access.h"
 #include "engine/model/tokenizer/jinja/budget.h"
-#include "engine/model/tokenizer/jinja/builtins.h"
+#include "engine/model/tokenizer/jinja/filters.h"
+#include "engine/model/tokenizer/jinja/functions.h"
 #include "engine/model/tokenizer/jinja/strings.h"
+#include "engine/model/tokenizer/jinja/tests.h"
 
 namespace athanor::model::jinja {
 

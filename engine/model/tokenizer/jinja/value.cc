@@ -313,6 +313,11 @@ const char* kind_name(const Value& value) {
                             : "namespace";
 }
 
+void refuse(std::string_view what, const Value& value) {
+  if (value.undefined()) throw Error(ErrorKind::kInvalid, "'{}' is undefined", value.undefined()->name);
+  throw Error(ErrorKind::kInvalid, "{} is not possible with a value of the kind {}", what, kind_name(value));
+}
+
 Text to_text(const Value& value, Budget& budget) {
   Text made;
   Writer writer(made, budget);
