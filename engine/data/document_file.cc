@@ -185,8 +185,7 @@ void DocumentFileWriter::finish() {
   file_->sync();
   file_.reset();
   files_.rename(temporary_path(path_), path_);
-  const std::size_t slash = path_.rfind('/');
-  files_.sync_folder(slash == std::string::npos ? "." : slash == 0 ? "/" : path_.substr(0, slash));
+  files_.sync_folder_of(path_);
 }
 
 DocumentFile::DocumentFile(const std::string& path)

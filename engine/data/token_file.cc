@@ -139,8 +139,7 @@ void TokenFileWriter::finish() {
   file_.reset();
   files_.rename(temporary_path(path_), path_);
   finished_ = true;
-  const std::size_t slash = path_.rfind('/');
-  files_.sync_folder(slash == std::string::npos ? "." : slash == 0 ? "/" : path_.substr(0, slash));
+  files_.sync_folder_of(path_);
 }
 
 TokenFile::TokenFile(const std::string& path)

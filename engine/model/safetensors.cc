@@ -243,8 +243,7 @@ void SafetensorsWriter::finish() {
   file_.reset();
   files_.rename(path_ + ".tmp", path_);
   finished_ = true;
-  const auto slash = path_.rfind('/');
-  files_.sync_folder(slash == std::string::npos ? "." : path_.substr(0, std::max<std::size_t>(slash, 1)));
+  files_.sync_folder_of(path_);
 }
 
 }  // namespace athanor::model
