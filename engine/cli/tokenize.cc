@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "common/error.h"
+#include "common/whole_file.h"
 #include "engine/cli/commands.h"
 #include "engine/cli/console.h"
 #include "engine/cli/corpus.h"
@@ -38,7 +39,7 @@ int encode(const EncodeCommand& command) {
   SystemFiles files;
   const std::vector<std::string> texts = text_files(files, command.text);
   const model::Tokenizer tokenizer = model::load_tokenizer(files, command.tokenizer);
-  const StopSignals signals(data::TokenFileWriter::temporary_path(command.out));
+  const StopSignals signals(WholeFile::temporary_path(command.out));
   data::TokenFileWriter writer(files, command.out, tokenizer.vocabulary(), tokenizer_digest(tokenizer));
   encode_texts(files, texts, tokenizer, writer);
   writer.finish();
