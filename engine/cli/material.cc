@@ -73,9 +73,7 @@ std::optional<Tokenizer> tokenizer_beside(Files& files, const std::string& path)
   if (!files.stat(path + "/config.json").has_value()) {
     return model_tokenizer(files, *model::open_model(files, path), path, "");
   }
-  const bool has_one =
-      files.stat(path + "/tokenizer.json").has_value() || files.stat(path + "/tokenizer.model").has_value();
-  return has_one ? std::optional(model::load_tokenizer(files, path)) : std::nullopt;
+  return own_tokenizer(files, model::ModelFormat::kHuggingFace, path);
 }
 
 Material pretraining(Files& files, const Sources& sources, const TrainSettings& settings,
