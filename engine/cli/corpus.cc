@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "common/counts.h"
 #include "common/error.h"
 #include "common/hash.h"
 #include "engine/cli/shared_files.h"
@@ -32,9 +33,8 @@ std::shared_ptr<const TokenFile> find_token_file(Files& files, const std::vector
   for (const std::string& path : found) {
     if (!data::looks_like_token_file(first_bytes(files, path))) continue;
     if (found.size() > 1) {
-      throw Error(ErrorKind::kInvalid,
-                  "{} is a token file, and there are {} files with it: give one token file, or texts", path,
-                  found.size() - 1);
+      throw Error(ErrorKind::kInvalid, "{} is a token file, and is given with {}: give one token file, or texts", path,
+                  format_count(std::ssize(found) - 1, "other file"));
     }
     return std::make_shared<const TokenFile>(path);
   }
