@@ -4,6 +4,13 @@
 
 namespace athanor {
 
+std::string folder_of(const std::string& path) {
+  const auto slash = path.rfind('/');
+  return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
+
+void Files::sync_folder_of(const std::string& path) { sync_folder(folder_of(path)); }
+
 std::string Files::read_all(const std::string& path) {
   const auto file = open(path, Open::kRead);
   std::string contents(file->size(), '\0');
@@ -27,8 +34,7 @@ void Files::replace(const std::string& path, std::string_view contents, std::uin
     file->sync();
   }
   rename(temporary, path);
-  const auto slash = path.rfind('/');
-  sync_folder(slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash));
+  sync_folder_of(path);
 }
 
 void Files::remove_all(const std::string& path) {

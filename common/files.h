@@ -45,6 +45,9 @@ struct FileInfo {
   std::uint32_t mode = 0;        // permission bits
 };
 
+// The folder that a path lies in: "." for a bare name, "/" for what lies in the root.
+std::string folder_of(const std::string& path);
+
 class Files {
  public:
   enum class Open {
@@ -69,6 +72,8 @@ class Files {
   // Makes names created, renamed or removed in this folder durable (fsync of the folder).
   virtual void sync_folder(const std::string& path) = 0;
 
+  // The same for the folder that a path lies in: after the path was created, renamed or removed.
+  void sync_folder_of(const std::string& path);
   // Whole files, in terms of the above.
   std::string read_all(const std::string& path);
   // Old contents or new, never a mixture, whatever happens: writes PATH.tmp, syncs, renames, syncs the folder.

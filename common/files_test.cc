@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include "common/crashing_files_test_support.h"
 #include "common/error.h"
 #include "common/temporary_folder.h"
 
@@ -38,6 +39,22 @@ TEST_F(SystemFilesTest, ErrorsNameThePath) {
     EXPECT_EQ(error.kind(), ErrorKind::kNotFound);
     EXPECT_NE(std::string(error.what()).find(root_ + "/absent"), std::string::npos);
   }
+}
+
+TEST(FolderOf, IsWhereAPathLies) {
+  const struct {
+    const char *path, *folder;
+  } cases[] = {{"/a/b/c", "/a/b"}, {"a/b", "a"}, {"./a", "."}, {"a", "."}, {"/a", "/"}};
+  for (const auto& one : cases) EXPECT_EQ(folder_of(one.path), one.folder) << one.path;
+}
+
+TEST_F(SystemFilesTest, ANameOutlivesAPowerFailureOnceItsFolderIsSynced) {
+  CrashingFiles files(1000);
+  files.open(root_ + "/synced", Files::Open::kCreateNew, 0644);
+  files.sync_folder_of(root_ + "/synced");
+  files.open(root_ + "/later", Files::Open::kCreateNew, 0644);
+  files.lose_power();
+  EXPECT_EQ(files.list(root_), std::vector<std::string>{"synced"});
 }
 
 TEST_F(SystemFilesTest, ReadsFilesOfUnknownSize) { EXPECT_FALSE(files_.read_all("/proc/self/status").empty()); }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "common/error.h"
+#include "common/files.h"
 
 namespace athanor {
 
@@ -85,7 +86,7 @@ class Remover {
 
 void remove_tree(const std::string& path) {
   const auto slash = path.rfind('/');
-  const std::string above = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+  const std::string above = folder_of(path);
   const Folder top = open_folder(AT_FDCWD, above.c_str());
   if (!top) {
     if (errno == ENOENT) return;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/clock.h"
+#include "common/counts.h"
 #include "common/error.h"
 #include "common/files.h"
 #include "common/json.h"
@@ -175,8 +176,9 @@ int bench(const BenchCommand& command) {
                                        .rates = {.product_flops = product_rate(context, type, clock, kProducts_s).best,
                                                  .triad_bytes = triad_rate(context, clock, kTriad_s).best}};
     if (!command.json) {
-      say("{} ({}, batch {}, length {}, {} threads): {:.1f} tokens/s", command.shape, options.dtype, options.batch,
-          options.length, context.threads(), static_cast<double>(options.batch * options.length) / step_s);
+      say("{} ({}, batch {}, length {}, {}): {:.1f} tokens/s", command.shape, options.dtype, options.batch,
+          options.length, format_count(context.threads(), "thread"),
+          static_cast<double>(options.batch * options.length) / step_s);
       print(operator_table.text());
       return 0;
     }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/counts.h"
 #include "common/error.h"
 #include "common/json.h"
 #include "engine/data/json_lines.h"
@@ -93,8 +94,9 @@ std::vector<Continuation> continuations_of(const std::vector<Question>& question
         const std::size_t cut = continuation.tokens.size() - most;
         if (cut >= continuation.first) {
           throw Error(ErrorKind::kInvalid,
-                      "Choice {} of question {} has {} tokens, and {} are seen at once: give a larger --length", c,
-                      q + 1, continuation.tokens.size() - continuation.first, length);
+                      "Choice {} of question {} has {}, and {} are seen at once: give a larger --length", c, q + 1,
+                      format_count(static_cast<std::int64_t>(continuation.tokens.size() - continuation.first), "token"),
+                      length);
         }
         continuation.tokens.erase(continuation.tokens.begin(),
                                   continuation.tokens.begin() + static_cast<std::ptrdiff_t>(cut));

@@ -61,11 +61,4 @@ std::string format_seconds(double seconds) {
   return fmt::format("{} h {} min", whole / 3600, whole / 60 % 60);
 }
 
-std::string format_count(std::int64_t count) {
-  std::string digits = std::to_string(count);
-  const std::size_t first = digits.front() == '-' ? 1 : 0;
-  for (std::size_t at = digits.size(); at > first + 3;) digits.insert(at -= 3, 1, ',');
-  return digits;
-}
-
 }  // namespace athanor::llm

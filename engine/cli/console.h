@@ -37,7 +37,5 @@ void say(fmt::format_string<Args...> format, Args&&... args) {
 
 // "45 s", "12 min 5 s", "3 h 20 min"
 std::string format_seconds(double seconds);
-// "12,345,678"
-std::string format_count(std::int64_t count);
 
 }  // namespace athanor::llm

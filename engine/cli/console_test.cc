@@ -16,13 +16,5 @@ TEST(FormatSeconds, ReadsAsPeopleSayIt) {
   EXPECT_EQ(format_seconds(INFINITY), "?");
 }
 
-TEST(FormatCount, GroupsDigits) {
-  EXPECT_EQ(format_count(0), "0");
-  EXPECT_EQ(format_count(999), "999");
-  EXPECT_EQ(format_count(1000), "1,000");
-  EXPECT_EQ(format_count(12'345'678), "12,345,678");
-  EXPECT_EQ(format_count(-1234), "-1,234");
-}
-
 }  // namespace
 }  // namespace athanor::llm

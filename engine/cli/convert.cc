@@ -1,4 +1,5 @@
 // Any model that can be read, as a Hugging Face checkpoint.
+#include "common/counts.h"
 #include "common/error.h"
 #include "engine/cli/commands.h"
 #include "engine/cli/console.h"

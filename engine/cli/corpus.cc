@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "common/counts.h"
 #include "common/error.h"
 #include "common/hash.h"
 #include "engine/cli/shared_files.h"
@@ -32,9 +33,8 @@ std::shared_ptr<const TokenFile> find_token_file(Files& files, const std::vector
   for (const std::string& path : found) {
     if (!data::looks_like_token_file(first_bytes(files, path))) continue;
     if (found.size() > 1) {
-      throw Error(ErrorKind::kInvalid,
-                  "{} is a token file, and there are {} files with it: give one token file, or texts", path,
-                  found.size() - 1);
+      throw Error(ErrorKind::kInvalid, "{} is a token file, and is given with {}: give one token file, or texts", path,
+                  format_count(std::ssize(found) - 1, "other file"));
     }
     return std::make_shared<const TokenFile>(path);
   }
@@ -116,7 +116,7 @@ Corpus make_corpus(Files& files, const CorpusOptions& options) {
 
   if (!options.held_out.empty() && !held_out_tokens) {
     const ScratchFile scratch;
-    TokenFileWriter writer(files, files.open(scratch.path(), Files::Open::kTruncate), tokenizer.vocabulary(), digest);
+    TokenFileWriter writer(files.open(scratch.path(), Files::Open::kTruncate), tokenizer.vocabulary(), digest);
     encode_texts(files, text_files(files, options.held_out), tokenizer, writer);
     writer.finish();
     corpus.held_out = std::make_shared<const TokenFile>(scratch.path());
@@ -125,10 +125,10 @@ Corpus make_corpus(Files& files, const CorpusOptions& options) {
     const ScratchFile scratch, rest_scratch;
     const bool split = options.held_out.empty() && options.held_out_part > 0;
     const auto bytes = static_cast<double>(total_bytes(files, train));
-    TokenFileWriter writer(files, files.open(scratch.path(), Files::Open::kTruncate), tokenizer.vocabulary(), digest);
+    TokenFileWriter writer(files.open(scratch.path(), Files::Open::kTruncate), tokenizer.vocabulary(), digest);
     std::optional<TokenFileWriter> rest;
     if (split) {
-      rest.emplace(files, files.open(rest_scratch.path(), Files::Open::kTruncate), tokenizer.vocabulary(), digest);
+      rest.emplace(files.open(rest_scratch.path(), Files::Open::kTruncate), tokenizer.vocabulary(), digest);
     }
     encode_split(files, train, tokenizer, static_cast<std::uint64_t>(bytes * (1 - options.held_out_part)), writer,
                  rest ? &*rest : nullptr);

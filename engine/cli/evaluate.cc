@@ -4,6 +4,7 @@
 #include <numeric>
 #include <optional>
 
+#include "common/counts.h"
 #include "common/error.h"
 #include "engine/cli/choices.h"
 #include "engine/cli/commands.h"
@@ -105,9 +106,9 @@ Found evaluate_texts(const EvaluateCommand& command, Files& files, const std::ve
   check_finite(mean, command.model);
   const double bits_per_byte =
       evaluation.loss() / std::log(2) / static_cast<double>(std::max<std::uint64_t>(1, total_bytes(files, texts)));
-  return {fmt::format("loss {:.6f}  perplexity {:.2f}  {:.4f} bits a byte  ({} tokens of {} file{})\n", mean,
-                      std::exp(mean), bits_per_byte, format_count(evaluation.count()), texts.size(),
-                      texts.size() == 1 ? "" : "s"),
+  return {fmt::format("loss {:.6f}  perplexity {:.2f}  {:.4f} bits a byte  ({} of {})\n", mean, std::exp(mean),
+                      bits_per_byte, format_count(evaluation.count(), "token"),
+                      format_count(std::ssize(texts), "file")),
           fmt::format(R"({{"loss": {:.9g}, "perplexity": {:.9g}, "bits_per_byte": {:.9g}, "tokens": {}}})"
                       "\n",
                       mean, std::exp(mean), bits_per_byte, evaluation.count())};

@@ -53,7 +53,7 @@ class ScratchDocuments {
  public:
   // `group`: documents that belong together, 1 or 2.
   ScratchDocuments(Files& files, const model::Tokenizer& tokenizer, std::int64_t group)
-      : writer_(files, files.open(scratch_.path(), Files::Open::kTruncate), tokenizer.vocabulary(),
+      : writer_(files.open(scratch_.path(), Files::Open::kTruncate), tokenizer.vocabulary(),
                 tokenizer_digest(tokenizer), group) {}
 
   void append(std::span<const TokenRun> document) {

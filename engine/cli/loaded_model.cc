@@ -30,6 +30,16 @@ std::unique_ptr<model::ModelSource> open_source(Files& files, const std::string&
 
 }  // namespace
 
+std::optional<model::Tokenizer> own_tokenizer(Files& files, model::ModelFormat format, const std::string& path) {
+  if (format == model::ModelFormat::kLlama2c) return {};
+  try {
+    return read_tokenizer(files, format, path, "");
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kNotFound) throw;
+    return {};
+  }
+}
+
 model::Tokenizer model_tokenizer(Files& files, const model::ModelSource& source, const std::string& path,
                                  const std::string& given) {
   model::Tokenizer tokenizer = read_tokenizer(files, source.format(), path, given);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "common/files.h"
@@ -16,6 +17,9 @@ namespace athanor::llm {
 // is not empty. Throws kNotFound, kInvalid, also when it is not the model's.
 model::Tokenizer model_tokenizer(Files& files, const model::ModelSource& source, const std::string& path,
                                  const std::string& given);
+// The one in the folder or the GGUF file of a model of this format; nothing when there is none. Whether it is the model's
+// is not asked.
+std::optional<model::Tokenizer> own_tokenizer(Files& files, model::ModelFormat format, const std::string& path);
 
 // All but the weights.
 struct OpenedModel {

@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "common/counts.h"
 #include "common/error.h"
 #include "engine/cli/console.h"
 #include "engine/cli/corpus.h"
@@ -73,9 +74,7 @@ std::optional<Tokenizer> tokenizer_beside(Files& files, const std::string& path)
   if (!files.stat(path + "/config.json").has_value()) {
     return model_tokenizer(files, *model::open_model(files, path), path, "");
   }
-  const bool has_one =
-      files.stat(path + "/tokenizer.json").has_value() || files.stat(path + "/tokenizer.model").has_value();
-  return has_one ? std::optional(model::load_tokenizer(files, path)) : std::nullopt;
+  return own_tokenizer(files, model::ModelFormat::kHuggingFace, path);
 }
 
 Material pretraining(Files& files, const Sources& sources, const TrainSettings& settings,
@@ -153,12 +152,14 @@ std::string packed_tokenizer(Files& files, const Sources& sources, const model::
 
 std::vector<std::string> notes_of(const Examples& examples, const data::PackedSequences& sequences,
                                   std::int64_t length) {
-  std::vector<std::string> notes{
-      fmt::format("data        {} examples to train on: {} tokens, {} of them learnt; {} held out",
-                  format_count(examples.train->count()), format_count(examples.train->header().ids),
-                  format_count(examples.targets), format_count(examples.held_out ? examples.held_out->count() : 0)),
-      fmt::format("packed      {} sequences of {} tokens, {:.1f}% of them filled", format_count(sequences.rows()),
-                  length, 100 * sequences.filled())};
+  std::vector<std::string> notes{fmt::format("data        {} to train on: {}, {} of them learnt; {} held out",
+                                             format_count(examples.train->count(), "example"),
+                                             format_count(examples.train->header().ids, "token"),
+                                             format_count(examples.targets),
+                                             format_count(examples.held_out ? examples.held_out->count() : 0)),
+                                 fmt::format("packed      {} of {}, {:.1f}% of them filled",
+                                             format_count(sequences.rows(), "sequence"), format_count(length, "token"),
+                                             100 * sequences.filled())};
   if (sequences.long_documents() > 0) {
     notes.push_back(fmt::format(
         "cut         {} examples are longer than {} tokens and lose their end, {} of all have no answer left and are "
@@ -234,10 +235,10 @@ Material finetuning(Files& files, const Sources& sources, const TrainSettings& s
 std::vector<std::string> notes_of(const Examples& examples, const data::PreferenceSequences& pairs,
                                   std::int64_t length) {
   std::vector<std::string> notes{
-      fmt::format("data        {} pairs to train on: {} tokens, {} of them in answers; {} pairs held out",
-                  format_count(pairs.pairs()), format_count(examples.train->header().ids),
+      fmt::format("data        {} to train on: {}, {} of them in answers; {} held out",
+                  format_count(pairs.pairs(), "pair"), format_count(examples.train->header().ids, "token"),
                   format_count(examples.targets),
-                  format_count(examples.held_out ? examples.held_out->count() / 2 : 0))};
+                  format_count(examples.held_out ? examples.held_out->count() / 2 : 0, "pair"))};
   if (pairs.long_pairs() + pairs.left_out() > 0) {
     notes.push_back(
         fmt::format("cut         {} pairs have an answer that loses its end after {} tokens, and {} one that would not "
@@ -258,16 +259,16 @@ Material preferring(Files& files, const Sources& sources, const TrainSettings& s
   const data::PreferenceSequencesOptions as{.length = options.length, .batch = options.batch, .seed = options.seed};
   material.pairs = std::make_unique<data::PreferenceSequences>(examples.train, as);
   if (material.pairs->pairs() == 0) {
-    throw Error(ErrorKind::kInvalid, "Of {} pairs none has both answers begin within {} tokens: give a larger length",
-                material.pairs->left_out(), options.length + 1);
+    throw Error(ErrorKind::kInvalid, "Of {} none has both answers begin within {} tokens: give a larger length",
+                format_count(material.pairs->left_out(), "pair"), options.length + 1);
   }
   options.steps = steps_of(settings, material.pairs->pairs());
   material.notes = notes_of(examples, *material.pairs, options.length);
   if (examples.held_out) material.held_out_pairs = std::make_unique<data::PreferenceSequences>(examples.held_out, as);
   if (material.held_out_pairs && material.held_out_pairs->pairs() == 0) {
     material.notes.push_back(
-        fmt::format("held out    of {} pairs none has both answers begin within {} tokens: there is no evaluation",
-                    format_count(material.held_out_pairs->left_out()), options.length + 1));
+        fmt::format("held out    of {} none has both answers begin within {} tokens: there is no evaluation",
+                    format_count(material.held_out_pairs->left_out(), "pair"), options.length + 1));
     material.held_out_pairs.reset();
   }
   material.examples_in_epoch = material.pairs->pairs();

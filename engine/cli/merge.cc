@@ -1,36 +1,17 @@
 // Adapters put into the weights of their model: what needs no adapters any more.
 #include <optional>
 
-#include "common/error.h"
 #include "engine/cli/commands.h"
 #include "engine/cli/console.h"
+#include "engine/cli/loaded_model.h"
 #include "engine/cli/own_place.h"
 #include "engine/cli/weight_type.h"
 #include "engine/model/adapter_files.h"
-#include "engine/model/gguf_model.h"
 #include "engine/model/huggingface.h"
 #include "engine/model/tokenizer/tokenizer_files.h"
 #include "engine/tensor/available_memory.h"
 
 namespace athanor::llm {
-
-namespace {
-
-// The model's own, if it has one.
-std::optional<model::Tokenizer> tokenizer_of(Files& files, model::ModelFormat format, const std::string& path) {
-  if (format == model::ModelFormat::kLlama2c) return {};
-  if (format == model::ModelFormat::kGguf) {
-    return model::Tokenizer(model::tokenizer_parts_from_gguf(model::gguf_tokenizer(model::GgufFile(path))));
-  }
-  try {
-    return model::load_tokenizer(files, path);
-  } catch (const Error& error) {
-    if (error.kind() != ErrorKind::kNotFound) throw;
-    return {};
-  }
-}
-
-}  // namespace
 
 int merge(const MergeCommand& command) {
   const model::WeightType type = weight_type_of(command.dtype);
@@ -40,7 +21,7 @@ int merge(const MergeCommand& command) {
   Files& files = system;
   check_new_place(files, command.out);
   auto source = model::open_merged(files, model::open_model(files, command.model), command.adapter);
-  const std::optional<model::Tokenizer> tokenizer = tokenizer_of(files, source->format(), command.model);
+  const std::optional<model::Tokenizer> tokenizer = own_tokenizer(files, source->format(), command.model);
   const model::HuggingFaceModel& description = source->model();
   tensor::MemoryPlan plan;
   model::Parameters parameters(description.config, {}, plan);

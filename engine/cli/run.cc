@@ -11,6 +11,7 @@
 #include <memory>
 
 #include "common/clock.h"
+#include "common/counts.h"
 #include "common/descriptor.h"
 #include "common/error.h"
 #include "engine/cli/agreement.h"
@@ -77,16 +78,16 @@ void say_sizes(LogFormat log, const Material& material, const TrainSettings& s, 
                               .threads = threads,
                               .memory_bytes = trainer.memory().bytes()}));
   for (const std::string& line : material.notes) note(log, "{}", line);
-  note(log, "model       {} parameters: {} layers, width {}, {} heads ({} for keys and values) of {}, feed-forward {}",
-       format_count(model::parameter_count(c)), c.num_hidden_layers, c.hidden_size, c.num_attention_heads,
-       c.num_key_value_heads, c.head_dim, c.intermediate_size);
+  note(log, "model       {} parameters: {}, width {}, {} ({} for keys and values) of {}, feed-forward {}",
+       format_count(model::parameter_count(c)), format_count(c.num_hidden_layers, "layer"), c.hidden_size,
+       format_count(c.num_attention_heads, "head"), c.num_key_value_heads, c.head_dim, c.intermediate_size);
   const Task task = task_of(s.task);
-  note(log, "training    {} step{} of {} {} {} tokens ({:.2f} times the {}), on {} rank{} with {} thread{} each",
-       format_count(t.steps), t.steps == 1 ? "" : "s", t.batch,
-       task == Task::kDpo ? "pairs of answers of at most" : "sequences of", t.length,
+  note(log, "training    {} of {} {} ({:.2f} times the {}), on {} with {} each", format_count(t.steps, "step"),
+       task == Task::kDpo ? format_count(t.batch, "pair") + " of answers of at most"
+                          : format_count(t.batch, "sequence") + " of",
+       format_count(t.length, "token"),
        static_cast<double>(t.steps) * static_cast<double>(t.batch) / static_cast<double>(material.examples_in_epoch),
-       tunes(task) ? "data" : "text", collectives.size(), collectives.size() == 1 ? "" : "s", threads,
-       threads == 1 ? "" : "s");
+       tunes(task) ? "data" : "text", format_count(collectives.size(), "rank"), format_count(threads, "thread"));
   note(log, "memory of each rank, all of it taken before the first step{}:\n{}",
        recomputation(trainer.sizes(), c.num_hidden_layers), trainer.memory().table());
 }
@@ -106,8 +107,8 @@ void say_step(LogFormat log, tensor::Context& context, const Clock& clock, const
        "second that products of {} make here and {:.3g} bytes of memory",
        rows > 1 ? "of the longest answers: " : "", step.flops, step.seconds,
        ranks > 1 ? " and what it waits for the others" : "", rates.products, options.dtype, rates.bytes);
-  note(log, "{:<12}about {} for {} steps, without evaluations", "the run",
-       format_seconds(step.seconds * static_cast<double>(options.steps)), format_count(options.steps));
+  note(log, "{:<12}about {} for {}, without evaluations", "the run",
+       format_seconds(step.seconds * static_cast<double>(options.steps)), format_count(options.steps, "step"));
 }
 
 // New parameters, or those of the model that the run begins with. All ranks call it.
@@ -289,9 +290,9 @@ int carry_out(Run run, Files& files, StopSignals& signals) {
   if (speaks && !evaluates) {
     note(log, "There is no evaluation: {}",
          goes_on ? "nothing is held out; give --validation, or a larger held_out"
-                 : fmt::format("there is no held-out text of at least one sequence of {} tokens; give --validation, or "
+                 : fmt::format("there is no held-out text of at least one sequence of {}; give --validation, or "
                                "for texts that are no token file a larger held_out",
-                               options.length));
+                               format_count(options.length, "token")));
   }
   if (run.dry) {
     if (speaks) {

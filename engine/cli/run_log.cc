@@ -4,6 +4,7 @@
 #include <cmath>
 #include <optional>
 
+#include "common/counts.h"
 #include "common/error.h"
 #include "common/json.h"
 #include "engine/cli/console.h"

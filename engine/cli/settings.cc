@@ -277,31 +277,30 @@ void settle(TrainSettings& s, const std::vector<std::string>& given, bool model_
     }
   }
   const Task task = task_of(s.task);
+  const bool has_shape = model_given || tunes(task);
   for (const Setting& setting : table_of(s)) {
-    if (setting.group != kPreferencesGroup || task == Task::kDpo || !says(setting.name)) continue;
-    throw Error(ErrorKind::kInvalid,
-                "{} is given, and the task is {}, which learns no preferences: leave {} out, or use dpo", setting.name,
-                s.task, setting.name);
-  }
-  for (const Setting& setting : table_of(s)) {
-    if (setting.group != kAdaptersGroup || s.train.lora_rank != 0 || !says(setting.name)) continue;
-    if (setting.name == "lora_rank") continue;
-    throw Error(
-        ErrorKind::kInvalid,
-        "{} is given, and lora_rank is 0, so there are no adapters and nothing is frozen: give lora_rank, or leave "
-        "{} out",
-        setting.name, setting.name);
+    if (!says(setting.name)) continue;
+    if (setting.group == kPreferencesGroup && task != Task::kDpo) {
+      throw Error(ErrorKind::kInvalid,
+                  "{} is given, and the task is {}, which learns no preferences: leave {} out, or use dpo",
+                  setting.name, s.task, setting.name);
+    }
+    if (setting.group == kAdaptersGroup && s.train.lora_rank == 0 && setting.name != "lora_rank") {
+      throw Error(
+          ErrorKind::kInvalid,
+          "{} is given, and lora_rank is 0, so there are no adapters and nothing is frozen: give lora_rank, or leave "
+          "{} out",
+          setting.name, setting.name);
+    }
+    const bool learns_tokenizer = setting.name == "vocabulary" && !tunes(task);
+    if (setting.group == kModelGroup && has_shape && !learns_tokenizer) {
+      throw Error(ErrorKind::kInvalid, "{} is given, and so is a model, which has a shape of its own: leave {} out",
+                  setting.name, setting.name);
+    }
   }
   if (task == Task::kDpo && s.train.z_loss != 0) {
     throw Error(ErrorKind::kInvalid, "z_loss is {}, and dpo learns preferences without it: leave z_loss out",
                 s.train.z_loss);
-  }
-  if (!model_given && !tunes(task)) return;
-  for (const Setting& setting : table_of(s)) {
-    const bool learns_tokenizer = setting.name == "vocabulary" && !tunes(task);
-    if (setting.group != kModelGroup || learns_tokenizer || !says(setting.name)) continue;
-    throw Error(ErrorKind::kInvalid, "{} is given, and so is a model, which has a shape of its own: leave {} out",
-                setting.name, setting.name);
   }
 }
 

@@ -1,7 +1,9 @@
 // Tokenizers, and texts as tokens.
 #include <algorithm>
 
+#include "common/counts.h"
 #include "common/error.h"
+#include "common/whole_file.h"
 #include "engine/cli/commands.h"
 #include "engine/cli/console.h"
 #include "engine/cli/corpus.h"
@@ -28,8 +30,8 @@ int train_tokenizer(const TokenizerTrainCommand& command) {
   const model::Tokenizer tokenizer = train_tokenizer(files, texts, command.vocabulary);
   static_cast<Files&>(files).make_folders(command.out);
   model::save_tokenizer(files, command.out, tokenizer, kContextUnknown);
-  say("{}/tokenizer.json has {} tokens, from {} bytes of text{}", command.out, format_count(tokenizer.vocabulary()),
-      format_count(static_cast<std::int64_t>(total_bytes(files, texts))),
+  say("{}/tokenizer.json has {}, from {} of text{}", command.out, format_count(tokenizer.vocabulary(), "token"),
+      format_count(static_cast<std::int64_t>(total_bytes(files, texts)), "byte"),
       tokenizer.vocabulary() < command.vocabulary ? ", which has no more pairs that occur twice" : "");
   return 0;
 }
@@ -38,13 +40,14 @@ int encode(const EncodeCommand& command) {
   SystemFiles files;
   const std::vector<std::string> texts = text_files(files, command.text);
   const model::Tokenizer tokenizer = model::load_tokenizer(files, command.tokenizer);
-  const StopSignals signals(data::TokenFileWriter::temporary_path(command.out));
+  const StopSignals signals(WholeFile::temporary_path(command.out));
   data::TokenFileWriter writer(files, command.out, tokenizer.vocabulary(), tokenizer_digest(tokenizer));
   encode_texts(files, texts, tokenizer, writer);
   writer.finish();
   const auto bytes = static_cast<std::int64_t>(total_bytes(files, texts));
-  say("{} has {} tokens, from {} bytes of text ({:.2f} bytes a token)", command.out, format_count(writer.count()),
-      format_count(bytes), static_cast<double>(bytes) / static_cast<double>(std::max<std::int64_t>(1, writer.count())));
+  say("{} has {}, from {} of text ({:.2f} bytes a token)", command.out, format_count(writer.count(), "token"),
+      format_count(bytes, "byte"),
+      static_cast<double>(bytes) / static_cast<double>(std::max<std::int64_t>(1, writer.count())));
   return 0;
 }
 

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 #include "common/error.h"
 #include "engine/data/fingerprint.h"
@@ -36,6 +37,15 @@ struct Raw {
 };
 static_assert(sizeof(Raw) == DocumentFileHeader::kBytes);
 
+DocumentFileHeader empty_header(std::int64_t vocabulary, std::string_view tokenizer_sha256, std::int64_t group) {
+  ATHANOR_ASSERT(vocabulary >= 1 && vocabulary <= kVocabularyMax && (group == 1 || group == 2));
+  ATHANOR_ASSERT(tokenizer_sha256.empty() || tokenizer_sha256.size() == kDigestBytes);
+  return {.id_bytes = vocabulary <= 1 << 16 ? 2U : 4U,
+          .vocabulary = vocabulary,
+          .group = group,
+          .tokenizer_sha256 = std::string(tokenizer_sha256)};
+}
+
 std::string header_bytes(const DocumentFileHeader& header) {
   Raw raw{};
   kMagic.copy(raw.magic, sizeof raw.magic);
@@ -59,8 +69,6 @@ template <typename Number>
 std::string_view bytes_of(const std::vector<Number>& numbers) {
   return {reinterpret_cast<const char*>(numbers.data()), numbers.size() * sizeof(Number)};
 }
-
-std::string temporary_path(const std::string& path) { return path + ".tmp"; }
 
 std::uint64_t rounded_to_8(std::uint64_t bytes) { return (bytes + 7) / 8 * 8; }
 
@@ -116,33 +124,14 @@ DocumentFileHeader parse_document_file_header(std::string_view start, std::uint6
 
 DocumentFileWriter::DocumentFileWriter(Files& files, const std::string& path, std::int64_t vocabulary,
                                        std::string_view tokenizer_sha256, std::int64_t group)
-    : DocumentFileWriter(files, files.open(temporary_path(path), Files::Open::kTruncate), vocabulary, tokenizer_sha256,
-                         group, path) {}
-
-DocumentFileWriter::DocumentFileWriter(Files& files, std::unique_ptr<File> file, std::int64_t vocabulary,
-                                       std::string_view tokenizer_sha256, std::int64_t group)
-    : DocumentFileWriter(files, std::move(file), vocabulary, tokenizer_sha256, group, "") {}
-
-DocumentFileWriter::DocumentFileWriter(Files& files, std::unique_ptr<File> file, std::int64_t vocabulary,
-                                       std::string_view tokenizer_sha256, std::int64_t group, const std::string& path)
-    : files_(files), path_(path), file_(std::move(file)) {
-  ATHANOR_ASSERT(vocabulary >= 1 && vocabulary <= kVocabularyMax && (group == 1 || group == 2));
-  ATHANOR_ASSERT(tokenizer_sha256.empty() || tokenizer_sha256.size() == kDigestBytes);
-  header_ = {.id_bytes = vocabulary <= 1 << 16 ? 2U : 4U,
-             .vocabulary = vocabulary,
-             .group = group,
-             .tokenizer_sha256 = std::string(tokenizer_sha256)};
+    : file_(files, path), header_(empty_header(vocabulary, tokenizer_sha256, group)) {
   file_->append(header_bytes(header_));
 }
 
-DocumentFileWriter::~DocumentFileWriter() {
-  if (finished_ || path_.empty()) return;
-  try {
-    file_.reset();
-    files_.remove(temporary_path(path_));
-  } catch (const Error&) {
-    // What made the writer end early is already on its way to the user.
-  }
+DocumentFileWriter::DocumentFileWriter(std::unique_ptr<File> file, std::int64_t vocabulary,
+                                       std::string_view tokenizer_sha256, std::int64_t group)
+    : file_(std::move(file)), header_(empty_header(vocabulary, tokenizer_sha256, group)) {
+  file_->append(header_bytes(header_));
 }
 
 void DocumentFileWriter::flush() {
@@ -156,7 +145,7 @@ void DocumentFileWriter::append(std::span<const TokenRun> document) {
     for (const std::int32_t id : run.tokens) {
       if (id < 0 || id >= header_.vocabulary) {
         throw Error(ErrorKind::kInvalid, "Writing the document file {}: the id {} is not below its vocabulary of {}",
-                    path_, id, header_.vocabulary);
+                    file_.path(), id, header_.vocabulary);
       }
       buffer_.append(reinterpret_cast<const char*>(&id), header_.id_bytes);
       if (header_.ids % 64 == 0) in_loss_.push_back(0);
@@ -170,23 +159,14 @@ void DocumentFileWriter::append(std::span<const TokenRun> document) {
 }
 
 void DocumentFileWriter::finish() {
-  ATHANOR_ASSERT(!finished_ && header_.documents % header_.group == 0);
+  ATHANOR_ASSERT(!file_.finished() && header_.documents % header_.group == 0);
   const std::uint64_t body = static_cast<std::uint64_t>(header_.ids) * header_.id_bytes;
   buffer_.append(rounded_to_8(body) - body, '\0');
   flush();
   file_->append(bytes_of(ends_));
   file_->append(bytes_of(in_loss_));
   file_->write_at(0, header_bytes(header_));
-  finished_ = true;
-  if (path_.empty()) {
-    file_.reset();
-    return;
-  }
-  file_->sync();
-  file_.reset();
-  files_.rename(temporary_path(path_), path_);
-  const std::size_t slash = path_.rfind('/');
-  files_.sync_folder(slash == std::string::npos ? "." : slash == 0 ? "/" : path_.substr(0, slash));
+  file_.finish();
 }
 
 DocumentFile::DocumentFile(const std::string& path)

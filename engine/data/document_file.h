@@ -25,6 +25,7 @@
 
 #include "common/files.h"
 #include "common/mapped_file.h"
+#include "common/whole_file.h"
 #include "engine/data/conversation.h"
 #include "engine/data/documents.h"
 
@@ -51,19 +52,15 @@ struct DocumentFileHeader {
 DocumentFileHeader parse_document_file_header(std::string_view start, std::uint64_t file_bytes,
                                               std::string_view source);
 
-// Writes a document file that appears at its path whole, in finish(), or not at all. Holds a bit for each id and 8 bytes
-// for each document in memory.
+// Writes a document file, which is a WholeFile. Holds a bit for each id and 8 bytes for each document in memory.
 class DocumentFileWriter {
  public:
   // `vocabulary` from 1 to 2^31 - 1. `tokenizer_sha256` has 32 bytes or none. `group` is 1 or 2.
   DocumentFileWriter(Files& files, const std::string& path, std::int64_t vocabulary, std::string_view tokenizer_sha256,
                      std::int64_t group);
   // Writes into an empty file that is open already, and is the caller's to remove; nothing is made durable.
-  DocumentFileWriter(Files& files, std::unique_ptr<File> file, std::int64_t vocabulary,
-                     std::string_view tokenizer_sha256, std::int64_t group);
-  ~DocumentFileWriter();  // an unfinished file is removed
-  DocumentFileWriter(const DocumentFileWriter&) = delete;
-  DocumentFileWriter& operator=(const DocumentFileWriter&) = delete;
+  DocumentFileWriter(std::unique_ptr<File> file, std::int64_t vocabulary, std::string_view tokenizer_sha256,
+                     std::int64_t group);
 
   // One document, of one id or more. Throws kInvalid for an id that is not in the vocabulary.
   void append(std::span<const TokenRun> document);
@@ -71,18 +68,13 @@ class DocumentFileWriter {
   void finish();
 
  private:
-  DocumentFileWriter(Files& files, std::unique_ptr<File> file, std::int64_t vocabulary,
-                     std::string_view tokenizer_sha256, std::int64_t group, const std::string& path);
   void flush();
 
-  Files& files_;
-  const std::string path_;  // empty: the file has no name of ours
-  std::unique_ptr<File> file_;
+  WholeFile file_;
   DocumentFileHeader header_;
   std::string buffer_;
   std::vector<std::int64_t> ends_;
   std::vector<std::uint64_t> in_loss_;  // 64 ids a word
-  bool finished_ = false;
 };
 
 // Immutable; any thread. The file may be removed while it is open.

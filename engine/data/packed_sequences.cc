@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "common/counts.h"
 #include "common/error.h"
 #include "engine/data/permutation.h"
 #include "engine/tensor/cross_entropy.h"
@@ -38,9 +39,9 @@ PackedSequences::PackedSequences(std::shared_ptr<const Documents> train, std::sh
   ATHANOR_ASSERT(options_.length > 0 && options_.batch > 0);
   if (packing_.rows() == 0) {
     throw Error(ErrorKind::kInvalid,
-                "Of {} documents to train on none has anything to learn in its first {} tokens: give others, or a "
+                "Of {} to train on none has anything to learn in its first {} tokens: give others, or a "
                 "larger length",
-                train_->count(), options_.length + 1);
+                format_count(train_->count(), "document"), options_.length + 1);
   }
   if (held_out_) {
     held_out_packing_ =

@@ -32,6 +32,14 @@ struct Raw {
 };
 static_assert(sizeof(Raw) == TokenFileHeader::kBytes);
 
+TokenFileHeader empty_header(std::int64_t vocabulary, std::string_view tokenizer_sha256) {
+  ATHANOR_ASSERT(vocabulary >= 1 && vocabulary <= kVocabularyMax);
+  ATHANOR_ASSERT(tokenizer_sha256.empty() || tokenizer_sha256.size() == kDigestBytes);
+  return {.id_bytes = vocabulary <= 1 << 16 ? 2U : 4U,
+          .vocabulary = vocabulary,
+          .tokenizer_sha256 = std::string(tokenizer_sha256)};
+}
+
 std::string header_bytes(const TokenFileHeader& header) {
   Raw raw{};
   kMagic.copy(raw.magic, sizeof raw.magic);
@@ -83,39 +91,20 @@ TokenFileHeader parse_token_file_header(std::string_view start, std::uint64_t fi
 
 TokenFileWriter::TokenFileWriter(Files& files, const std::string& path, std::int64_t vocabulary,
                                  std::string_view tokenizer_sha256)
-    : TokenFileWriter(files, files.open(temporary_path(path), Files::Open::kTruncate), vocabulary, tokenizer_sha256,
-                      path) {}
-
-TokenFileWriter::TokenFileWriter(Files& files, std::unique_ptr<File> file, std::int64_t vocabulary,
-                                 std::string_view tokenizer_sha256)
-    : TokenFileWriter(files, std::move(file), vocabulary, tokenizer_sha256, "") {}
-
-TokenFileWriter::TokenFileWriter(Files& files, std::unique_ptr<File> file, std::int64_t vocabulary,
-                                 std::string_view tokenizer_sha256, const std::string& path)
-    : files_(files), path_(path), file_(std::move(file)) {
-  ATHANOR_ASSERT(vocabulary >= 1 && vocabulary <= kVocabularyMax);
-  ATHANOR_ASSERT(tokenizer_sha256.empty() || tokenizer_sha256.size() == kDigestBytes);
-  header_ = {.id_bytes = vocabulary <= 1 << 16 ? 2U : 4U,
-             .vocabulary = vocabulary,
-             .tokenizer_sha256 = std::string(tokenizer_sha256)};
+    : file_(files, path), header_(empty_header(vocabulary, tokenizer_sha256)) {
   file_->append(header_bytes(header_));
 }
 
-TokenFileWriter::~TokenFileWriter() {
-  if (finished_ || path_.empty()) return;
-  try {
-    file_.reset();
-    files_.remove(temporary_path(path_));
-  } catch (const Error&) {
-    // What made the writer end early is already on its way to the user.
-  }
+TokenFileWriter::TokenFileWriter(std::unique_ptr<File> file, std::int64_t vocabulary, std::string_view tokenizer_sha256)
+    : file_(std::move(file)), header_(empty_header(vocabulary, tokenizer_sha256)) {
+  file_->append(header_bytes(header_));
 }
 
 void TokenFileWriter::append(std::span<const std::int32_t> ids) {
   for (const std::int32_t id : ids) {
     if (id < 0 || id >= header_.vocabulary) {
-      throw Error(ErrorKind::kInvalid, "Writing the token file {}: the id {} is not below its vocabulary of {}", path_,
-                  id, header_.vocabulary);
+      throw Error(ErrorKind::kInvalid, "Writing the token file {}: the id {} is not below its vocabulary of {}",
+                  file_.path(), id, header_.vocabulary);
     }
     buffer_.append(reinterpret_cast<const char*>(&id), header_.id_bytes);
     if (buffer_.size() >= kBufferBytes) {
@@ -127,20 +116,10 @@ void TokenFileWriter::append(std::span<const std::int32_t> ids) {
 }
 
 void TokenFileWriter::finish() {
-  ATHANOR_ASSERT(!finished_);
+  ATHANOR_ASSERT(!file_.finished());
   file_->append(buffer_);
   file_->write_at(0, header_bytes(header_));
-  if (path_.empty()) {
-    file_.reset();
-    finished_ = true;
-    return;
-  }
-  file_->sync();
-  file_.reset();
-  files_.rename(temporary_path(path_), path_);
-  finished_ = true;
-  const std::size_t slash = path_.rfind('/');
-  files_.sync_folder(slash == std::string::npos ? "." : slash == 0 ? "/" : path_.substr(0, slash));
+  file_.finish();
 }
 
 TokenFile::TokenFile(const std::string& path)

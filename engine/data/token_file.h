@@ -20,6 +20,7 @@
 
 #include "common/files.h"
 #include "common/mapped_file.h"
+#include "common/whole_file.h"
 
 namespace athanor::data {
 
@@ -39,34 +40,23 @@ TokenFileHeader parse_token_file_header(std::string_view start, std::uint64_t fi
 // Whether a file begins as a token file does.
 bool looks_like_token_file(std::string_view start);
 
-// Writes a token file that appears at its path whole, in finish(), or not at all.
+// Writes a token file, which is a WholeFile.
 class TokenFileWriter {
  public:
   // `vocabulary` from 1 to 2^31 - 1. `tokenizer_sha256` has 32 bytes or none.
   TokenFileWriter(Files& files, const std::string& path, std::int64_t vocabulary, std::string_view tokenizer_sha256);
   // Writes into an empty file that is open already, and is the caller's to remove; nothing is made durable.
-  TokenFileWriter(Files& files, std::unique_ptr<File> file, std::int64_t vocabulary, std::string_view tokenizer_sha256);
-  ~TokenFileWriter();  // an unfinished file is removed
-  TokenFileWriter(const TokenFileWriter&) = delete;
-  TokenFileWriter& operator=(const TokenFileWriter&) = delete;
+  TokenFileWriter(std::unique_ptr<File> file, std::int64_t vocabulary, std::string_view tokenizer_sha256);
 
   // Throws kInvalid for an id that is not in the vocabulary.
   void append(std::span<const std::int32_t> ids);
   std::int64_t count() const { return header_.count; }
   void finish();
-  // Where a file for `path` is until finish(). Who ends without the destructor, removes it.
-  static std::string temporary_path(const std::string& path) { return path + ".tmp"; }
 
  private:
-  TokenFileWriter(Files& files, std::unique_ptr<File> file, std::int64_t vocabulary, std::string_view tokenizer_sha256,
-                  const std::string& path);
-
-  Files& files_;
-  const std::string path_;  // empty: the file has no name of ours
-  std::unique_ptr<File> file_;
+  WholeFile file_;
   TokenFileHeader header_;
   std::string buffer_;
-  bool finished_ = false;
 };
 
 // Immutable; any thread. The file may be removed while it is open.

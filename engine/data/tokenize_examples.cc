@@ -3,6 +3,7 @@
 #include <span>
 #include <variant>
 
+#include "common/counts.h"
 #include "common/error.h"
 #include "engine/data/example.h"
 #include "engine/data/json_lines.h"
@@ -28,7 +29,8 @@ TokenizedCounts tokenize_examples(Files& files, const std::vector<std::string>& 
       if (run.in_loss) targets += size - (tokens == 0 && size > 0);
       tokens += size;
     }
-    if (targets == 0) throw Error(ErrorKind::kInvalid, "{}: of its {} tokens none is to be learnt", source, tokens);
+    if (targets == 0)
+      throw Error(ErrorKind::kInvalid, "{}: of its {} none is to be learnt", source, format_count(tokens, "token"));
     into(document);
     counts.tokens += tokens;
     counts.targets += targets;

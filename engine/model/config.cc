@@ -4,6 +4,7 @@
 #include <string_view>
 #include <utility>
 
+#include "common/counts.h"
 #include "common/error.h"
 
 namespace athanor::model {
@@ -102,9 +103,9 @@ void check(const Config& config) {
   if (!config.sliding_layers.empty() &&
       (config.sliding_window == 0 || config.family == Family::kMistral ||
        config.sliding_layers.size() != static_cast<std::size_t>(config.num_hidden_layers))) {
-    throw Error(ErrorKind::kInvalid,
-                "The model says for {} layers whether they have its window of {}; it has {} layers",
-                config.sliding_layers.size(), config.sliding_window, config.num_hidden_layers);
+    throw Error(ErrorKind::kInvalid, "The model says for {} whether its window of {} is theirs; it has {}",
+                format_count(std::ssize(config.sliding_layers), "layer"), config.sliding_window,
+                format_count(config.num_hidden_layers, "layer"));
   }
   check(config.rope_scaling, config);
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "common/counts.h"
 #include "common/error.h"
 #include "common/json.h"
 
@@ -140,7 +141,8 @@ void read_window(const json::object& from, std::string_view source, Config& conf
       slides.push_back(type == "sliding_attention");
     }
     if (slides.size() != static_cast<std::size_t>(config.num_hidden_layers)) {
-      refuse(source, "its layer_types has {} entries for {} layers", slides.size(), config.num_hidden_layers);
+      refuse(source, "its layer_types has {} for {}", format_count(std::ssize(slides), "type"),
+             format_count(config.num_hidden_layers, "layer"));
     }
   } else {
     const std::int64_t first = json::find_int(from, "max_window_layers").value_or(28);

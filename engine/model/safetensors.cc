@@ -175,7 +175,7 @@ void SafetensorsFile::read_floats(const SafetensorsEntry& entry, std::span<float
 
 SafetensorsWriter::SafetensorsWriter(Files& files, std::string path, std::vector<SafetensorsEntry> entries,
                                      const std::map<std::string, std::string>& metadata)
-    : files_(files), path_(std::move(path)) {
+    : file_(files, std::move(path)) {
   json::object header;
   if (!metadata.empty()) {
     json::object texts;
@@ -195,23 +195,12 @@ SafetensorsWriter::SafetensorsWriter(Files& files, std::string path, std::vector
   std::string text = json::serialize(header);
   text.resize((text.size() + 7) / 8 * 8, ' ');  // so that the data starts aligned
   const std::uint64_t header_bytes = text.size();
-  file_ = files_.open(path_ + ".tmp", Files::Open::kTruncate);
   file_->append({reinterpret_cast<const char*>(&header_bytes), sizeof header_bytes});
   file_->append(text);
 }
 
-SafetensorsWriter::~SafetensorsWriter() {
-  if (finished_) return;
-  file_.reset();
-  try {
-    files_.remove(path_ + ".tmp");
-  } catch (const Error&) {
-    // The error that brought us here is the one to tell.
-  }
-}
-
 void SafetensorsWriter::append(std::string_view bytes) {
-  ATHANOR_ASSERT(!finished_ && bytes.size() <= expected_ - written_);
+  ATHANOR_ASSERT(!file_.finished() && bytes.size() <= expected_ - written_);
   file_->append(bytes);
   written_ += bytes.size();
 }
@@ -239,12 +228,7 @@ void SafetensorsWriter::append_rounded(std::span<const float> values, std::uint1
 
 void SafetensorsWriter::finish() {
   ATHANOR_ASSERT(written_ == expected_);
-  file_->sync();
-  file_.reset();
-  files_.rename(path_ + ".tmp", path_);
-  finished_ = true;
-  const auto slash = path_.rfind('/');
-  files_.sync_folder(slash == std::string::npos ? "." : path_.substr(0, std::max<std::size_t>(slash, 1)));
+  file_.finish();
 }
 
 }  // namespace athanor::model

@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
-#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -14,6 +13,7 @@
 
 #include "common/files.h"
 #include "common/mapped_file.h"
+#include "common/whole_file.h"
 
 namespace athanor::model {
 
@@ -59,16 +59,12 @@ class SafetensorsFile {
   std::map<std::string_view, const SafetensorsEntry*> by_name_;
 };
 
-// Writes PATH tensor by tensor; PATH appears whole at finish(), or not at all.
+// Writes PATH tensor by tensor, as a WholeFile.
 class SafetensorsWriter {
  public:
   // What will be written, in this order; `begin` and `end` of the entries are set here.
   SafetensorsWriter(Files& files, std::string path, std::vector<SafetensorsEntry> entries,
                     const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
-  // Removes what is unfinished.
-  ~SafetensorsWriter();
-  SafetensorsWriter(const SafetensorsWriter&) = delete;
-  SafetensorsWriter& operator=(const SafetensorsWriter&) = delete;
 
   // The next bytes. Tensors may be given in parts.
   void append(std::string_view bytes);
@@ -83,12 +79,9 @@ class SafetensorsWriter {
  private:
   void append_rounded(std::span<const float> values, std::uint16_t (*round)(float));
 
-  Files& files_;
-  const std::string path_;
-  std::unique_ptr<File> file_;
+  WholeFile file_;
   std::uint64_t expected_ = 0;  // bytes of data
   std::uint64_t written_ = 0;
-  bool finished_ = false;
 };
 
 }  // namespace athanor::model

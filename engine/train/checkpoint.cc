@@ -331,18 +331,13 @@ void remove_checkpoint(Files& files, const std::string& folder, const std::strin
   files.remove_all(hidden);
 }
 
-std::string parent_of(const std::string& path) {
-  const std::size_t slash = path.rfind('/');
-  return slash == std::string::npos ? "." : path.substr(0, std::max<std::size_t>(slash, 1));
-}
-
 }  // namespace
 
 std::string checkpoint_name(std::int64_t step) { return fmt::format("{}{:08}", kPrefix, step); }
 
 void make_durable_folders(Files& files, const std::string& folder) {
   std::vector<std::string> parents;  // of those to make, the innermost first
-  for (std::string path = folder; !files.stat(path); path = parents.back()) parents.push_back(parent_of(path));
+  for (std::string path = folder; !files.stat(path); path = parents.back()) parents.push_back(folder_of(path));
   files.make_folders(folder);
   for (const std::string& parent : parents) files.sync_folder(parent);
 }

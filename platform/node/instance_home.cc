@@ -11,6 +11,7 @@
 #include <memory>
 
 #include "common/error.h"
+#include "common/files.h"
 #include "common/log.h"
 #include "common/remove_tree.h"
 #include "platform/node/namespaces.h"
@@ -23,11 +24,6 @@ std::string real_path(const std::string& path) {
   const std::unique_ptr<char, decltype(&::free)> real(::realpath(path.c_str(), nullptr), &::free);
   if (!real) throw system_error(errno, "finding " + path);
   return real.get();
-}
-
-std::string folder_of(const std::string& path) {
-  const auto slash = path.rfind('/');
-  return slash == 0 ? "/" : path.substr(0, slash);
 }
 
 void bind_folder(const std::string& from, const std::string& to) {

@@ -32,17 +32,12 @@ const std::int32_t* starts_of(const Tensor& starts, std::int64_t sequence) {
   return starts ? starts.i32() + sequence * starts.dim(1) : nullptr;
 }
 
-// The first key that query `t` of a sequence sees.
-std::int64_t first_key(const AttentionShape& s, const std::int32_t* starts, std::int64_t t) {
-  return std::max<std::int64_t>(starts ? starts[t] : 0, s.window > 0 ? t + 1 - s.window : 0);
-}
-
 // `products` of each pair of a query and a key that it sees, in each head.
 Work attention_work(const AttentionShape& s, const Tensor& starts, double products, Work work) {
   double pairs = 0;
   for (std::int64_t n = 0; n < s.batch * s.length; ++n) {
     const std::int64_t t = n % s.length;
-    pairs += static_cast<double>(t + 1 - first_key(s, starts_of(starts, n / s.length), t));
+    pairs += static_cast<double>(t + 1 - cpu::first_key(starts_of(starts, n / s.length), s.window, t));
   }
   work.flops = products * 2 * static_cast<double>(s.head_dim * s.heads) * pairs;
   return work;
@@ -57,7 +52,9 @@ std::int64_t parts_of(const AttentionShape& s, int threads) {
 // The first block of queries of a part, such that parts see about as many tiles of keys; of part `parts`: the end.
 std::int64_t first_block(const AttentionShape& s, const std::int32_t* starts, std::int64_t part, std::int64_t parts) {
   const std::int64_t tile = cpu::kAttentionTile, blocks = round_up(s.length, tile) / tile;
-  const auto seen = [&](std::int64_t block) { return block + 1 - first_key(s, starts, block * tile) / tile; };
+  const auto seen = [&](std::int64_t block) {
+    return block + 1 - cpu::first_key(starts, s.window, block * tile) / tile;
+  };
   std::int64_t all = 0, before = 0, block = 0;
   for (std::int64_t i = 0; i < blocks; ++i) all += seen(i);
   while (before * parts < all * part) before += seen(block++);

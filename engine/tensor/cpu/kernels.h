@@ -39,6 +39,14 @@ struct AttentionTask {
 inline constexpr std::int64_t kAttentionTile = 64;  // queries and keys in a tile
 inline constexpr std::int64_t kPad = 32;            // tiles' rows are multiples of this
 
+// The first key that query `t` of a sequence sees, which never falls as t rises: the first of its document (`starts` as
+// above), or of its window. Always inlined, for the reason that bfloat16.h gives.
+[[gnu::always_inline]] inline std::int64_t first_key(const std::int32_t* starts, std::int64_t window, std::int64_t t) {
+  const std::int64_t document = starts != nullptr ? starts[t] : 0;
+  const std::int64_t in_window = window > 0 ? t - window + 1 : 0;
+  return document > in_window ? document : in_window;
+}
+
 // C (m, n) = or += A (m, k) · B (k, n); A and B of one type, unit stride in one dimension of each.
 struct ProductTask {
   std::int64_t m, n, k;

@@ -4,10 +4,14 @@
 #include <cmath>
 #include <memory>
 
+#include "common/counts.h"
 #include "common/error.h"
+#include "engine/model/tokenizer/jinja/access.h"
 #include "engine/model/tokenizer/jinja/budget.h"
-#include "engine/model/tokenizer/jinja/builtins.h"
+#include "engine/model/tokenizer/jinja/filters.h"
+#include "engine/model/tokenizer/jinja/functions.h"
 #include "engine/model/tokenizer/jinja/strings.h"
+#include "engine/model/tokenizer/jinja/tests.h"
 
 namespace athanor::model::jinja {
 
@@ -92,7 +96,8 @@ class Interpreter {
   void assign(const std::vector<std::string>& names, const Value& value) {
     if (names.size() == 1) return assign(names[0], value);
     const List items = items_of(value, budget_);
-    if (items.size() != names.size()) refuse("{} names are given {} values", names.size(), items.size());
+    if (items.size() != names.size())
+      refuse("{} names are given {}", names.size(), format_count(std::ssize(items), "value"));
     for (std::size_t i = 0; i < names.size(); ++i) assign(names[i], items[i]);
   }
 

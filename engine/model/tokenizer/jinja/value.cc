@@ -7,6 +7,7 @@
 #include <compare>
 #include <limits>
 
+#include "common/counts.h"
 #include "common/error.h"
 
 namespace athanor::model::jinja {
@@ -214,8 +215,8 @@ void check_arguments(std::string_view kind, const Signature& signature, const Ar
   const auto count = static_cast<std::size_t>(std::find(parameters.begin(), parameters.end(), std::string_view()) -
                                               parameters.begin());
   if (arguments.positional.size() > count) {
-    throw Error(ErrorKind::kInvalid, "the {} '{}' takes {} argument{}, not {}", kind, signature.name, count,
-                count == 1 ? "" : "s", arguments.positional.size());
+    throw Error(ErrorKind::kInvalid, "the {} '{}' takes {}, not {}", kind, signature.name,
+                format_count(static_cast<std::int64_t>(count), "argument"), arguments.positional.size());
   }
   for (const auto& [name, value] : arguments.named) {
     const auto place = static_cast<std::size_t>(
@@ -311,6 +312,11 @@ const char* kind_name(const Value& value) {
          : value.dict()     ? "dict"
          : value.function() ? "function"
                             : "namespace";
+}
+
+void refuse(std::string_view what, const Value& value) {
+  if (value.undefined()) throw Error(ErrorKind::kInvalid, "'{}' is undefined", value.undefined()->name);
+  throw Error(ErrorKind::kInvalid, "{} is not possible with a value of the kind {}", what, kind_name(value));
 }
 
 Text to_text(const Value& value, Budget& budget) {

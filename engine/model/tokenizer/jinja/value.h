@@ -144,6 +144,8 @@ bool equal(const Value& a, const Value& b, Budget& budget);
 int compare(const Value& a, const Value& b, Budget& budget);
 // "str", "int", …, for errors.
 const char* kind_name(const Value& value);
+// Throws the kInvalid that says so: WHAT is not possible with a value of this kind, or with one that is undefined.
+[[noreturn]] void refuse(std::string_view what, const Value& value);
 
 // As Python's str() and repr().
 Text to_text(const Value& value, Budget& budget);

@@ -1,20 +1,21 @@
-#include "engine/model/tokenizer/jinja/builtins.h"
+#include "engine/model/tokenizer/jinja/filters.h"
 
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <iterator>
 #include <limits>
-#include <ranges>
+#include <optional>
+#include <vector>
 
 #include "common/error.h"
+#include "engine/model/tokenizer/jinja/access.h"
 #include "engine/model/tokenizer/jinja/strings.h"
+#include "engine/model/tokenizer/jinja/tests.h"
 
 namespace athanor::model::jinja {
 
 namespace {
-
-constexpr std::int64_t kRangeMax = 100'000;  // Jinja's sandbox has the same
 
 constexpr Signature kFilters[] = {
     {"abs", {}},
@@ -54,32 +55,6 @@ constexpr Signature kFilters[] = {
 };
 // Their arguments are those of another filter or test.
 constexpr std::string_view kMapping[] = {"map", "reject", "rejectattr", "select", "selectattr"};
-constexpr Signature kTests[] = {
-    {"boolean", {}},   {"callable", {}},
-    {"defined", {}},   {"divisibleby", {"num"}},
-    {"eq", {"other"}}, {"equalto", {"other"}},
-    {"even", {}},      {"false", {}},
-    {"filter", {}},    {"float", {}},
-    {"ge", {"other"}}, {"greaterthan", {"other"}},
-    {"gt", {"other"}}, {"in", {"seq"}},
-    {"integer", {}},   {"iterable", {}},
-    {"le", {"other"}}, {"lessthan", {"other"}},
-    {"lower", {}},     {"lt", {"other"}},
-    {"mapping", {}},   {"ne", {"other"}},
-    {"none", {}},      {"number", {}},
-    {"odd", {}},       {"sameas", {"other"}},
-    {"sequence", {}},  {"string", {}},
-    {"test", {}},      {"true", {}},
-    {"undefined", {}}, {"upper", {}},
-    {"==", {"other"}}, {"!=", {"other"}},
-    {"<", {"other"}},  {"<=", {"other"}},
-    {">", {"other"}},  {">=", {"other"}},
-};
-
-[[noreturn]] void refuse(std::string_view what, const Value& value) {
-  if (value.undefined()) throw Error(ErrorKind::kInvalid, "'{}' is undefined", value.undefined()->name);
-  throw Error(ErrorKind::kInvalid, "{} is not possible with a value of the kind {}", what, kind_name(value));
-}
 
 // Python's numbers have no end.
 [[noreturn]] void refuse_too_large() { throw Error(ErrorKind::kInvalid, "a number becomes too large"); }
@@ -313,21 +288,10 @@ List pairs_of(const Value& input, Budget& budget) {
 
 }  // namespace
 
-Context::~Context() {
-  for (const auto& space : spaces) space->fields.clear();
-}
-
-std::shared_ptr<Namespace> Context::make_space() {
-  budget.spend(1, Budget::kItem);
-  spaces.push_back(std::make_shared<Namespace>());
-  return spaces.back();
-}
-
 bool is_filter(std::string_view name) {
   return find_signature(kFilters, name) ||
          std::find(std::begin(kMapping), std::end(kMapping), name) != std::end(kMapping);
 }
-bool is_test(std::string_view name) { return find_signature(kTests, name) != nullptr; }
 
 Value apply_filter(std::string_view name, const Value& input, const Arguments& arguments, Budget& budget) {
   if (!is_filter(name)) throw Error(ErrorKind::kInvalid, "there is no filter '{}'", name);
@@ -422,203 +386,6 @@ Value apply_filter(std::string_view name, const Value& input, const Arguments& a
                                       ' '),
                           {}};
   return indent(text(), by, truth(arguments.get(1, "first", false)), truth(arguments.get(2, "blank", false)), budget);
-}
-
-bool apply_test(std::string_view name, const Value& input, const Arguments& arguments, Budget& budget) {
-  const Signature* signature = find_signature(kTests, name);
-  if (!signature) throw Error(ErrorKind::kInvalid, "there is no test '{}'", name);
-  check_arguments("test", *signature, arguments);
-  budget.spend(1, Budget::kItem);
-  const Value other = arguments.get(0, signature->parameters[0]);
-  const auto integer = [&] {
-    if (!input.number() || input.real()) refuse(fmt::format("the test '{}'", name), input);
-    return input.as_integer();
-  };
-  if (name == "defined") return !input.undefined();
-  if (name == "undefined") return input.undefined() != nullptr;
-  if (name == "none") return input.none();
-  if (name == "string") return input.text() != nullptr;
-  if (name == "number") return input.number();
-  if (name == "integer") return input.integer() != nullptr;
-  if (name == "float") return input.real() != nullptr;
-  if (name == "boolean") return input.boolean() != nullptr;
-  if (name == "true") return input.boolean() && *input.boolean();
-  if (name == "false") return input.boolean() && !*input.boolean();
-  if (name == "mapping") return input.dict() != nullptr;
-  if (name == "iterable") return input.list() || input.dict() || input.text() || input.undefined();
-  if (name == "sequence") return input.list() || input.dict() || input.text() || input.undefined();
-  if (name == "callable") return input.function() != nullptr;
-  if (name == "filter") return input.text() && is_filter(input.text()->bytes);
-  if (name == "test") return input.text() && is_test(input.text()->bytes);
-  if (name == "lower" || name == "upper") {
-    return *text_method(to_text(input, budget), name == "lower" ? "islower" : "isupper", {}, budget)->boolean();
-  }
-  if (name == "odd") return integer() % 2 != 0;
-  if (name == "even") return integer() % 2 == 0;
-  if (!arguments.has(0, signature->parameters[0]))
-    throw Error(ErrorKind::kInvalid, "the test '{}' needs an argument", name);
-  if (name == "divisibleby") {
-    if (!other.number() || other.as_integer() == 0) refuse("dividing", other);
-    return other.as_integer() == -1 || integer() % other.as_integer() == 0;  // the processor divides no least by -1
-  }
-  if (name == "eq" || name == "equalto" || name == "==") return equal(input, other, budget);
-  if (name == "ne" || name == "!=") return !equal(input, other, budget);
-  if (name == "in") return contains(other, input, budget);
-  if (name == "sameas") {
-    return input.list() == other.list() && input.dict() == other.dict() &&
-           std::string_view(kind_name(input)) == kind_name(other) && equal(input, other, budget);
-  }
-  const int order = compare(input, other, budget);
-  if (name == "lt" || name == "lessthan" || name == "<") return order < 0;
-  if (name == "le" || name == "<=") return order <= 0;
-  if (name == "gt" || name == "greaterthan" || name == ">") return order > 0;
-  return order >= 0;
-}
-
-std::optional<Value> global(std::string_view name, Context& context) {
-  if (name == "range") {
-    return Function{"range", [&context](const Arguments& given) -> Value {
-                      for (const Value& value : given.positional) {
-                        if (!value.number() || value.real()) refuse("range()", value);
-                      }
-                      const std::size_t count = given.positional.size();
-                      if (count == 0 || count > 3) {
-                        throw Error(ErrorKind::kInvalid, "range() takes one to three numbers");
-                      }
-                      std::int64_t at = count > 1 ? given.positional[0].as_integer() : 0;
-                      const std::int64_t end = given.positional[count > 1 ? 1 : 0].as_integer(),
-                                         by = count > 2 ? given.positional[2].as_integer() : 1;
-                      if (by == 0) throw Error(ErrorKind::kInvalid, "range() cannot go in steps of 0");
-                      List list;
-                      for (; by > 0 ? at < end : at > end;) {
-                        if (static_cast<std::int64_t>(list.size()) == kRangeMax) {
-                          throw Error(ErrorKind::kInvalid, "range() has more than {} numbers", kRangeMax);
-                        }
-                        context.budget.spend(1, Budget::kItem);
-                        list.push_back(at);
-                        if (__builtin_add_overflow(at, by, &at)) break;
-                      }
-                      return list;
-                    }};
-  }
-  if (name == "namespace") {
-    return Function{"namespace", [&context](const Arguments& given) -> Value {
-                      auto space = context.make_space();
-                      for (const Value& value : given.positional) {
-                        if (!value.dict()) refuse("namespace()", value);
-                        context.budget.spend(value.dict()->size(), Budget::kItem);
-                        for (const auto& [key, field] : *value.dict()) space->fields[key] = field;
-                      }
-                      for (const auto& [key, value] : given.named) space->fields[key] = value;
-                      return space;
-                    }};
-  }
-  if (name == "dict") {
-    return Function{"dict", [&context](const Arguments& given) -> Value {
-                      Dict dict;
-                      for (const Value& value : given.positional) {
-                        if (!value.dict()) refuse("dict()", value);
-                        context.budget.spend(value.dict()->size(), Budget::kItem);
-                        dict.insert(dict.end(), value.dict()->begin(), value.dict()->end());
-                      }
-                      context.budget.spend(dict.size() + given.named.size(), given.named.size());
-                      for (const auto& named : given.named) {
-                        const auto known = std::find_if(dict.begin(), dict.end(),
-                                                        [&](const auto& item) { return item.first == named.first; });
-                        known == dict.end() ? dict.push_back(named) : void(known->second = named.second);
-                      }
-                      return dict;
-                    }};
-  }
-  if (name == "raise_exception") {
-    return Function{"raise_exception", [&context](const Arguments& given) -> Value {
-                      throw Error(ErrorKind::kInvalid, "the template refuses this conversation: {}",
-                                  to_text(given.get(0, "message"), context.budget).bytes);
-                    }};
-  }
-  if (name == "strftime_now") {
-    return Function{"strftime_now", [&context](const Arguments& given) -> Value {
-                      const std::string format = to_text(given.get(0, "format"), context.budget).bytes;
-                      std::tm local{};
-                      gmtime_r(&context.now, &local);
-                      char written[512];
-                      const std::size_t size =
-                          format.size() > 200 ? 0 : std::strftime(written, sizeof written, format.c_str(), &local);
-                      if (size == 0 && !format.empty()) {
-                        throw Error(ErrorKind::kInvalid, "strftime_now('{}') gives no date", format);
-                      }
-                      return std::string(written, size);
-                    }};
-  }
-  return std::nullopt;
-}
-
-List items_of(const Value& value, Budget& budget) {
-  if (value.undefined()) return {};
-  if (value.list() || value.dict()) budget.spend(static_cast<std::uint64_t>(length_of(value)), Budget::kItem);
-  if (value.list()) return *value.list();
-  List items;
-  if (value.dict()) {
-    for (const auto& item : *value.dict()) items.push_back(item.first);
-    return items;
-  }
-  if (!value.text()) refuse("going through the items", value);
-  budget.spend(value.text()->bytes.size(), Budget::kItem);
-  const std::vector<std::size_t> starts = character_starts(value.text()->bytes);
-  for (std::size_t i = 0; i + 1 < starts.size(); ++i) items.push_back(value.text()->slice(starts[i], starts[i + 1]));
-  return items;
-}
-
-std::int64_t length_of(const Value& value) {
-  if (value.undefined()) return 0;
-  if (value.text()) return static_cast<std::int64_t>(character_count(value.text()->bytes));
-  if (value.list()) return static_cast<std::int64_t>(value.list()->size());
-  if (value.dict()) return static_cast<std::int64_t>(value.dict()->size());
-  refuse("taking the length", value);
-}
-
-Value attribute_of(const Value& value, std::string_view name, Budget& budget) {
-  if (value.undefined()) refuse("", value);
-  if (const Namespace* space = value.space()) {
-    const auto found = space->fields.find(std::string(name));
-    if (found != space->fields.end()) return found->second;
-  }
-  if (value.dict()) {
-    budget.spend(value.dict()->size());
-    if (const Value* found = find(*value.dict(), name)) return *found;
-  }
-  return Undefined{std::string(name)};
-}
-
-Value item_of(const Value& value, const Value& key, Budget& budget) {
-  if (value.undefined()) refuse("", value);
-  if (key.text()) return attribute_of(value, key.text()->bytes, budget);
-  if ((value.list() || value.text()) && key.number() && !key.real()) {
-    if (value.text()) budget.spend(value.text()->bytes.size(), 2);
-    const std::int64_t length = length_of(value);
-    const std::int64_t at = key.as_integer() < 0 ? key.as_integer() + length : key.as_integer();
-    if (at < 0 || at >= length) return Undefined{fmt::format("item {}", key.as_integer())};
-    if (value.list()) return (*value.list())[static_cast<std::size_t>(at)];
-    const std::vector<std::size_t> starts = character_starts(value.text()->bytes);
-    return value.text()->slice(starts[static_cast<std::size_t>(at)], starts[static_cast<std::size_t>(at) + 1]);
-  }
-  return Undefined{to_repr(key, budget).bytes};
-}
-
-bool contains(const Value& container, const Value& item, Budget& budget) {
-  if (container.text()) {
-    if (!item.text()) refuse("looking into a text for a value that is no text", item);
-    budget.spend(container.text()->bytes.size() + item.text()->bytes.size());
-    return find_text(container.text()->bytes, item.text()->bytes) != std::string_view::npos;
-  }
-  if (container.dict()) {
-    budget.spend(container.dict()->size());
-    return item.text() && find(*container.dict(), item.text()->bytes) != nullptr;
-  }
-  if (container.undefined()) return false;
-  if (!container.list()) refuse("going through the items", container);
-  const List& items = *container.list();
-  return std::any_of(items.begin(), items.end(), [&](const Value& other) { return equal(item, other, budget); });
 }
 
 }  // namespace athanor::model::jinja
