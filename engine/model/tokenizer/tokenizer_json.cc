@@ -14,6 +14,8 @@ namespace athanor::model {
 namespace {
 
 constexpr std::size_t kStepsMax = 16;
+// What "Digits" cuts: by Unicode 17, while the expressions of `tokenizers` know Unicode 16.
+constexpr const char* kNumber = R"([\p{N}\x{11de0}-\x{11de9}\x{16ff4}-\x{16ff6}])";
 
 std::string_view view(const boost::json::string& text) { return {text.data(), text.size()}; }
 
@@ -131,7 +133,8 @@ class Reader {
         if (prefix_space && !cuts.empty()) refuse("it adds a prefix space to every piece, which is not supported");
         if (json::find_bool(*step, "use_regex").value_or(true)) cuts.push_back({kGpt2Pattern});
       } else if (type == "Digits") {
-        cuts.push_back({json::find_bool(*step, "individual_digits").value_or(false) ? R"(\p{N})" : R"(\p{N}+)"});
+        cuts.push_back(
+            {json::find_bool(*step, "individual_digits").value_or(false) ? kNumber : std::string(kNumber) + '+'});
       } else if (type == "Split") {
         cuts.push_back(read_split(*step));
       } else if (type == "Metaspace" && cuts.empty()) {

@@ -430,6 +430,9 @@ TEST(TokenizerJson, ReadsMergesAsStringsAndOtherPreTokenizers) {
           {"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":false}]})");
   const Tokenizer tokenizer = tokenizer_from_json(split, "x");
   EXPECT_THAT(pieces(tokenizer.pretokenizer(), "a12 b"), ElementsAre("a", "1", "2", " ", "b"));
+  EXPECT_THAT(pieces(tokenizer.pretokenizer(), "a\U00010d43\U00011de0b"),
+              ElementsAre("a", "\U00010d43", "\U00011de0", "b"))
+      << "digits of Unicode 16 and 17";
 }
 
 TEST(TokenizerJson, RefusesByName) {
