@@ -10,8 +10,7 @@
 //   kBytes     8-bit q:             q · s            K bytes, then the s
 // with s and m of `group` elements each, in half precision or, when `wide`, float32.
 //
-// Weights are used exactly. With float kinds x is too; with kNibbles and kBytes x is rounded to 16 bits within each 32
-// elements (to 1/65534 of the largest magnitude of the 32), so that the sums can be made in whole numbers, exactly.
+// Weights and x are used exactly; sums are float32.
 #pragma once
 
 #include <cstdint>

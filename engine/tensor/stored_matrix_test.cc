@@ -121,7 +121,7 @@ TEST_P(StoredMatrixTest, ProductsAreThoseOfTheNumbersInIt) {
           size += sum * sum;
         }
       }
-      EXPECT_LT(std::sqrt(error / size), N <= 16 && GetParam().group > 0 ? 1e-4 : 1e-6) << K << " " << N;
+      EXPECT_LT(std::sqrt(error / size), 1e-6) << K << " " << N;
     }
   }
 }

@@ -54,8 +54,7 @@ def test_gguf(tmp_path, monkeypatch, architecture, types):
         for name, parameter in model.named_parameters():
             parameter.copy_(torch.from_numpy(kept[name]))
     expected = model.double()(torch.from_numpy(TOKENS)).logits.detach().numpy()
-    quantized = any(one not in (Type.F32, Type.F16, Type.BF16) for one in types)
-    assert relative_error(logits(tmp_path, tmp_path / "model.gguf", TOKENS), expected) < (2e-4 if quantized else 1e-5)
+    assert relative_error(logits(tmp_path, tmp_path / "model.gguf", TOKENS), expected) < 1e-5
 
 
 @pytest.mark.parametrize("family", families.FAMILIES)

@@ -91,7 +91,7 @@ struct BlockKernels {
   void (*quantize)(std::int64_t blocks, const float* from, std::uint8_t* into);  // null: not offered
 };
 // Rows of x with `count` rows of a matrix as it is stored (engine/tensor/stored_matrix.h).
-inline constexpr std::int64_t kStoredBlock = 32;  // elements of x that are rounded together
+inline constexpr std::int64_t kStoredBlock = 32;  // elements, of kNibbles and kBytes
 struct StoredTask {
   int kind = 0;  // Stored
   bool wide = false;
@@ -102,16 +102,12 @@ struct StoredTask {
   std::int64_t x_rows = 0;
   const float* x = nullptr;
   std::int64_t x_stride = 0;
-  // Of each row of x, as round_row() makes them.
-  const std::int16_t* whole = nullptr;  // (x_rows, columns)
-  const float* scales = nullptr;        // (x_rows, columns / kStoredBlock), as the next two
-  const float* sums = nullptr;
-  const float* rests = nullptr;
-  float* y = nullptr;  // row i at i · y_stride
+  const float* sums = nullptr;  // kNibbles: of the blocks of each row of x (x_rows, columns / kStoredBlock)
+  float* y = nullptr;           // row i at i · y_stride
   std::int64_t y_stride = 0;
   float* scratch = nullptr;  // stored_thread_floats(columns)
 };
-constexpr std::int64_t stored_thread_floats(std::int64_t columns) { return 6 * (columns / 16) + 16; }
+constexpr std::int64_t stored_thread_floats(std::int64_t columns) { return 2 * (columns / 16); }
 
 struct AdamWStep {
   float keep;          // 1 − rate · decay
@@ -197,8 +193,7 @@ struct Kernels {
   void (*encode8)(std::int64_t count, const float* from, float inverse_scale, const Decades& decades,
                   std::uint8_t* codes);
   void (*decode8)(std::int64_t count, const std::uint8_t* codes, const float* table, float scale, float* into);
-  void (*round_row)(std::int64_t columns, const float* x, std::int16_t* whole, float* scales, float* sums,
-                    float* rests);
+  void (*sum_blocks)(std::int64_t columns, const float* x, float* sums);  // of kStoredBlock elements each
   void (*stored_rows)(const StoredTask& task);
   // A row of a stored matrix as floats.
   void (*widen_stored)(int kind, bool wide, std::int64_t group, std::int64_t columns, const std::uint8_t* row,

@@ -20,10 +20,8 @@ constexpr std::int64_t kGrain = 16;
 
 bool quantized(const StoredMatrix& matrix) { return matrix.kind == Stored::kNibbles || matrix.kind == Stored::kBytes; }
 
-std::int64_t floats_of_x(std::int64_t rows, std::int64_t columns) {
-  const std::int64_t blocks = (columns + kBlock - 1) / kBlock;
-  return rows * (blocks * kBlock / 2 + 3 * blocks);
-}
+// Sums of the blocks of x.
+std::int64_t floats_of_x(std::int64_t rows, std::int64_t columns) { return rows * (columns / kBlock); }
 
 void widen_row(const StoredMatrix& matrix, std::int64_t r, float* into) {
   ATHANOR_ASSERT(r >= 0 && r < matrix.rows);
@@ -33,17 +31,12 @@ void widen_row(const StoredMatrix& matrix, std::int64_t r, float* into) {
 
 void walk(Context& context, const Tensor& x, std::span<const StoredMatrix> matrices, std::int64_t total,
           const Tensor& y, float* scratch) {
-  const std::int64_t N = x.dim(0), K = x.dim(1), blocks = K / kBlock;
+  const std::int64_t N = x.dim(0), K = x.dim(1);
   cpu::StoredTask common{.columns = K, .x_rows = N, .x = x.f32(), .x_stride = x.stride(0), .y_stride = y.stride(0)};
-  if (std::any_of(matrices.begin(), matrices.end(), quantized)) {
-    common.scales = scratch;
-    common.sums = scratch + N * blocks;
-    common.rests = scratch + 2 * N * blocks;
-    auto* whole = reinterpret_cast<std::int16_t*>(scratch + 3 * N * blocks);
-    common.whole = whole;
+  if (std::any_of(matrices.begin(), matrices.end(), [](const auto& m) { return m.kind == Stored::kNibbles; })) {
+    common.sums = scratch;
     for (std::int64_t n = 0; n < N; ++n) {
-      cpu::kernels().round_row(K, x.f32() + n * x.stride(0), whole + n * K, scratch + n * blocks,
-                               scratch + (N + n) * blocks, scratch + (2 * N + n) * blocks);
+      cpu::kernels().sum_blocks(K, x.f32() + n * x.stride(0), scratch + n * (K / kBlock));
     }
   }
   const std::int64_t threads_floats = cpu::stored_thread_floats(K);
