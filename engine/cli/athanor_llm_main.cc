@@ -330,8 +330,9 @@ void add_generate(CLI::App& app, GenerateCommand& options, Action& action) {
   add_adapter(*command, options.adapter);
   // One text each time: the next word on the line is no second prompt.
   command
-      ->add_option("--prompt", options.requests.prompts,
-                   "What the text begins with ('-': standard input); again for another text")
+      ->add_option(
+          "--prompt", options.requests.prompts,
+          "What the text begins with ('-': standard input, but for a line break at its end); again for another text")
       ->type_name("TEXT")
       ->expected(1)
       ->allow_extra_args(false)

@@ -46,6 +46,13 @@ Request request_of_line(std::string_view line, const std::string& source, bool c
   return chat ? Request{{}, user_says(text), {}} : Request{text, {}, {}};
 }
 
+// Without the line break that `echo` and editors end a text with: a model would go on after it as after a paragraph.
+std::string standard_input() {
+  std::string text(std::istreambuf_iterator<char>(std::cin), {});
+  if (text.ends_with('\n')) text.pop_back();
+  return text;
+}
+
 std::vector<model::TokenId> tokens_of_text(const model::Tokenizer& tokenizer, const std::string& text) {
   std::vector<model::TokenId> tokens = tokenizer.parts().before;  // as the model has seen texts begin
   model::Encoder(tokenizer).encode(text, tokens);
@@ -59,7 +66,7 @@ std::vector<Request> requests_of(Files& files, const RequestOptions& options, co
   const bool chat = options.chat || !options.system.empty();
   std::vector<Request> requests;
   for (const std::string& given : options.prompts) {
-    std::string prompt = given == "-" ? std::string(std::istreambuf_iterator<char>(std::cin), {}) : given;
+    std::string prompt = given == "-" ? standard_input() : given;
     requests.push_back(chat ? Request{{}, user_says(prompt), {}} : Request{std::move(prompt), {}, {}});
   }
   if (!options.file.empty()) {
