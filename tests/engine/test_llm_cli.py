@@ -406,6 +406,7 @@ def test_a_reader_that_has_gone_is_no_failure(place):
 
 def test_two_runs_do_not_share_a_folder(place, tmp_path):
     run = llm.words(text=place / "text.txt", out=tmp_path / "model", **llm.SMALL | dict(steps=100000))
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup, and a run would inherit that
     with llm.Ranks(1, commands=[["train", *run]]) as first:
         first.read_until("step 1/")
         assert f"Another run is writing to {tmp_path}/model" in refused("train", *run, "--checkpoints", str(tmp_path / "others"))
